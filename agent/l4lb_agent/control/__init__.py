@@ -1,0 +1,1 @@
+"""When things happen: loops and their order. Effects come in through constructors; ports.py holds their Protocols."""

@@ -1,0 +1,111 @@
+"""What api/ may ask of control: the one seam between gRPC and the agent."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.commands import Command
+from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
+from l4lb_agent.model.service import VirtualService
+
+
+@dataclass(frozen=True)
+class ServiceView:
+    """A virtual service and what is seen of it."""
+
+    service: VirtualService
+    reconciling: str = ""  # why, "" when the kernel forwards as asked
+    ring_digest: str = ""
+
+
+@dataclass(frozen=True)
+class BackendView:
+    """A backend and what is seen of it."""
+
+    backend: Backend
+    reconciling: str = ""
+    datapath_id: int = 0
+    wanted_share: float = 0.0
+    slot_share: float = 0.0
+    next_hop: NextHop | None = None
+    live_flows: int = 0
+    counted: float = 0.0  # Unix seconds of live_flows
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer to a change. At most one of the views is set; both are None for deletions. With validate_only, as it would be."""
+
+    revision: int
+    service: ServiceView | None = None
+    backend: BackendView | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All desired state at one revision."""
+
+    revision: int
+    services: Sequence[ServiceView]  # by name
+    backends: Sequence[BackendView]  # by name
+
+
+@dataclass(frozen=True)
+class BackendEvent:
+    """kind is ADDED, MODIFIED, DELETED, SYNCED or BOOKMARK; `view` is None for the last two."""
+
+    kind: str
+    revision: int
+    view: BackendView | None = None
+
+
+@dataclass(frozen=True)
+class StatsSample:
+    """One sample with the names of the ids in it."""
+
+    counters: Counters
+    counts: FlowCounts
+    service_ids: Mapping[str, int]  # resource name -> service id
+    backend_ids: Mapping[str, int]  # resource name -> backend id
+    maps: Sequence[MapState]
+
+
+@dataclass(frozen=True)
+class AgentView:
+    """What GetAgent answers, but for the version."""
+
+    ready: bool
+    not_ready_reason: str
+    revision: int
+    applied_revision: int
+    interfaces: Sequence[InterfaceState]
+    maps: Sequence[tuple[MapState, int]]  # map, entries in use
+    warnings: Sequence[tuple[str, str]]  # reason, message
+    started: float
+    map_writes: int
+    reconcile_retries: int
+    snat_addresses: Sequence[str]
+    capabilities: Sequence[str] = field(default=())
+    layout_version: int = 0
+    kernel: str = ""
+
+
+class Control(Protocol):
+    """The agent as the API sees it. Every method raises model.errors.Refused."""
+
+    async def change(self, command: Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False) -> Outcome:
+        """Decide, journal, apply. Once journaled the change goes on although the caller is cancelled. A request_id seen before with
+        the same hash gives the first outcome again, with another hash InvalidArgument(field="request_id")."""
+
+    def snapshot(self) -> Snapshot:
+        """All desired state."""
+
+    def watch(self, service: str, resume_revision: int) -> AsyncIterator[BackendEvent]:
+        """Backends of `service` ("" for all). Raises OutOfRange when the revision is no longer remembered."""
+
+    def stats(self) -> StatsSample:
+        """The counters, read now or at most 50 ms ago."""
+
+    def agent(self) -> AgentView:
+        """How the agent and its datapath are."""

@@ -1,0 +1,89 @@
+"""The doors to the world that control needs: implemented by dataplane/ and system/, and by tests/fakes/."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
+from l4lb_agent.model.tables import Step, Tables
+
+
+class Datapath(Protocol):
+    """The kernel's maps and program. Every method may block for milliseconds and raises OSError when the kernel refuses."""
+
+    adopted: bool  # True when the maps were pinned already
+
+    def read_tables(self) -> Tables:
+        """Every control map as the kernel holds it."""
+
+    def execute(self, step: Step) -> None:
+        """Do one step of a plan."""
+
+    def attach(self, interface: str, mode: str) -> InterfaceState:
+        """Attach to `interface` (mode auto, native or generic), or adopt the pinned link. Raises dataplane errors with the cause."""
+
+    def interface_state(self, interface: str) -> InterfaceState:
+        """How it is now; never raises."""
+
+    def detach(self, interface: str) -> None:
+        """Remove the link and its pin."""
+
+    def sweep(self) -> FlowCounts:
+        """Count flows by backend, delete those that expired 2 s ago or longer (forward first, reply last). Runs in a thread."""
+
+    def counters(self) -> Counters:
+        """Read every counter."""
+
+    def clear_backend_counters(self, backend_id: int) -> None:
+        """Zero the counters of an id that is about to be given to a new backend."""
+
+    def maps(self) -> Sequence[MapState]:
+        """Every map with id and memory."""
+
+    def now(self) -> int:
+        """The datapath's clock in seconds (jiffies64 / HZ), as in the `seen` fields."""
+
+
+class Network(Protocol):
+    """Routes, neighbours, links and addresses, over netlink."""
+
+    async def next_hop(self, address: Address) -> NextHop | None:
+        """Route and resolve; asks the kernel to keep the neighbour resolved. None while it is not."""
+
+    async def forget(self, address: Address) -> None:
+        """No longer keep the neighbour resolved."""
+
+    async def local_addresses(self) -> frozenset[Address]:
+        """Every address of this host."""
+
+    async def interfaces(self) -> dict[str, int]:
+        """Interface names and indices."""
+
+    def changes(self) -> AsyncIterator[str]:
+        """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends."""
+
+    async def announce(self, address: Address, interfaces: Sequence[str]) -> None:
+        """Gratuitous ARP or unsolicited neighbour advertisement for `address` on `interfaces`."""
+
+
+class Clock(Protocol):
+    """Time as a value that comes in."""
+
+    def time(self) -> float:
+        """Unix seconds."""
+
+    def monotonic(self) -> float:
+        """Seconds that never step."""
+
+
+class JournalFile(Protocol):
+    """Durable records. Blocking; called in a thread."""
+
+    def load(self) -> list[dict[str, object]]:
+        """Every whole record since the last snapshot, the snapshot first. A torn or corrupt tail is cut off and kept aside."""
+
+    def append(self, records: Sequence[dict[str, object]]) -> None:
+        """Write and fsync; raises OSError and leaves no half record behind."""
+
+    def snapshot(self, record: dict[str, object]) -> None:
+        """Replace everything by one record, atomically."""

@@ -1,0 +1,100 @@
+"""Every change that can be asked for, as a value. model/desired.py decides on them; `field` names in errors are the API's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
+from l4lb_agent.model.service import VirtualService
+
+
+@dataclass(frozen=True)
+class CreateService:
+    """Create `service`; revision and times of the value are ignored."""
+
+    service: VirtualService
+
+
+@dataclass(frozen=True)
+class UpdateService:
+    """Set the fields that are not None. With `create`, create that when it is missing."""
+
+    name: str
+    idle_seconds: int | None = None
+    annotations: Mapping[str, str] | None = None
+    etag: str = ""
+    create: VirtualService | None = None
+
+
+@dataclass(frozen=True)
+class DeleteService:
+    """Delete it; its backends too with `force`."""
+
+    name: str
+    etag: str = ""
+    force: bool = False
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True)
+class AddBackend:
+    """Add `backend`; port 0 takes the service's. Revision and times of the value are ignored."""
+
+    backend: Backend
+
+
+@dataclass(frozen=True)
+class UpdateBackend:
+    """Set the fields that are not None. With `create`, add that when it is missing."""
+
+    name: str
+    address: Address | None = None
+    port: int | None = None
+    weight: int | None = None
+    admin: AdminState | None = None
+    annotations: Mapping[str, str] | None = None
+    etag: str = ""
+    create: Backend | None = None
+
+
+@dataclass(frozen=True)
+class RemoveBackend:
+    """Remove it; also when it has flows with `force`."""
+
+    name: str
+    etag: str = ""
+    force: bool = False
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True)
+class DrainBackend:
+    """Begin a drain. `timeout` is in seconds, None for no deadline."""
+
+    name: str
+    timeout: float | None = None
+    action: DeadlineAction = DeadlineAction.KEEP
+    etag: str = ""
+    allow_empty: bool = False
+
+
+@dataclass(frozen=True)
+class UndrainBackend:
+    """Back to ENABLED."""
+
+    name: str
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class EndDrain:
+    """The agent's own: a running drain has ended."""
+
+    name: str
+    result: DrainResult
+    remaining_flows: int
+
+
+Command = (
+    CreateService | UpdateService | DeleteService | AddBackend | UpdateBackend | RemoveBackend | DrainBackend | UndrainBackend | EndDrain
+)

@@ -1,0 +1,37 @@
+"""The datapath's two keyed hashes, bit for bit as bpf/hash.h computes them.
+
+Multiply-mix with a 128-bit secret (the folded 64x64 -> 128 multiplication of wyhash and its kin would need a wide multiply, which BPF
+lacks; two rounds of xor, multiply, shift are used instead, with the finalising constants of splitmix64, Steele et al. 2014).
+"""
+
+MASK = (1 << 64) - 1
+_M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def mix(a: int, b: int, secret: tuple[int, int]) -> int:
+    """64-bit hash of two 64-bit words under a 128-bit secret."""
+    x = ((a ^ secret[0]) * _M1) & MASK
+    x ^= x >> 32
+    x = ((x ^ b ^ secret[1]) * _M2) & MASK
+    x ^= x >> 29
+    x = (x * _M1) & MASK
+    return x ^ (x >> 32)
+
+
+def words(packed: bytes) -> tuple[int, int]:
+    """The two host-order (little-endian) 64-bit words of a 16-byte address."""
+    return int.from_bytes(packed[:8], "little"), int.from_bytes(packed[8:], "little")
+
+
+def index_hash(address: bytes, port: int, protocol: int, secret: tuple[int, int]) -> int:
+    """Hash that places a service in `index`, or an address with port and protocol 0. First bucket: hash & mask; second:
+    (hash >> 16) & mask (xor 1 when equal to the first); tag: hash >> 32."""
+    high, low = words(address)
+    return mix(mix(high, low, secret), (port << 8 | protocol) & MASK, secret)
+
+
+def slot_hash(client: bytes, vip: bytes, client_port: int, vip_port: int, protocol: int, secret: tuple[int, int]) -> int:
+    """32-bit hash of a 5-tuple; ports are host-order numbers. Its slot is (hash * ring size) >> 32."""
+    c, v = words(client), words(vip)
+    addresses = mix(c[1] ^ ((v[0] * _M2) & MASK), c[0] ^ v[1], secret)
+    return mix(addresses, client_port << 32 | vip_port << 16 | protocol, secret) >> 32

@@ -1,0 +1,157 @@
+"""The mirror of bpf/types.h: sizes, offsets and constants of every structure that the kernel maps hold.
+
+Structures are ctypes in host byte order; fields that the C file calls network order are assigned with `socket.htons` or raw bytes by
+`model/tables.py`. tests/law compiles bpf/types.h and compares every size and offset with this file.
+"""
+
+import ctypes
+from typing import Final
+
+LAYOUT_VERSION: Final = 1
+
+U8, U16, U32, U64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
+
+Address = U8 * 16  # network order; IPv4 as ::ffff:a.b.c.d
+
+
+class Config(ctypes.Structure):
+    """config[0]."""
+
+    _fields_ = [
+        ("slot_secret", U64 * 2), ("index_secret", U64 * 2), ("layout", U32), ("second_multiplier", U32),
+        ("route_generation", U32), ("index_mask", U32), ("port_low", U16), ("port_high", U16), ("snat_v4", U16),
+        ("snat_v6", U16), ("flags", U32), ("rst_rate", U32), ("rst_burst", U32), ("timeout", U16 * 12),
+        ("quarantine_long", U16), ("quarantine_short", U16), ("reserved", U32 * 7),
+    ]  # fmt: skip
+
+
+CONFIG_TRANSMIT_REDIRECT: Final = 1
+SNAT_V6_BASE: Final = 128
+SNAT_SLOTS: Final = 256
+
+
+class Bucket(ctypes.Structure):
+    """index[bucket]; an entry is tag << 32 | kind << 16 | id."""
+
+    _fields_ = [("entry", U64 * 8)]
+
+
+INDEX_ADDRESS: Final = 1
+INDEX_SERVICE: Final = 2
+
+
+class OwnedAddress(ctypes.Structure):
+    """addresses[id]."""
+
+    _fields_ = [("address", Address), ("flags", U32), ("reserved", U32 * 3)]
+
+
+ADDRESS_VIP: Final = 1
+ADDRESS_SNAT: Final = 2
+ADDRESS_LOCAL: Final = 4
+
+
+class Service(ctypes.Structure):
+    """services[id]; word is now << 48 | before << 32 | flags."""
+
+    _fields_ = [
+        ("word", U64), ("vip", Address), ("port", U16), ("protocol", U8), ("family", U8), ("idle_seconds", U32),
+        ("reserved", U32 * 8),
+    ]  # fmt: skip
+
+
+SERVICE_RING_CLASS: Final = 3
+SERVICE_PRESENT: Final = 4
+RING_SIZES: Final = (1021, 4093, 16381, 65537)  # by ring class
+SLOT_AT_RISK: Final = 0x8000
+SLOT_BACKEND: Final = 0x7FFF
+
+
+def ring_slots(size: int) -> int:
+    """Slots of one ring element with its padding, for the ring size in slots."""
+    return (size + 7) // 4 * 4
+
+
+class Backend(ctypes.Structure):
+    """backends[id]."""
+
+    _fields_ = [
+        ("address", Address), ("port", U16), ("flags", U16), ("ifindex", U32), ("source_mac", U8 * 6),
+        ("destination_mac", U8 * 6), ("service", U16), ("mtu", U16), ("reserved", U32 * 6),
+    ]  # fmt: skip
+
+
+BACKEND_KEEP: Final = 1
+BACKEND_RESET: Final = 2
+BACKEND_ID_MAX: Final = 32767
+
+
+class FlowKey(ctypes.Structure):
+    """Key of flows."""
+
+    _fields_ = [
+        ("client", Address), ("vip", Address), ("client_port", U16), ("vip_port", U16), ("protocol", U8),
+        ("reserved", U8 * 3),
+    ]  # fmt: skip
+
+
+class Flow(ctypes.Structure):
+    """Value of flows: the client side of a NAT flow."""
+
+    _fields_ = [
+        ("snat", Address), ("snat_port", U16), ("backend", U16), ("service", U16), ("checksum_delta", U16),
+        ("header_delta", U16), ("state", U8), ("flags", U8), ("seen", U32), ("created", U32), ("sequence", U32),
+        ("reserved", U32 * 3),
+    ]  # fmt: skip
+
+
+class ReplyKey(ctypes.Structure):
+    """Key of replies."""
+
+    _fields_ = [
+        ("backend", Address), ("snat", Address), ("backend_port", U16), ("snat_port", U16), ("protocol", U8),
+        ("reserved", U8 * 3),
+    ]  # fmt: skip
+
+
+class Reply(ctypes.Structure):
+    """Value of replies: the backend side of the same flow."""
+
+    _fields_ = [
+        ("client", Address), ("vip", Address), ("client_port", U16), ("vip_port", U16), ("backend", U16), ("service", U16),
+        ("checksum_delta", U16), ("header_delta", U16), ("state", U8), ("flags", U8), ("mtu", U16), ("seen", U32),
+        ("created", U32), ("route_generation", U32), ("ifindex", U32), ("source_mac", U8 * 6), ("destination_mac", U8 * 6),
+        ("reserved", U32 * 2),
+    ]  # fmt: skip
+
+
+FLOW_SYN: Final = 1
+FLOW_ANSWERED: Final = 2
+FLOW_ESTABLISHED: Final = 3
+FLOW_CLOSING: Final = 4
+FLOW_CLOSED: Final = 5
+FLOW_UDP: Final = 6
+FLOW_UDP_ANSWERED: Final = 7
+FLOW_CLIENT_FIN: Final = 1
+FLOW_BACKEND_FIN: Final = 2
+FLOW_BACKEND_FIN_FIRST: Final = 4
+FLOW_RESET: Final = 8
+
+
+class Traffic(ctypes.Structure):
+    """service_counters[service] and backend_counters[backend], one per CPU."""
+
+    _fields_ = [("packets_in", U64), ("bytes_in", U64), ("packets_out", U64), ("bytes_out", U64), ("flows", U64)]
+
+
+class Count(ctypes.Structure):
+    """reason_counters[reason * VERDICTS + verdict], one per CPU."""
+
+    _fields_ = [("packets", U64), ("bytes", U64)]
+
+
+TAIL_ICMP: Final = 0
+TAIL_ODD: Final = 1
+TAIL_NAT_NEW: Final = 2
+TAIL_ANSWER: Final = 3
+TAILS: Final = 4

@@ -1,0 +1,76 @@
+"""Which maps there are: name, type, sizes. bpf/l4lb.c declares the same names with one element each."""
+
+import ctypes
+import enum
+from dataclasses import dataclass
+
+from l4lb_agent.model import layout
+from l4lb_agent.model.reasons import REASONS, VERDICTS
+
+
+class MapType(enum.IntEnum):
+    """enum bpf_map_type in linux/bpf.h."""
+
+    HASH = 1
+    ARRAY = 2
+    PROG_ARRAY = 3
+    PERCPU_ARRAY = 6
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Elements of each map that can be sized, from [sizes] in agent.toml. Defaults are for 64 services."""
+
+    services: int = 128
+    backends: int = 4096
+    addresses: int = 256
+    flows: int = 131072
+    rings_1021: int = 160
+    rings_4093: int = 160
+    rings_16381: int = 160
+    rings_65537: int = 24
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """One map as it must be in the kernel."""
+
+    name: str
+    type: MapType
+    key_size: int
+    value_size: int
+    max_entries: int
+    control: bool  # written by the agent's plan; else by the datapath
+
+
+def index_buckets(sizes: Sizes) -> int:
+    """Buckets in `index`: a power of two, at least two for each service or address (eight places each)."""
+    return max(64, 1 << (2 * (sizes.services + sizes.addresses) - 1).bit_length())
+
+
+def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
+    """Every pinned map, in the order in which they are created. `tails` is not among them: each program generation has its own."""
+
+    def array(name: str, value: int, entries: int, control: bool = True) -> MapSpec:
+        return MapSpec(name, MapType.ARRAY, 4, value, entries, control)
+
+    def counters(name: str, value: type[ctypes.Structure], entries: int) -> MapSpec:
+        return MapSpec(name, MapType.PERCPU_ARRAY, 4, ctypes.sizeof(value), entries, False)
+
+    size = ctypes.sizeof
+    rings = tuple(array(f"rings_{n}", 2 * layout.ring_slots(n), getattr(sizes, f"rings_{n}")) for n in layout.RING_SIZES)
+    return (
+        array("config", size(layout.Config), 1),
+        array("snat", 16, layout.SNAT_SLOTS),
+        array("index", size(layout.Bucket), index_buckets(sizes)),
+        array("addresses", size(layout.OwnedAddress), sizes.addresses),
+        array("services", size(layout.Service), sizes.services),
+        *rings,
+        array("backends", size(layout.Backend), sizes.backends),
+        MapSpec("flows", MapType.HASH, size(layout.FlowKey), size(layout.Flow), sizes.flows, False),
+        MapSpec("replies", MapType.HASH, size(layout.ReplyKey), size(layout.Reply), sizes.flows, False),
+        array("port_full", 4, 4096, control=False),
+        counters("service_counters", layout.Traffic, sizes.services),
+        counters("backend_counters", layout.Traffic, sizes.backends),
+        counters("reason_counters", layout.Count, REASONS * VERDICTS),
+    )

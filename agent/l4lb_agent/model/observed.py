@@ -1,0 +1,74 @@
+"""What is seen of the world, as values: next hops, interfaces, flow counts, counters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from l4lb_agent.model.address import Address
+
+
+@dataclass(frozen=True)
+class NextHop:
+    """How packets leave towards one address, by the kernel's routes and neighbours. MACs are 6 bytes."""
+
+    interface: str
+    ifindex: int
+    source_mac: bytes
+    destination_mac: bytes
+    gateway: Address | None = None  # None: the address itself is on the link
+    mtu: int = 0
+
+
+@dataclass(frozen=True)
+class InterfaceState:
+    """One configured interface. `mode` is native, generic or "" (not attached); `reason` says why."""
+
+    name: str
+    ifindex: int = 0
+    mode: str = ""
+    reason: str = ""
+    link_id: int = 0
+    program_id: int = 0
+    program_tag: str = ""
+
+
+@dataclass(frozen=True)
+class FlowCounts:
+    """One sweep of the flow table: live flows (not FLOW_CLOSED, not expired) by backend id; `closed` are those in quarantine."""
+
+    live: Mapping[int, int] = field(default_factory=dict)
+    entries_by_backend: Mapping[int, int] = field(default_factory=dict)  # live and closed: an id with entries is not reused
+    flows: int = 0  # entries of flows
+    replies: int = 0  # entries of replies
+    deleted: int = 0
+    at: float = 0.0  # Unix seconds
+
+
+@dataclass(frozen=True)
+class TrafficCount:
+    """Summed over CPUs; bytes are whole frames."""
+
+    packets_in: int = 0
+    bytes_in: int = 0
+    packets_out: int = 0
+    bytes_out: int = 0
+    flows: int = 0
+
+
+@dataclass(frozen=True)
+class Counters:
+    """All counters of the datapath at one time, summed over CPUs."""
+
+    services: Mapping[int, TrafficCount]  # by service id
+    backends: Mapping[int, TrafficCount]  # by backend id
+    reasons: Mapping[tuple[int, int], tuple[int, int]]  # (reason, verdict) -> (packets, bytes); only those not zero
+    at: float
+
+
+@dataclass(frozen=True)
+class MapState:
+    """One map as the kernel knows it."""
+
+    name: str
+    map_id: int
+    max_entries: int
+    bytes: int

@@ -1,0 +1,51 @@
+"""Why a packet ended as it did: the mirror of bpf/reasons.h."""
+
+import enum
+
+
+class Reason(enum.IntEnum):
+    """One fate of a packet; the number is the datapath's, never reused."""
+
+    UNSPECIFIED = 0
+    NOT_IP = 1
+    FOREIGN = 2
+    LOCAL = 3
+    FLOW_CREATED = 10
+    TO_BACKEND = 11
+    TO_CLIENT = 12
+    ARP_ANSWERED = 20
+    NEIGHBOUR_ANSWERED = 21
+    RST_ANSWERED = 22
+    DRAIN_RESET = 23
+    MALFORMED = 30
+    IP_OPTIONS = 31
+    FRAGMENT = 32
+    TTL_EXCEEDED = 33
+    PROTOCOL_UNSUPPORTED = 34
+    ICMP_UNSUPPORTED = 35
+    NO_SERVICE = 36
+    NO_BACKEND = 37
+    BACKEND_UNRESOLVED = 38
+    RST_LIMITED = 39
+    NO_FLOW = 40
+    NO_SOURCE_PORT = 41
+    NO_SNAT_ADDRESS = 42
+    FLOW_TABLE_FULL = 43
+    MTU_EXCEEDED = 44
+    TAIL_CALL_FAILED = 45
+    FLOW_CUT = 46
+    CLOSED = 47
+
+
+class Verdict(enum.IntEnum):
+    """What XDP did with the packet (enum xdp_action in linux/bpf.h)."""
+
+    ABORTED = 0
+    DROP = 1
+    PASS = 2
+    TX = 3
+    REDIRECT = 4
+
+
+REASONS = 64
+VERDICTS = 8

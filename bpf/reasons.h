@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Why a packet ended as it did. Every packet ends in exactly one of these, counted at one place (finish.h). The list exists here;
+ * model/reasons.py, proto/l4lb/v1/reason.proto and docs/reasons.md mirror it and tests/law compares all four. Numbers are never reused. */
+#ifndef L4LB_REASONS_H
+#define L4LB_REASONS_H
+
+enum reason {
+	REASON_UNSPECIFIED = 0,          /* never counted; a packet here is a bug */
+	/* passed to the host, untouched */
+	REASON_NOT_IP = 1,               /* neither IPv4 nor IPv6, nor ARP for an owned address */
+	REASON_FOREIGN = 2,              /* the destination is not an owned address */
+	REASON_LOCAL = 3,                /* for an owned address that is also this host's, and nothing of ours */
+	/* forwarded */
+	REASON_FLOW_CREATED = 10,        /* first packet of a new flow, to its backend */
+	REASON_TO_BACKEND = 11,          /* packet of a known flow, to its backend */
+	REASON_TO_CLIENT = 12,           /* reply, to the client */
+	/* answered by the datapath itself */
+	REASON_ARP_ANSWERED = 20,
+	REASON_NEIGHBOUR_ANSWERED = 21,  /* IPv6 neighbour solicitation */
+	REASON_RST_ANSWERED = 22,        /* no flow for a TCP packet that is not a SYN */
+	REASON_DRAIN_RESET = 23,         /* RST for a flow whose drain ended with RESET */
+	/* dropped */
+	REASON_MALFORMED = 30,           /* lengths or versions that cannot be */
+	REASON_IP_OPTIONS = 31,          /* IPv4 options or IPv6 extension headers, not handled yet */
+	REASON_FRAGMENT = 32,            /* fragments, not handled yet */
+	REASON_TTL_EXCEEDED = 33,        /* TTL or hop limit would reach zero */
+	REASON_PROTOCOL_UNSUPPORTED = 34, /* neither TCP nor UDP nor ICMP */
+	REASON_ICMP_UNSUPPORTED = 35,    /* ICMP for an owned address, not handled yet */
+	REASON_NO_SERVICE = 36,          /* a VIP's port without a service */
+	REASON_NO_BACKEND = 37,          /* the service has no backend for new flows */
+	REASON_BACKEND_UNRESOLVED = 38,  /* next hop of the flow's backend is not known */
+	REASON_RST_LIMITED = 39,         /* no flow for a TCP packet that is not a SYN, and no RST left to spend */
+	REASON_NO_FLOW = 40,             /* for a SNAT address, and no flow has that port; or a RST without flow */
+	REASON_NO_SOURCE_PORT = 41,      /* no SNAT port found for the backend */
+	REASON_NO_SNAT_ADDRESS = 42,     /* no SNAT address of the family is configured */
+	REASON_FLOW_TABLE_FULL = 43,
+	REASON_MTU_EXCEEDED = 44,        /* longer than the MTU of the way out */
+	REASON_TAIL_CALL_FAILED = 45,
+	REASON_FLOW_CUT = 46,            /* flow of a backend whose drain ended with CUT */
+	REASON_CLOSED = 47,              /* SYN on a closing flow whose sequence is not newer: a late duplicate */
+	REASONS = 64,
+};
+
+#endif

@@ -1,0 +1,1 @@
+"""Generated from proto/l4lb/v1 by scripts/generate."""

@@ -1,0 +1,310 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from l4lb.v1 import agent_pb2 as _agent_pb2
+from l4lb.v1 import backend_pb2 as _backend_pb2
+from l4lb.v1 import stats_pb2 as _stats_pb2
+from l4lb.v1 import virtual_service_pb2 as _virtual_service_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CreateVirtualServiceRequest(_message.Message):
+    __slots__ = ("service_id", "service", "request_id", "validate_only")
+    SERVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    service_id: str
+    service: _virtual_service_pb2.VirtualService
+    request_id: str
+    validate_only: bool
+    def __init__(self, service_id: _Optional[str] = ..., service: _Optional[_Union[_virtual_service_pb2.VirtualService, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class CreateVirtualServiceResponse(_message.Message):
+    __slots__ = ("service",)
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    service: _virtual_service_pb2.VirtualService
+    def __init__(self, service: _Optional[_Union[_virtual_service_pb2.VirtualService, _Mapping]] = ...) -> None: ...
+
+class GetVirtualServiceRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetVirtualServiceResponse(_message.Message):
+    __slots__ = ("service",)
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    service: _virtual_service_pb2.VirtualService
+    def __init__(self, service: _Optional[_Union[_virtual_service_pb2.VirtualService, _Mapping]] = ...) -> None: ...
+
+class ListVirtualServicesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListVirtualServicesResponse(_message.Message):
+    __slots__ = ("services", "next_page_token", "revision")
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    services: _containers.RepeatedCompositeFieldContainer[_virtual_service_pb2.VirtualService]
+    next_page_token: str
+    revision: int
+    def __init__(self, services: _Optional[_Iterable[_Union[_virtual_service_pb2.VirtualService, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class UpdateVirtualServiceRequest(_message.Message):
+    __slots__ = ("service", "update_mask", "allow_missing", "request_id", "validate_only")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    service: _virtual_service_pb2.VirtualService
+    update_mask: _field_mask_pb2.FieldMask
+    allow_missing: bool
+    request_id: str
+    validate_only: bool
+    def __init__(self, service: _Optional[_Union[_virtual_service_pb2.VirtualService, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class UpdateVirtualServiceResponse(_message.Message):
+    __slots__ = ("service",)
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    service: _virtual_service_pb2.VirtualService
+    def __init__(self, service: _Optional[_Union[_virtual_service_pb2.VirtualService, _Mapping]] = ...) -> None: ...
+
+class DeleteVirtualServiceRequest(_message.Message):
+    __slots__ = ("name", "etag", "force", "allow_missing", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    force: bool
+    allow_missing: bool
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., force: _Optional[bool] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class DeleteVirtualServiceResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
+class AddBackendRequest(_message.Message):
+    __slots__ = ("parent", "backend_id", "backend", "request_id", "validate_only")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_ID_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    backend_id: str
+    backend: _backend_pb2.Backend
+    request_id: str
+    validate_only: bool
+    def __init__(self, parent: _Optional[str] = ..., backend_id: _Optional[str] = ..., backend: _Optional[_Union[_backend_pb2.Backend, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class AddBackendResponse(_message.Message):
+    __slots__ = ("backend",)
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    backend: _backend_pb2.Backend
+    def __init__(self, backend: _Optional[_Union[_backend_pb2.Backend, _Mapping]] = ...) -> None: ...
+
+class GetBackendRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetBackendResponse(_message.Message):
+    __slots__ = ("backend",)
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    backend: _backend_pb2.Backend
+    def __init__(self, backend: _Optional[_Union[_backend_pb2.Backend, _Mapping]] = ...) -> None: ...
+
+class ListBackendsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListBackendsResponse(_message.Message):
+    __slots__ = ("backends", "next_page_token", "revision")
+    BACKENDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    backends: _containers.RepeatedCompositeFieldContainer[_backend_pb2.Backend]
+    next_page_token: str
+    revision: int
+    def __init__(self, backends: _Optional[_Iterable[_Union[_backend_pb2.Backend, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class UpdateBackendRequest(_message.Message):
+    __slots__ = ("backend", "update_mask", "allow_missing", "request_id", "validate_only")
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    backend: _backend_pb2.Backend
+    update_mask: _field_mask_pb2.FieldMask
+    allow_missing: bool
+    request_id: str
+    validate_only: bool
+    def __init__(self, backend: _Optional[_Union[_backend_pb2.Backend, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class UpdateBackendResponse(_message.Message):
+    __slots__ = ("backend",)
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    backend: _backend_pb2.Backend
+    def __init__(self, backend: _Optional[_Union[_backend_pb2.Backend, _Mapping]] = ...) -> None: ...
+
+class RemoveBackendRequest(_message.Message):
+    __slots__ = ("name", "etag", "force", "allow_missing", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    force: bool
+    allow_missing: bool
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., force: _Optional[bool] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class RemoveBackendResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
+class DrainBackendRequest(_message.Message):
+    __slots__ = ("name", "policy", "etag", "allow_empty", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_EMPTY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    policy: _backend_pb2.DrainPolicy
+    etag: str
+    allow_empty: bool
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., policy: _Optional[_Union[_backend_pb2.DrainPolicy, _Mapping]] = ..., etag: _Optional[str] = ..., allow_empty: _Optional[bool] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class DrainBackendResponse(_message.Message):
+    __slots__ = ("backend",)
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    backend: _backend_pb2.Backend
+    def __init__(self, backend: _Optional[_Union[_backend_pb2.Backend, _Mapping]] = ...) -> None: ...
+
+class UndrainBackendRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class UndrainBackendResponse(_message.Message):
+    __slots__ = ("backend",)
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    backend: _backend_pb2.Backend
+    def __init__(self, backend: _Optional[_Union[_backend_pb2.Backend, _Mapping]] = ...) -> None: ...
+
+class WatchBackendsRequest(_message.Message):
+    __slots__ = ("parent", "resume_revision")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_REVISION_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    resume_revision: int
+    def __init__(self, parent: _Optional[str] = ..., resume_revision: _Optional[int] = ...) -> None: ...
+
+class WatchBackendsResponse(_message.Message):
+    __slots__ = ("event", "backend", "revision")
+    class Event(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        EVENT_UNSPECIFIED: _ClassVar[WatchBackendsResponse.Event]
+        EVENT_ADDED: _ClassVar[WatchBackendsResponse.Event]
+        EVENT_MODIFIED: _ClassVar[WatchBackendsResponse.Event]
+        EVENT_DELETED: _ClassVar[WatchBackendsResponse.Event]
+        EVENT_SYNCED: _ClassVar[WatchBackendsResponse.Event]
+        EVENT_BOOKMARK: _ClassVar[WatchBackendsResponse.Event]
+    EVENT_UNSPECIFIED: WatchBackendsResponse.Event
+    EVENT_ADDED: WatchBackendsResponse.Event
+    EVENT_MODIFIED: WatchBackendsResponse.Event
+    EVENT_DELETED: WatchBackendsResponse.Event
+    EVENT_SYNCED: WatchBackendsResponse.Event
+    EVENT_BOOKMARK: WatchBackendsResponse.Event
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    event: WatchBackendsResponse.Event
+    backend: _backend_pb2.Backend
+    revision: int
+    def __init__(self, event: _Optional[_Union[WatchBackendsResponse.Event, str]] = ..., backend: _Optional[_Union[_backend_pb2.Backend, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class StreamStatsRequest(_message.Message):
+    __slots__ = ("interval", "services", "omit_backends", "samples")
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    OMIT_BACKENDS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    interval: _duration_pb2.Duration
+    services: _containers.RepeatedScalarFieldContainer[str]
+    omit_backends: bool
+    samples: int
+    def __init__(self, interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., services: _Optional[_Iterable[str]] = ..., omit_backends: _Optional[bool] = ..., samples: _Optional[int] = ...) -> None: ...
+
+class StreamStatsResponse(_message.Message):
+    __slots__ = ("stats",)
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    stats: _stats_pb2.Stats
+    def __init__(self, stats: _Optional[_Union[_stats_pb2.Stats, _Mapping]] = ...) -> None: ...
+
+class GetAgentRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetAgentResponse(_message.Message):
+    __slots__ = ("agent",)
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    agent: _agent_pb2.Agent
+    def __init__(self, agent: _Optional[_Union[_agent_pb2.Agent, _Mapping]] = ...) -> None: ...
+
+class GetConfigRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetConfigResponse(_message.Message):
+    __slots__ = ("config",)
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    config: _agent_pb2.Config
+    def __init__(self, config: _Optional[_Union[_agent_pb2.Config, _Mapping]] = ...) -> None: ...

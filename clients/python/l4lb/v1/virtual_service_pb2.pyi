@@ -1,0 +1,73 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Protocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROTOCOL_UNSPECIFIED: _ClassVar[Protocol]
+    PROTOCOL_TCP: _ClassVar[Protocol]
+    PROTOCOL_UDP: _ClassVar[Protocol]
+
+class ForwardingMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FORWARDING_MODE_UNSPECIFIED: _ClassVar[ForwardingMode]
+    FORWARDING_MODE_NAT: _ClassVar[ForwardingMode]
+    FORWARDING_MODE_DSR: _ClassVar[ForwardingMode]
+    FORWARDING_MODE_ENCAP: _ClassVar[ForwardingMode]
+PROTOCOL_UNSPECIFIED: Protocol
+PROTOCOL_TCP: Protocol
+PROTOCOL_UDP: Protocol
+FORWARDING_MODE_UNSPECIFIED: ForwardingMode
+FORWARDING_MODE_NAT: ForwardingMode
+FORWARDING_MODE_DSR: ForwardingMode
+FORWARDING_MODE_ENCAP: ForwardingMode
+
+class VirtualService(_message.Message):
+    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest")
+    class AnnotationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VIP_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    FORWARDING_MODE_FIELD_NUMBER: _ClassVar[int]
+    RING_SIZE_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    RECONCILING_FIELD_NUMBER: _ClassVar[int]
+    RECONCILING_REASON_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    RING_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    vip: str
+    port: int
+    protocol: Protocol
+    forwarding_mode: ForwardingMode
+    ring_size: int
+    idle_timeout: _duration_pb2.Duration
+    annotations: _containers.ScalarMap[str, str]
+    etag: str
+    reconciling: bool
+    reconciling_reason: str
+    revision: int
+    create_time: _timestamp_pb2.Timestamp
+    update_time: _timestamp_pb2.Timestamp
+    ring_digest: str
+    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ...) -> None: ...
