@@ -1,0 +1,117 @@
+"""Runs every kind of test, each in a pytest of its own, and says honestly what ran.
+
+Beyond pytest's own verdict a run fails when a kind that was asked for executed no test at all, and when a test skipped without a line in
+tests/allowed_skips that expects it. Closing line: `N passed, N failed, N skipped`.
+"""
+
+import argparse
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# In the order of how soon they tell something.
+KINDS = {
+    "law": "rules of this repository",
+    "unit": "pure decisions, no root",
+    "api": "real gRPC, fake datapath",
+    "packet": "the real program, bytes in and bytes out",
+    "kernel": "maps, pins, links and netlink of the real kernel",
+    "netns": "real agent, real nginx, network namespaces",
+    "bench": "the benchmark's own checks, no speed",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Counts of one kind; `refused_skips` are those that tests/allowed_skips does not expect."""
+
+    kind: str
+    passed: int
+    failed: int
+    skipped: int
+    refused_skips: tuple[str, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether this kind may be called green."""
+        return not self.failed and not self.refused_skips and self.passed > 0
+
+
+def allowed_skips() -> list[tuple[str, str]]:
+    """(test name pattern, reason regular expression) from tests/allowed_skips: two columns, # comments."""
+    lines = (line.split("#")[0].strip() for line in (ROOT / "tests/allowed_skips").read_text().splitlines())
+    return [(name, reason.strip()) for name, reason in (line.split(None, 1) for line in lines if line)]
+
+
+def read_report(kind: str, report: Path, seconds: float, code: int) -> Result:
+    """What pytest's JUnit report says. A pytest that failed without a failing test (collection, crash) counts as one failure."""
+    passed = failed = skipped = 0
+    refused = []
+    rules = allowed_skips()
+    for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
+        name = f"{case.get('classname', '')}.{case.get('name', '')}"
+        skip = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed += 1
+        elif skip is not None:
+            skipped += 1
+            reason = skip.get("message") or ""
+            if not any(fnmatch.fnmatch(name, pattern) and re.search(text, reason) for pattern, text in rules):
+                refused.append(f"{name}: {reason}")
+        else:
+            passed += 1
+    if code not in (0, 5) and not failed:
+        failed = 1
+    return Result(kind, passed, failed, skipped, tuple(refused), seconds)
+
+
+def run_kind(kind: str, extra: list[str]) -> Result:
+    """Runs tests/KIND with pytest and reads its report."""
+    print(f"\n--- {kind}: {KINDS[kind]}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        began = time.monotonic()
+        command = [sys.executable, "-m", "pytest", "-q", "-rfEs", f"--junitxml={report}", f"tests/{kind}", *extra]
+        code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}).returncode
+        return read_report(kind, report, time.monotonic() - began, code)
+
+
+def summary(results: list[Result]) -> int:
+    """Prints the table and the closing line; exit code."""
+    print()
+    for result in results:
+        print(f"{result.kind:8} {result.passed:5} passed {result.failed:3} failed {result.skipped:3} skipped {result.seconds:7.1f} s")
+        for line in result.refused_skips:
+            print(f"    skipped without a line in tests/allowed_skips: {line}")
+        if not result.passed and not result.failed:
+            print("    no test of this kind ran: a kind that is asked for must run")
+    refused = sum(len(result.refused_skips) for result in results) + sum(not r.passed and not r.failed for r in results)
+    failed = sum(result.failed for result in results) + refused
+    print(f"{sum(r.passed for r in results)} passed, {failed} failed, {sum(r.skipped for r in results)} skipped", flush=True)
+    return 0 if all(result.ok for result in results) else 1
+
+
+def main() -> int:
+    """Runs the kinds asked for, all by default."""
+    parser = argparse.ArgumentParser(prog="scripts/test", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated")
+    parser.add_argument("--kernel", help="run the packet cases inside an emulated machine with this kernel, for instance 6.1")
+    parser.add_argument("pytest", nargs="*", help="more arguments for pytest, after --")
+    options = parser.parse_args()
+    if options.kernel:
+        return subprocess.run([str(ROOT / "scripts/kernel"), options.kernel, *options.pytest]).returncode
+    kinds: list[str] = options.kind or list(KINDS)
+    return summary([run_kind(kind, options.pytest) for kind in kinds])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
