@@ -1,6 +1,6 @@
 """What api/ may ask of control: the one seam between gRPC and the agent."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -101,8 +101,8 @@ class Control(Protocol):
     def snapshot(self) -> Snapshot:
         """All desired state."""
 
-    def watch(self, service: str, resume_revision: int) -> AsyncIterator[BackendEvent]:
-        """Backends of `service` ("" for all). Raises OutOfRange when the revision is no longer remembered."""
+    def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
+        """Backends of `service` ("" for all). Raises OutOfRange when the revision is no longer remembered. Closed by the caller."""
 
     def stats(self) -> StatsSample:
         """The counters, read now or at most 50 ms ago."""

@@ -68,6 +68,11 @@ class Backend:
         return self.name.split("/backends/")[0]
 
     @property
+    def etag(self) -> str:
+        """Quoted version of this resource (RFC 9110 8.8.3); commands carry it back unchanged."""
+        return f'"{self.revision}"'
+
+    @property
     def identity(self) -> tuple[str, Address, int]:
         """What its datapath id and its place in the ring depend on: service, address, port. Unique among backends."""
         return (self.service, self.address, self.port)

@@ -35,6 +35,11 @@ class VirtualService:
     updated: float = 0.0
 
     @property
+    def etag(self) -> str:
+        """Quoted version of this resource (RFC 9110 8.8.3); commands carry it back unchanged."""
+        return f'"{self.revision}"'
+
+    @property
     def identity(self) -> tuple[Address, int, int]:
         """What the datapath finds it by: VIP, port, protocol. Unique among services."""
         return (self.vip, self.port, int(self.protocol))
