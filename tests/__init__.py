@@ -1,0 +1,1 @@
+"""Tests. Each folder is one kind; README.md says what each needs."""
