@@ -12,6 +12,7 @@ class Datapath(Protocol):
     """The kernel's maps and program. Every method may block for milliseconds and raises OSError when the kernel refuses."""
 
     adopted: bool  # True when the maps were pinned already
+    second_multiplier: int  # of this kernel's HZ: seconds = (jiffies64 * second_multiplier) >> 24
 
     def read_tables(self) -> Tables:
         """Every control map as the kernel holds it."""
@@ -37,6 +38,9 @@ class Datapath(Protocol):
     def clear_backend_counters(self, backend_id: int) -> None:
         """Zero the counters of an id that is about to be given to a new backend."""
 
+    def clear_service_counters(self, service_id: int) -> None:
+        """Zero the counters of an id that is about to be given to a new service."""
+
     def maps(self) -> Sequence[MapState]:
         """Every map with id and memory."""
 
@@ -58,6 +62,10 @@ class Network(Protocol):
 
     async def interfaces(self) -> dict[str, int]:
         """Interface names and indices."""
+
+    async def routing(self) -> bytes:
+        """All that decides how replies leave, as canonical bytes: links (index, MAC, up), routes, MACs of the gateways of routes. Equal
+        while nothing changed, also across restarts: its digest is the route generation."""
 
     def changes(self) -> AsyncIterator[str]:
         """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends."""
