@@ -12,6 +12,7 @@ class Datapath(Protocol):
     """The kernel's maps and program. Every method may block for milliseconds and raises OSError when the kernel refuses."""
 
     adopted: bool  # True when the maps were pinned already
+    second_multiplier: int  # of this kernel, for config: seconds = (jiffies64 * second_multiplier) >> 24
     second_multiplier: int  # of this kernel's HZ: seconds = (jiffies64 * second_multiplier) >> 24
 
     def read_tables(self) -> Tables:
@@ -47,6 +48,16 @@ class Datapath(Protocol):
     def now(self) -> int:
         """The datapath's clock in seconds (jiffies64 / HZ), as in the `seen` fields."""
 
+    def announce(self, address: Address, interfaces: Sequence[str]) -> None:
+        """Gratuitous ARP or unsolicited neighbour advertisement for `address` on `interfaces`; for IPv6 the interfaces also listen to
+        its solicited-node group from now on. Needs no CAP_NET_RAW. Raises the first OSError after all interfaces were tried."""
+
+    def withdraw(self, address: Address, interfaces: Sequence[str]) -> None:
+        """No longer listen to the address's solicited-node group, unless another announced address needs it."""
+
+    def close(self) -> None:
+        """Give back descriptors and the lock; the datapath goes on forwarding."""
+
 
 class Network(Protocol):
     """Routes, neighbours, links and addresses, over netlink."""
@@ -69,9 +80,6 @@ class Network(Protocol):
 
     def changes(self) -> AsyncIterator[str]:
         """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends."""
-
-    async def announce(self, address: Address, interfaces: Sequence[str]) -> None:
-        """Gratuitous ARP or unsolicited neighbour advertisement for `address` on `interfaces`."""
 
 
 class Clock(Protocol):

@@ -36,7 +36,7 @@ class FlowCounts:
     """One sweep of the flow table: live flows (not FLOW_CLOSED, not expired) by backend id; `closed` are those in quarantine."""
 
     live: Mapping[int, int] = field(default_factory=dict)
-    entries_by_backend: Mapping[int, int] = field(default_factory=dict)  # live and closed: an id with entries is not reused
+    entries_by_backend: Mapping[int, int] = field(default_factory=dict)  # of flows and replies, live or not: such an id is not reused
     flows: int = 0  # entries of flows
     replies: int = 0  # entries of replies
     deleted: int = 0

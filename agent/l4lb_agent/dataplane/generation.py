@@ -1,0 +1,31 @@
+"""One version of the datapath's program: the hot program and the prog_array of its tails, pinned together and never changed in place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from l4lb_agent.dataplane.fd import Fd
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A loaded version. `tails` is filled before anything is attached: the kernel empties a prog_array when its last descriptor or pin
+    goes, so it is pinned beside the program."""
+
+    tag: str
+    program: Fd
+    tails: Fd
+
+    def close(self) -> None:
+        """Close both; what is pinned or attached stays."""
+        self.program.close()
+        self.tails.close()
+
+
+class Program(Protocol):
+    """What program.py compiles. `tag` (hexadecimal) names the bytecode of all its programs: equal tags need no reload."""
+
+    tag: str
+
+    def load(self, maps: Mapping[str, int]) -> Generation:
+        """Create and fill a prog_array and load everything, bound to the maps' descriptors by name. Raises OSError, VerifierError."""
