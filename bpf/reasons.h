@@ -20,7 +20,7 @@ enum reason {
 	REASON_RST_ANSWERED = 22,        /* no flow for a TCP packet that is not a SYN */
 	REASON_DRAIN_RESET = 23,         /* RST for a flow whose drain ended with RESET */
 	/* dropped */
-	REASON_MALFORMED = 30,           /* lengths or versions that cannot be */
+	REASON_MALFORMED = 30,           /* lengths, versions, flags or sources that cannot be */
 	REASON_IP_OPTIONS = 31,          /* IPv4 options or IPv6 extension headers, not handled yet */
 	REASON_FRAGMENT = 32,            /* fragments, not handled yet */
 	REASON_TTL_EXCEEDED = 33,        /* TTL or hop limit would reach zero */

@@ -110,8 +110,9 @@ struct flow {
 	__u8 flags;           /* FLOW_* */
 	__u32 seen;           /* second of this direction's last packet */
 	__u32 created;        /* second */
-	__u32 sequence;       /* client: its ISN, later the highest sequence of its FIN */
-	__u32 reserved[3];
+	__u32 sequence;       /* the client's initial sequence number */
+	__u32 last_sequence;  /* the sequence of the client's FIN; until then its initial sequence number */
+	__u32 reserved[2];
 }; /* 52 bytes */
 
 /* replies: HASH, backend side of the same flow; claimed first (BPF_NOEXIST), given up last */
@@ -158,6 +159,13 @@ enum flow_state {
 #define FLOW_BACKEND_FIN 2
 #define FLOW_BACKEND_FIN_FIRST 4
 #define FLOW_RESET 8
+
+/* interfaces: HASH by ifindex; each interface that the program is attached to, written before the link is made. Answers to broadcast and
+ * multicast requests are sent from this MAC. */
+struct interface {
+	__u8 mac[6];
+	__u8 reserved[2];
+}; /* 8 bytes */
 
 /* service_counters[service], backend_counters[backend]: per CPU */
 struct traffic {

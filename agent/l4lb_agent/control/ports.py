@@ -22,7 +22,8 @@ class Datapath(Protocol):
         """Do one step of a plan."""
 
     def attach(self, interface: str, mode: str) -> InterfaceState:
-        """Attach to `interface` (mode auto, native or generic), or adopt the pinned link. Raises dataplane errors with the cause."""
+        """Attach to `interface` (mode auto, native or generic), or adopt the pinned link; puts its MAC
+        into `interfaces` first. Raises dataplane errors with the cause."""
 
     def interface_state(self, interface: str) -> InterfaceState:
         """How it is now; never raises."""

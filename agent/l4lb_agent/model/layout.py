@@ -101,7 +101,7 @@ class Flow(ctypes.Structure):
     _fields_ = [
         ("snat", Address), ("snat_port", U16), ("backend", U16), ("service", U16), ("checksum_delta", U16),
         ("header_delta", U16), ("state", U8), ("flags", U8), ("seen", U32), ("created", U32), ("sequence", U32),
-        ("reserved", U32 * 3),
+        ("last_sequence", U32), ("reserved", U32 * 2),
     ]  # fmt: skip
 
 
@@ -136,6 +136,12 @@ FLOW_CLIENT_FIN: Final = 1
 FLOW_BACKEND_FIN: Final = 2
 FLOW_BACKEND_FIN_FIRST: Final = 4
 FLOW_RESET: Final = 8
+
+
+class Interface(ctypes.Structure):
+    """interfaces[ifindex]: the MAC that answers to broadcast and multicast requests are sent from."""
+
+    _fields_ = [("mac", U8 * 6), ("reserved", U8 * 2)]
 
 
 class Traffic(ctypes.Structure):
