@@ -1,0 +1,67 @@
+"""An installed copy of this checkout that an unprivileged agent can read: $L4LB_CACHE/app-HASH with the packages l4lb_agent (bpf/ inside),
+l4lb and lab. A checkout below /root or in a 0700 folder is unreadable for everyone but root, and that is where checkouts tend to be."""
+
+import compileall
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+_UNUSED_SECONDS: Final = 86400
+_PACKAGES: Final = {"l4lb_agent": "agent/l4lb_agent", "l4lb_agent/bpf": "bpf", "l4lb": "clients/python/l4lb", "lab": "lab"}
+_LEFT_OUT: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+
+def cache_folder() -> Path:
+    """$L4LB_CACHE, /var/cache/l4lb by default."""
+    return Path(os.environ.get("L4LB_CACHE", "/var/cache/l4lb"))
+
+
+def checkout() -> Path:
+    """The checkout this package is in."""
+    return Path(__file__).resolve().parents[1]
+
+
+def _files(root: Path) -> list[Path]:
+    folders = [root / source for source in _PACKAGES.values()]
+    found = {path for folder in folders for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    return sorted(found)
+
+
+def _hash(root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in _files(root):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def installed(root: Path, cache: Path) -> Path:
+    """The copy of `root`, made if there is none, complete when it has its name. Copies that no run has used for a day are removed."""
+    copy = cache / f"app-{_hash(root)}"
+    if not copy.is_dir():
+        _make(root, cache, copy)
+    os.utime(copy)
+    for other in cache.glob("app-*"):
+        if other != copy and time.time() - other.stat().st_mtime > _UNUSED_SECONDS:
+            shutil.rmtree(other, ignore_errors=True)
+    return copy
+
+
+def _make(root: Path, cache: Path, copy: Path) -> None:
+    work = Path(tempfile.mkdtemp(prefix="making-app.", dir=cache))
+    try:
+        for package, source in _PACKAGES.items():
+            shutil.copytree(root / source, work / package, ignore=_LEFT_OUT, dirs_exist_ok=True)
+        for path in (work, *work.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        compileall.compile_dir(work, quiet=2)
+        work.rename(copy)
+    except OSError:
+        if not copy.is_dir():  # else another run was faster
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

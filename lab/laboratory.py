@@ -1,0 +1,118 @@
+"""A whole laboratory: namespaces, wires, nginx and echo servers, ready for an agent; and its end."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from lab import install, netns, offload, state
+from lab.nginx import Nginx, make_files
+from lab.offload import Peer
+from lab.topology import BACKENDS, PORT_ECHO, PORT_HTTP, Host, Topology, address_lines
+from lab.traffic import Traffic
+
+
+class Laboratory:
+    """`with Laboratory() as lab:` brings it up and removes every trace of it. Needs root."""
+
+    def __init__(self, *, routed: bool = False, peer: Peer = Peer.PROGRAM) -> None:
+        self.topology = Topology(routed)
+        self._peer = peer
+        self.nginx: dict[str, Nginx] = {}
+        self.digests: dict[str, str] = {}
+        self.offload = ""  # what was done about checksum offload, in words
+        self._echoes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "Laboratory":
+        self.run = state.claim()
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.run.id
+
+    def namespace(self, role: str) -> str:
+        """Full name of a namespace."""
+        return self.run.prefix + role
+
+    def namespaces(self) -> list[str]:
+        """Full names of all of them."""
+        return [self.namespace(role) for role in self.topology.roles()]
+
+    def _build(self) -> None:
+        self.run.mount_bpffs()
+        netns.create(self.namespaces())
+        self._wire()
+        self.digests = make_files(self.run.path / "www")
+        binary = install.cache_folder() / "nginx/usr/sbin/nginx"
+        for name in BACKENDS:
+            arguments = (self.namespace(name), self.run.path / f"nginx-{name}", f"backend-{name}", self.run.path / "www", PORT_HTTP)
+            self.nginx[name] = Nginx(binary, *arguments)
+            argv = [sys.executable, "-m", "lab.echo", str(PORT_ECHO)]
+            entering = netns.entering(self.namespace(name), argv)
+            self._echoes.append(subprocess.Popen(entering, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True))
+        self.traffic = Traffic(self.namespace("client"))
+        for nginx in self.nginx.values():
+            nginx.wait()
+        for echo in self._echoes:
+            assert echo.stdout is not None
+            if echo.stdout.readline() != b"ready\n":
+                raise RuntimeError("an echo server does not start")
+
+    def _wire(self) -> None:
+        topology, prefix = self.topology, self.run.prefix
+        for role in topology.roles():
+            # Link-local addresses are usable at once: nothing waits a second for duplicate address detection.
+            settings = {f"ipv6/conf/{which}/accept_dad": "0" for which in ("all", "default")}
+            settings.update({f"ipv6/conf/{which}/dad_transmits": "0" for which in ("all", "default")})
+            netns.set_sysctls(prefix + role, settings)
+        netns.batch(prefix + "switch", topology.switch_lines(prefix))
+        for role in topology.roles():
+            netns.batch(prefix + role, topology.host_lines(role, prefix))
+            netns.set_sysctls(prefix + role, topology.sysctls(role))
+        netns.batch(prefix + "lb", topology.management_lines())
+        self.offload = offload.prepare(prefix + "switch", "lb", self._peer, self.run.bpffs)
+
+    def folder_for(self, name: str, uid: int, base: Path | None = None) -> Path:
+        """A new folder of the run (or below `base`) that belongs to `uid`."""
+        folder = (base or self.run.path) / name
+        folder.mkdir(mode=0o755)
+        os.chown(folder, uid, uid)
+        return folder
+
+    def move(self, name: str, host: Host, mac: str) -> None:
+        """Give a backend other addresses, in place of all it has, and another MAC address."""
+        current = self.addresses(name)
+        # Removed first: the kernel removes the second address of a network together with the first.
+        lines = [*(f"addr del {address} dev eth0" for address in current), f"link set eth0 address {mac}", *address_lines("eth0", host)]
+        netns.batch(self.namespace(name), lines)
+
+    def addresses(self, name: str) -> list[str]:
+        """Addresses with prefix length of a host's eth0, without link-local ones."""
+        output = netns.run(["ip", "-n", self.namespace(name), "-o", "addr", "show", "dev", "eth0", "scope", "global"])
+        return [line.split()[3] for line in output.splitlines()]
+
+    def mac(self, name: str) -> str:
+        """MAC address of a host's eth0."""
+        return netns.run(["ip", "-n", self.namespace(name), "-o", "link", "show", "dev", "eth0"]).split("link/ether ")[1].split()[0]
+
+    def close(self) -> None:
+        """End every process of the run and remove all it has made. May be called again after a failure."""
+        if hasattr(self, "traffic"):
+            self.traffic.kill()
+        for nginx in self.nginx.values():
+            nginx.stop()
+        for echo in self._echoes:
+            echo.kill()
+            echo.communicate()
+        self.run.remove()

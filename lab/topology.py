@@ -1,0 +1,125 @@
+"""Which namespaces a laboratory has, how they are wired and what their addresses are. Pure: returns names and lines for ip(8).
+
+Bridged: everyone on one link.            Routed: three links, a router between them.
+
+    client   lb   a   b                       client        lb        a   b
+       |     |    |   |                          |           |        |   |
+    ===+=====+====+===+=== (switch)           ===+===     ===+===  ===+===+===   (switch)
+                                                  \\          |         /
+    controller ---- lb                             +------ router -----+         controller ---- lb
+
+Bridges live in the namespace `switch`; each veth is made inside it with its other end in the namespace that uses it, so that the root
+namespace never sees an interface. Addresses are private ones (RFC 1918, RFC 4193); nothing leaves the namespaces, so that several
+laboratories may use the same.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+BACKENDS: Final = ("a", "b")
+FAMILIES: Final = (4, 6)
+PORT_HTTP: Final = 80
+PORT_ECHO: Final = 7007
+_LINKS: Final = {"lb": 0, "client": 1, "a": 2, "b": 2}  # routed: the number of the link each is on
+_ROUTER: Final = 254
+
+
+@dataclass(frozen=True)
+class Host:
+    """One address of each family."""
+
+    v4: str
+    v6: str
+
+    def of(self, family: int) -> str:
+        """The address of family 4 or 6."""
+        return self.v4 if family == 4 else self.v6
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Addresses of one laboratory."""
+
+    routed: bool = False
+
+    def roles(self) -> tuple[str, ...]:
+        """What namespaces are called, after the run's prefix."""
+        return ("client", "lb", "a", "b", "switch", "controller", *(("router",) if self.routed else ()))
+
+    def _host(self, link: int, number: int) -> Host:
+        link = link if self.routed else 0
+        return Host(f"10.77.{link}.{number}", f"fd77:0:0:{link}::{number}")
+
+    def host(self, role: str) -> Host:
+        """Address of client, lb, a or b."""
+        return self._host(_LINKS[role], {"lb": 1, "client": 10, "a": 21, "b": 22}[role])
+
+    def spare(self) -> Host:
+        """Address that a backend can move to."""
+        return self._host(_LINKS["b"], 23)
+
+    def vip(self) -> Host:
+        """The VIP: on the load balancer's link, of no interface."""
+        return self._host(_LINKS["lb"], 100)
+
+    def snat(self) -> Host:
+        """Source towards backends: on the load balancer's link, of no interface."""
+        return self._host(_LINKS["lb"], 200)
+
+    def management(self, role: str) -> str:
+        """Address of lb or controller on the link between them."""
+        return {"lb": "10.77.9.1", "controller": "10.77.9.2"}[role]
+
+    def switch_lines(self, prefix: str) -> list[str]:
+        """What makes the bridges and every veth, inside `switch`."""
+        lines = []
+        for link in range(3 if self.routed else 1):
+            lines.append(f"link add br{link} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
+            lines.append(f"link set br{link} up")
+        for role in ("lb", "client", *BACKENDS):
+            lines += self._port(role, "eth0", prefix + role, _LINKS[role] if self.routed else 0)
+        if self.routed:
+            for link in range(3):
+                lines += self._port(f"router{link}", f"eth{link}", f"{prefix}router", link)
+        return lines
+
+    @staticmethod
+    def _port(port: str, interface: str, namespace: str, link: int) -> list[str]:
+        return [f"link add name {port} type veth peer name {interface} netns {namespace}", f"link set dev {port} master br{link} up"]
+
+    def host_lines(self, role: str, prefix: str) -> list[str]:
+        """What gives one namespace its addresses and routes, after the switch is there."""
+        if role == "switch":
+            return []
+        if role == "controller":
+            peer = f"link add eth0 type veth peer name mgmt0 netns {prefix}lb"
+            return [peer, f"addr add {self.management('controller')}/30 dev eth0", "link set eth0 up"]
+        if role == "router":
+            return [line for link in range(3) for line in self._up(f"eth{link}", self._host(link, _ROUTER))]
+        lines = self._up("eth0", self.host(role))
+        if self.routed:
+            gateway = self._host(_LINKS[role], _ROUTER)
+            lines += [f"route add default via {gateway.v4}", f"route add default via {gateway.v6}"]
+        return lines
+
+    def management_lines(self) -> list[str]:
+        """What completes the management link, inside `lb`, after the controller's lines."""
+        return [f"addr add {self.management('lb')}/30 dev mgmt0", "link set mgmt0 up"]
+
+    @staticmethod
+    def _up(interface: str, host: Host) -> list[str]:
+        return [*address_lines(interface, host), f"link set {interface} up"]
+
+    def sysctls(self, role: str) -> dict[str, str]:
+        """Settings below net/ of one namespace, before it has interfaces (no waiting for duplicate address detection) or after."""
+        if role == "lb":  # bpf_fib_lookup answers only for interfaces that forward
+            return {"ipv4/conf/eth0/forwarding": "1", "ipv6/conf/eth0/forwarding": "1"}
+        if role == "router":
+            return {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
+        return {}
+
+
+def address_lines(interface: str, host: Host, verb: str = "add") -> list[str]:
+    """Lines that add or delete both addresses of a host."""
+    nodad = " nodad" if verb == "add" else ""
+    return [f"addr {verb} {host.v4}/24 dev {interface}", f"addr {verb} {host.v6}/64 dev {interface}{nodad}"]
