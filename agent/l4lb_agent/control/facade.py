@@ -50,6 +50,14 @@ class Snapshot:
     services: Sequence[ServiceView]  # by name
     backends: Sequence[BackendView]  # by name
 
+    def service(self, name: str) -> ServiceView | None:
+        """The virtual service of that name."""
+        return next((view for view in self.services if view.service.name == name), None)
+
+    def backend(self, name: str) -> BackendView | None:
+        """The backend of that name."""
+        return next((view for view in self.backends if view.backend.name == name), None)
+
 
 @dataclass(frozen=True)
 class BackendEvent:
