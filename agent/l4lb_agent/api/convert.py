@@ -36,20 +36,24 @@ def create_service(request: service_pb2.CreateVirtualServiceRequest) -> commands
 
 
 def update_service(request: service_pb2.UpdateVirtualServiceRequest, snapshot: Snapshot) -> commands.UpdateService:
-    """The command of an update. Fields fixed at creation may be sent as they are."""
+    """The command of an update. Fields fixed at creation may be sent as they are: control compares them."""
     message = request.service
     name = fields.name(message.name, fields.SERVICE_NAME, "service.name")
     view = snapshot.service(name)
     touched = fields.masked(message, request.update_mask, SERVICE_CHANGEABLE, SERVICE_FIXED, "update_mask")
     if view is None:
         return commands.UpdateService(name, etag=message.etag, create=_service(name, message) if request.allow_missing else None)
-    for field in sorted(touched & SERVICE_FIXED):
-        _unchanged(field, message, view.service)
+    if "forwarding_mode" in touched:
+        _forwarding_mode(message)
     return commands.UpdateService(
         name,
         idle_seconds=_idle(message, view.service.protocol) if "idle_timeout" in touched else None,
         annotations=fields.annotations(dict(message.annotations), "service.annotations") if "annotations" in touched else None,
         etag=message.etag,
+        vip=_address(message.vip, "service.vip") if "vip" in touched else None,
+        port=fields.within(message.port, 1, 65535, "service.port") if "port" in touched else None,
+        protocol=_protocol(message) if "protocol" in touched else None,
+        ring_size=_ring_size(message) if "ring_size" in touched else None,
     )
 
 
@@ -115,13 +119,20 @@ def undrain_backend(request: service_pb2.UndrainBackendRequest) -> commands.Undr
 def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualService:
     vip = _address(message.vip, "service.vip")
     port = fields.within(message.port, 1, 65535, "service.port")
+    protocol = _protocol(message)
+    _forwarding_mode(message)
+    annotations = fields.annotations(dict(message.annotations), "service.annotations")
+    return VirtualService(name, vip, port, protocol, _ring_size(message), _idle(message, protocol), annotations)
+
+
+def _protocol(message: virtual_service_pb2.VirtualService) -> Protocol:
     if not message.protocol:
         raise fields.required("service.protocol")
-    _forwarding_mode(message)
-    ring_size = fields.one_of(message.ring_size or DEFAULT_RING_SIZE, layout.RING_SIZES, "service.ring_size")
-    protocol = Protocol(message.protocol)
-    annotations = fields.annotations(dict(message.annotations), "service.annotations")
-    return VirtualService(name, vip, port, protocol, ring_size, _idle(message, protocol), annotations)
+    return Protocol(message.protocol)
+
+
+def _ring_size(message: virtual_service_pb2.VirtualService) -> int:
+    return fields.one_of(message.ring_size or DEFAULT_RING_SIZE, layout.RING_SIZES, "service.ring_size")
 
 
 def _forwarding_mode(message: virtual_service_pb2.VirtualService) -> None:
@@ -134,13 +145,6 @@ def _idle(message: virtual_service_pb2.VirtualService, protocol: Protocol) -> in
         return DEFAULT_IDLE_SECONDS[protocol]
     value = fields.seconds(message.idle_timeout, 1, MAX_IDLE_SECONDS, "service.idle_timeout")
     return fields.whole(value, "service.idle_timeout")
-
-
-def _unchanged(field: str, message: virtual_service_pb2.VirtualService, now: VirtualService) -> None:
-    if field == "forwarding_mode":
-        return _forwarding_mode(message)
-    asked = _address(message.vip, "service.vip") if field == "vip" else getattr(message, field)
-    return fields.fixed(asked, getattr(now, field), f"service.{field}", now.name)
 
 
 def _backend(name: str, message: backend_pb2.Backend) -> model.Backend:
@@ -178,7 +182,7 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
     """A virtual service as the API shows it."""
     of = view.service
     return virtual_service_pb2.VirtualService(
-        name=of.name, vip=str(of.vip), port=of.port, protocol=f"PROTOCOL_{of.protocol.name}", forwarding_mode=virtual_service_pb2.FORWARDING_MODE_NAT,
+        name=of.name, vip=str(of.vip), port=of.port, protocol=f"PROTOCOL_{of.protocol.name}", forwarding_mode="FORWARDING_MODE_NAT",
         ring_size=of.ring_size, idle_timeout=Duration(seconds=of.idle_seconds), annotations=of.annotations, etag=of.etag,
         reconciling=bool(view.reconciling), reconciling_reason=view.reconciling, revision=of.revision, create_time=_time(of.created),
         update_time=_time(of.updated), ring_digest=view.ring_digest,
@@ -189,8 +193,8 @@ def backend(view: BackendView) -> backend_pb2.Backend:
     """A backend as the API shows it."""
     of = view.backend
     return backend_pb2.Backend(
-        name=of.name, address=str(of.address), port=of.port, weight=of.weight, admin_state=f"ADMIN_STATE_{of.admin.name}", annotations=of.annotations,
-        drain=_drain(of.drain, view) if of.drain else None, etag=of.etag, reconciling=bool(view.reconciling),
+        name=of.name, address=str(of.address), port=of.port, weight=of.weight, admin_state=f"ADMIN_STATE_{of.admin.name}",
+        annotations=of.annotations, drain=_drain(of.drain, view) if of.drain else None, etag=of.etag, reconciling=bool(view.reconciling),
         reconciling_reason=view.reconciling, revision=of.revision, create_time=_time(of.created), update_time=_time(of.updated),
         wanted_share=view.wanted_share, slot_share=view.slot_share, datapath_id=view.datapath_id, next_hop=_next_hop(view),
     )  # fmt: skip
@@ -201,7 +205,8 @@ def _drain(drain: model.Drain, view: BackendView) -> backend_pb2.Drain:
     return backend_pb2.Drain(
         start_time=_time(drain.started), deadline=_time(drain.deadline), deadline_action=f"DEADLINE_ACTION_{drain.action.name}",
         remaining_flows=drain.remaining_flows if ended else view.live_flows, initial_flows=drain.initial_flows,
-        counted_time=_time(drain.ended if ended else view.counted), end_time=_time(drain.ended), result=f"DRAIN_RESULT_{drain.result.name}" if drain.result else None,
+        counted_time=_time(drain.ended if ended else view.counted), end_time=_time(drain.ended),
+        result=f"DRAIN_RESULT_{drain.result.name}" if drain.result else None,
     )  # fmt: skip
 
 
@@ -268,19 +273,15 @@ def stats(sample: StatsSample, services: Iterable[str], omit_backends: bool, ski
             for name, i in ids if not omit_backends
         ),
         reasons=(
-            stats_pb2.ReasonStats(reason=cast("reason_pb2.Reason", reason), verdict=cast("reason_pb2.Verdict", verdict), packets=packets, bytes=size)
-            for (reason, verdict), (packets, size) in sorted(counts.reasons.items())
+            stats_pb2.ReasonStats(reason=cast("reason_pb2.Reason", r), verdict=cast("reason_pb2.Verdict", v), packets=packets, bytes=size)
+            for (r, v), (packets, size) in sorted(counts.reasons.items())
         ),
         maps=_fill(sample),
     )  # fmt: skip
 
 
 def _traffic(count: TrafficCount | None, active: int) -> stats_pb2.Traffic:
-    of = count or TrafficCount()
-    return stats_pb2.Traffic(
-        packets_in=of.packets_in, bytes_in=of.bytes_in, packets_out=of.packets_out, bytes_out=of.bytes_out, flows=of.flows,
-        active_flows=active,
-    )  # fmt: skip
+    return stats_pb2.Traffic(**vars(count or TrafficCount()), active_flows=active)
 
 
 def _fill(sample: StatsSample) -> Iterable[stats_pb2.MapStats]:

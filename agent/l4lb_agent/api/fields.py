@@ -120,15 +120,6 @@ def one_of(value: int, allowed: Sequence[int], field: str) -> int:
     return value
 
 
-def fixed(asked: object, present: object, field: str, resource: str) -> None:
-    """Raises InvalidArgument (FIELD_FIXED) when a field that is fixed at creation is sent with another value."""
-    if asked != present:
-        raise InvalidArgument(
-            f"{field} is {present} since the creation of {resource} and cannot be changed: create another resource",
-            reason="FIELD_FIXED", field=field, metadata={"name": resource, "value": str(present)},
-        )  # fmt: skip
-
-
 def not_yet(field: str, value: str) -> NotImplementedYet:
     """The error for a field or value of the API that this agent does not do yet."""
     return NotImplementedYet(

@@ -1,0 +1,47 @@
+"""Who may call what: one table. A method that is not in it may be called by nobody."""
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+_SERVICE = "/l4lb.v1.LoadBalancerService/"
+
+
+class Role(enum.IntEnum):
+    """What a caller may do; each role may also do what the smaller ones may."""
+
+    VIEWER = 1  # reads
+    OPERATOR = 2  # and changes the backends of the services there are
+    ADMIN = 3  # and everything else
+
+
+_METHODS = {
+    "CreateVirtualService": Role.ADMIN,
+    "GetVirtualService": Role.VIEWER,
+    "ListVirtualServices": Role.VIEWER,
+    "UpdateVirtualService": Role.ADMIN,
+    "DeleteVirtualService": Role.ADMIN,
+    "AddBackend": Role.OPERATOR,
+    "GetBackend": Role.VIEWER,
+    "ListBackends": Role.VIEWER,
+    "UpdateBackend": Role.OPERATOR,
+    "RemoveBackend": Role.OPERATOR,
+    "DrainBackend": Role.OPERATOR,
+    "UndrainBackend": Role.OPERATOR,
+    "WatchBackends": Role.VIEWER,
+    "StreamStats": Role.VIEWER,
+    "GetAgent": Role.VIEWER,
+    "GetConfig": Role.VIEWER,
+}
+ALLOWED: Final[Mapping[str, Role]] = {
+    **{_SERVICE + name: role for name, role in _METHODS.items()},
+    "/grpc.health.v1.Health/Check": Role.VIEWER,
+    "/grpc.health.v1.Health/List": Role.VIEWER,
+    "/grpc.health.v1.Health/Watch": Role.VIEWER,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Role.VIEWER,
+}
+
+
+def allowed(role: Role, method: str) -> bool:
+    """Whether `role` may call `method`, the full path of an rpc."""
+    return method in ALLOWED and role >= ALLOWED[method]

@@ -1,0 +1,175 @@
+"""The service of proto/l4lb/v1: each method translates, asks control, translates back."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from l4lb.v1 import backend_pb2, service_pb2_grpc, virtual_service_pb2
+from l4lb.v1 import service_pb2 as pb
+from l4lb_agent.api import convert, fields, pages
+from l4lb_agent.api.pace import Pace
+from l4lb_agent.control.facade import Control, Outcome
+from l4lb_agent.model.errors import NotFound, ResourceExhausted
+
+Context = grpc.aio.ServicerContext[Any, Any]
+MAX_STREAMS = 512  # of WatchBackends and StreamStats together: other calls keep their share of the server
+INTERVAL_SECONDS = (0.1, 3600.0)
+
+
+class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignore[misc]
+    """Answers for one agent. Methods raise model.errors.Refused, which guard.py turns into statuses."""
+
+    def __init__(self, control: Control, version: str) -> None:
+        self._control = control
+        self._version = version
+        self._streams = 0
+
+    async def CreateVirtualService(self, request: pb.CreateVirtualServiceRequest, _context: Context) -> pb.CreateVirtualServiceResponse:
+        """Creates a virtual service without backends."""
+        return pb.CreateVirtualServiceResponse(service=_service(await self._change(convert.create_service(request), request)))
+
+    async def GetVirtualService(self, request: pb.GetVirtualServiceRequest, _context: Context) -> pb.GetVirtualServiceResponse:
+        """Reads one virtual service."""
+        name = fields.name(request.name, fields.SERVICE_NAME, "name")
+        view = self._control.snapshot().service(name)
+        if view is None:
+            raise _not_found(name, "name")
+        return pb.GetVirtualServiceResponse(service=convert.service(view))
+
+    async def ListVirtualServices(self, request: pb.ListVirtualServicesRequest, _context: Context) -> pb.ListVirtualServicesResponse:
+        """Reads virtual services by name."""
+        snapshot = self._control.snapshot()
+        chosen, token = pages.page(snapshot.services, lambda v: v.service.name, request.page_size, request.page_token, "services")
+        return pb.ListVirtualServicesResponse(
+            services=map(convert.service, chosen), next_page_token=token, revision=snapshot.revision
+        )  # fmt: skip
+
+    async def UpdateVirtualService(self, request: pb.UpdateVirtualServiceRequest, _context: Context) -> pb.UpdateVirtualServiceResponse:
+        """Changes the fields that the mask names."""
+        command = convert.update_service(request, self._control.snapshot())
+        return pb.UpdateVirtualServiceResponse(service=_service(await self._change(command, request)))
+
+    async def DeleteVirtualService(self, request: pb.DeleteVirtualServiceRequest, _context: Context) -> pb.DeleteVirtualServiceResponse:
+        """Deletes a virtual service."""
+        return pb.DeleteVirtualServiceResponse(revision=(await self._change(convert.delete_service(request), request)).revision)
+
+    async def AddBackend(self, request: pb.AddBackendRequest, _context: Context) -> pb.AddBackendResponse:
+        """Adds a backend."""
+        return pb.AddBackendResponse(backend=_backend(await self._change(convert.add_backend(request), request)))
+
+    async def GetBackend(self, request: pb.GetBackendRequest, _context: Context) -> pb.GetBackendResponse:
+        """Reads one backend."""
+        name = fields.name(request.name, fields.BACKEND_NAME, "name")
+        view = self._control.snapshot().backend(name)
+        if view is None:
+            raise _not_found(name, "name")
+        return pb.GetBackendResponse(backend=convert.backend(view))
+
+    async def ListBackends(self, request: pb.ListBackendsRequest, _context: Context) -> pb.ListBackendsResponse:
+        """Reads the backends of one virtual service, or of all."""
+        parent = self._parent(request.parent)
+        snapshot = self._control.snapshot()
+        views = [view for view in snapshot.backends if not parent or view.backend.service == parent]
+        arguments = f"backends of {parent}"
+        chosen, token = pages.page(views, lambda v: v.backend.name, request.page_size, request.page_token, arguments)
+        return pb.ListBackendsResponse(backends=map(convert.backend, chosen), next_page_token=token, revision=snapshot.revision)
+
+    async def UpdateBackend(self, request: pb.UpdateBackendRequest, _context: Context) -> pb.UpdateBackendResponse:
+        """Changes the fields that the mask names."""
+        command = convert.update_backend(request, self._control.snapshot())
+        return pb.UpdateBackendResponse(backend=_backend(await self._change(command, request)))
+
+    async def RemoveBackend(self, request: pb.RemoveBackendRequest, _context: Context) -> pb.RemoveBackendResponse:
+        """Removes a backend."""
+        return pb.RemoveBackendResponse(revision=(await self._change(convert.remove_backend(request), request)).revision)
+
+    async def DrainBackend(self, request: pb.DrainBackendRequest, _context: Context) -> pb.DrainBackendResponse:
+        """Begins a drain."""
+        return pb.DrainBackendResponse(backend=_backend(await self._change(convert.drain_backend(request), request)))
+
+    async def UndrainBackend(self, request: pb.UndrainBackendRequest, _context: Context) -> pb.UndrainBackendResponse:
+        """Ends a drain."""
+        return pb.UndrainBackendResponse(backend=_backend(await self._change(convert.undrain_backend(request), request)))
+
+    async def WatchBackends(self, request: pb.WatchBackendsRequest, context: Context) -> None:
+        """Sends backends as they are and as they change."""
+        parent = self._parent(request.parent)
+        with self._stream():
+            async with contextlib.aclosing(self._control.watch(parent, request.resume_revision)) as events:
+                async for event in events:
+                    await context.write(convert.event(event))
+
+    async def StreamStats(self, request: pb.StreamStatsRequest, context: Context) -> None:
+        """Sends the newest sample each interval. The write returns when the transport has taken the message, and no sample is read before:
+        whatever the reader does, the stream holds one message here."""
+        interval = fields.seconds(request.interval, *INTERVAL_SECONDS, "interval") if request.HasField("interval") else 1.0
+        for i, name in enumerate(request.services):
+            self._existing(fields.name(name, fields.SERVICE_NAME, f"services[{i}]"), f"services[{i}]")
+        with self._stream():
+            async for skipped in _ticks(interval, request.samples):
+                sample = convert.stats(self._control.stats(), request.services, request.omit_backends, skipped)
+                await context.write(pb.StreamStatsResponse(stats=sample))
+
+    async def GetAgent(self, _request: pb.GetAgentRequest, _context: Context) -> pb.GetAgentResponse:
+        """Reads the agent."""
+        return pb.GetAgentResponse(agent=convert.agent(self._control.agent(), self._version))
+
+    async def GetConfig(self, _request: pb.GetConfigRequest, _context: Context) -> pb.GetConfigResponse:
+        """Reads all desired state."""
+        return pb.GetConfigResponse(config=convert.config(self._control.snapshot()))
+
+    async def _change(self, command: Any, request: Any) -> Outcome:
+        request_id = fields.request_id(request.request_id)
+        digest = fields.request_hash(request) if request_id else ""
+        return await self._control.change(command, request_id=request_id, request_hash=digest, validate_only=request.validate_only)
+
+    def _parent(self, parent: str) -> str:
+        """Name of the virtual service whose backends are meant, "" for all."""
+        if parent == "services/-":
+            return ""
+        return self._existing(fields.name(parent, fields.SERVICE_NAME, "parent"), "parent")
+
+    def _existing(self, name: str, field: str) -> str:
+        if self._control.snapshot().service(name) is None:
+            raise _not_found(name, field)
+        return name
+
+    @contextlib.contextmanager
+    def _stream(self) -> Any:
+        if self._streams >= MAX_STREAMS:
+            raise ResourceExhausted(
+                f"{MAX_STREAMS} streams are open, as many as this agent serves: close some",
+                reason="TOO_MANY_STREAMS", metadata={"maximum": str(MAX_STREAMS)},
+            )  # fmt: skip
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+
+async def _ticks(interval: float, samples: int) -> AsyncIterator[int]:
+    """Yields at once and then every `interval` seconds, `samples` times (0: for ever), how many ticks passed by since the last one."""
+    loop = asyncio.get_running_loop()
+    pace = Pace(loop.time(), interval)
+    taken = 0
+    while not samples or taken < samples:
+        while wait := pace.wait(loop.time()):
+            await asyncio.sleep(wait)
+        taken += 1
+        yield pace.take(loop.time())
+
+
+def _service(outcome: Outcome) -> virtual_service_pb2.VirtualService | None:
+    return convert.service(outcome.service) if outcome.service else None
+
+
+def _backend(outcome: Outcome) -> backend_pb2.Backend | None:
+    return convert.backend(outcome.backend) if outcome.backend else None
+
+
+def _not_found(name: str, field: str) -> NotFound:
+    return NotFound(f"{name} does not exist", reason="NOT_FOUND", field=field, metadata={"name": name})

@@ -1,0 +1,1 @@
+"""Real gRPC on a Unix socket, with a fake behind it."""

@@ -1,0 +1,1 @@
+"""The parts of the product that tests replace, in memory."""

@@ -1,0 +1,205 @@
+"""A Control in memory: the semantics of control/facade.py without journal, kernel or time. tests/api runs the real API on it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, ServiceView, Snapshot, StatsSample
+from l4lb_agent.model import commands, errors
+from l4lb_agent.model.backend import AdminState, Backend, Drain, DrainResult
+from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
+
+HISTORY = 100
+NOW = 1_800_000_000.25
+
+
+class FakeControl:
+    """Set `fail` to an exception and the next call of any method raises it. `commands` are those that came; `live` holds flow counts."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.services: dict[str, ServiceView] = {}
+        self.backends: dict[str, BackendView] = {}
+        self.commands: list[commands.Command] = []
+        self.requests: dict[str, tuple[str, Outcome]] = {}
+        self.events: list[BackendEvent] = []
+        self.live: dict[str, int] = {}
+        self.samples = 0
+        self.fail: Exception | None = None
+        self._changed = asyncio.Condition()
+
+    async def change(
+        self, command: commands.Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False
+    ) -> Outcome:
+        self._raise()
+        self.commands.append(command)
+        if request_id in self.requests:
+            known, outcome = self.requests[request_id]
+            if known != request_hash:
+                raise errors.InvalidArgument("request_id was used for another request", reason="REQUEST_ID_REUSED", field="request_id")
+            return outcome
+        before = (self.revision, dict(self.services), dict(self.backends), list(self.events))
+        self.revision += 1
+        try:
+            outcome = self._decide(command)
+        except errors.Refused:
+            self.revision, self.services, self.backends, self.events = before
+            raise
+        if validate_only:
+            self.revision, self.services, self.backends, self.events = before
+            return outcome
+        if request_id:
+            self.requests[request_id] = (request_hash, outcome)
+        async with self._changed:
+            self._changed.notify_all()
+        return outcome
+
+    def _decide(self, command: commands.Command) -> Outcome:
+        match command:
+            case commands.CreateService(service):
+                return self._create(service)
+            case commands.UpdateService(name):
+                return self._update_service(name, command)
+            case commands.DeleteService(name):
+                if name not in self.services and command.allow_missing:
+                    return Outcome(self.revision)
+                self._match(self._service(name).service, command.etag)
+                del self.services[name]
+                return Outcome(self.revision)
+            case commands.AddBackend(backend):
+                return self._add(backend)
+            case commands.UpdateBackend(name):
+                return self._update_backend(name, command)
+            case commands.RemoveBackend(name):
+                if name not in self.backends and command.allow_missing:
+                    return Outcome(self.revision)
+                self._match(self._backend(name).backend, command.etag)
+                self._event("DELETED", self.backends.pop(name))
+                return Outcome(self.revision)
+            case commands.DrainBackend(name):
+                deadline = None if command.timeout is None else NOW + command.timeout
+                drain = Drain(NOW, deadline, command.action, "boot", self.live.get(name, 0))
+                self._match(self._backend(name).backend, command.etag)
+                return self._set(name, admin=AdminState.DRAINING, drain=drain)
+            case commands.UndrainBackend(name):
+                return self._set(name, admin=AdminState.ENABLED, drain=None)
+            case commands.EndDrain(name, result, remaining):
+                drained = replace(self._backend(name).backend.drain or Drain(0, None, command.result, ""), ended=NOW, result=result)  # type: ignore[arg-type]
+                return self._set(name, admin=AdminState.DRAINED, drain=replace(drained, remaining_flows=remaining))
+
+    def _create(self, service: Any) -> Outcome:
+        if service.name in self.services:
+            raise errors.AlreadyExists(f"{service.name} exists", reason="ALREADY_EXISTS", field="service_id")
+        view = ServiceView(replace(service, revision=self.revision, created=NOW, updated=NOW), ring_digest="ab")
+        self.services[service.name] = view
+        return Outcome(self.revision, service=view)
+
+    def _update_service(self, name: str, command: commands.UpdateService) -> Outcome:
+        if name not in self.services and command.create is not None:
+            return self._create(command.create)
+        service = self._service(name).service
+        self._match(service, command.etag)
+        for fixed in ("vip", "port", "protocol", "ring_size"):
+            asked = getattr(command, fixed)
+            if asked is not None and asked != getattr(service, fixed):
+                raise errors.InvalidArgument(f"service.{fixed} is fixed", reason="FIELD_FIXED", field=f"service.{fixed}")
+        changes = {f: getattr(command, f) for f in ("idle_seconds", "annotations") if getattr(command, f) is not None}
+        view = ServiceView(replace(service, revision=self.revision, **changes))
+        self.services[name] = view
+        return Outcome(self.revision, service=view)
+
+    def _add(self, backend: Backend) -> Outcome:
+        service = self._service(backend.service).service
+        if backend.name in self.backends:
+            raise errors.AlreadyExists(f"{backend.name} exists", reason="ALREADY_EXISTS", field="backend_id")
+        hop = NextHop("eth0", 2, bytes(6), bytes(range(6)))
+        value = replace(backend, port=backend.port or service.port, revision=self.revision, created=NOW, updated=NOW)
+        self.backends[backend.name] = BackendView(value, datapath_id=len(self.backends) + 1, wanted_share=0.5, slot_share=0.5, next_hop=hop)
+        return self._event("ADDED", self.backends[backend.name])
+
+    def _update_backend(self, name: str, command: commands.UpdateBackend) -> Outcome:
+        if name not in self.backends and command.create is not None:
+            return self._add(command.create)
+        self._match(self._backend(name).backend, command.etag)
+        wanted = ("address", "port", "weight", "admin", "annotations")
+        return self._set(name, **{f: getattr(command, f) for f in wanted if getattr(command, f) is not None})
+
+    def _set(self, name: str, **changes: Any) -> Outcome:
+        view = self._backend(name)
+        value = replace(view.backend, revision=self.revision, **changes)
+        self.backends[name] = replace(view, backend=value, live_flows=self.live.get(name, 0), counted=NOW)
+        return self._event("MODIFIED", self.backends[name])
+
+    def _event(self, kind: str, view: BackendView) -> Outcome:
+        self.events.append(BackendEvent(kind, self.revision, view))
+        return Outcome(self.revision, backend=view)
+
+    def _service(self, name: str) -> ServiceView:
+        if name not in self.services:
+            raise errors.NotFound(f"{name} does not exist", reason="NOT_FOUND", metadata={"name": name})
+        return self.services[name]
+
+    def _backend(self, name: str) -> BackendView:
+        if name not in self.backends:
+            raise errors.NotFound(f"{name} does not exist", reason="NOT_FOUND", metadata={"name": name})
+        return self.backends[name]
+
+    def _match(self, resource: Any, etag: str) -> None:
+        if etag and etag != resource.etag:
+            raise errors.Aborted(f"{resource.name} was changed meanwhile", reason="ETAG_MISMATCH", field="etag")
+
+    def _raise(self) -> None:
+        if self.fail is not None:
+            error, self.fail = self.fail, None
+            raise error
+
+    def snapshot(self) -> Snapshot:
+        self._raise()
+        services, backends = sorted(self.services), sorted(self.backends)
+        return Snapshot(self.revision, [self.services[n] for n in services], [self.backends[n] for n in backends])
+
+    async def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
+        self._raise()
+        if resume_revision and resume_revision < self.revision - HISTORY or resume_revision > self.revision:
+            raise errors.OutOfRange("that revision is no longer remembered", reason="REVISION_TOO_OLD", field="resume_revision")
+        sent = resume_revision
+        if not resume_revision:
+            sent = self.revision
+            for view in list(self.backends.values()):
+                if not service or view.backend.service == service:
+                    yield BackendEvent("ADDED", sent, view)
+        yield BackendEvent("SYNCED", sent)
+        while True:
+            for event in [e for e in self.events if e.revision > sent]:
+                sent = event.revision
+                if event.view and (not service or event.view.backend.service == service):
+                    yield event
+            async with self._changed:
+                if self.revision <= sent:
+                    await self._changed.wait()
+            if self.revision > sent and not any(e.revision > sent for e in self.events):
+                sent = self.revision
+                yield BackendEvent("BOOKMARK", sent)
+
+    def stats(self) -> StatsSample:
+        self._raise()
+        self.samples += 1
+        service_ids = {name: i for i, name in enumerate(sorted(self.services), 1)}
+        backend_ids = {name: i for i, name in enumerate(sorted(self.backends), 1)}
+        traffic = TrafficCount(self.samples, 100 * self.samples, 2, 200, 3)
+        counters = Counters(
+            dict.fromkeys(service_ids.values(), traffic), dict.fromkeys(backend_ids.values(), traffic), {(11, 3): (7, 700)}, NOW
+        )
+        live = {backend_ids[name]: count for name, count in self.live.items() if name in backend_ids}
+        maps = [MapState("flows", 5, 1000, 64000), MapState("services", 6, 128, 8192)]
+        return StatsSample(counters, FlowCounts(live, flows=sum(live.values()), at=NOW), service_ids, backend_ids, maps)
+
+    def agent(self) -> AgentView:
+        self._raise()
+        interface = InterfaceState("eth0", 2, "native", "the driver has it", 7, 8, "00ff00ff00ff00ff")
+        maps = [(MapState("flows", 5, 1000, 64000), 3), (MapState("services", 6, 128, 8192), 1)]
+        return AgentView(
+            True, "", self.revision, self.revision, [interface], maps, [("VIP_IS_LOCAL", "the VIP is this host's")], NOW, 12, 0,
+            ["192.0.2.1"], ["NAT"], 1, "6.1.0",
+        )  # fmt: skip
