@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.dataplane.fd import Fd
 

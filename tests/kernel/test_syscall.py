@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.dataplane.fd import Fd
-
 from tests.kernel.conftest import Pair, run, verdict
 
 HASH, ARRAY, PERCPU_ARRAY = 1, 2, 6

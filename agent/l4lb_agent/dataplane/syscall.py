@@ -8,8 +8,9 @@ import ctypes
 import os
 import platform
 import struct
-from dataclasses import dataclass
 from typing import Any, Final
+
+from l4lb_agent.dataplane.info import LinkInfo, MapInfo, ProgramInfo, Run
 
 Buffer = bytes | bytearray | memoryview | ctypes.Array[Any] | ctypes.Structure
 
@@ -29,6 +30,7 @@ LINK_UPDATE: Final = 29
 LINK_DETACH: Final = 34
 
 ANY, NOEXIST, EXIST = 0, 1, 2  # flags of an update
+PROG_TYPE_SCHED_CLS: Final = 3
 PROG_TYPE_XDP: Final = 6
 ATTACH_XDP: Final = 37
 XDP_FLAGS_GENERIC: Final = 2
@@ -45,48 +47,6 @@ class VerifierError(OSError):
         tail = " | ".join(log.strip().splitlines()[-6:])
         super().__init__(number, f"{what}: {os.strerror(number)}{': ' + tail if tail else ''}")
         self.log = log
-
-
-@dataclass(frozen=True)
-class MapInfo:
-    """What the kernel says of a map; `name` is cut to 15 bytes."""
-
-    type: int
-    id: int
-    key_size: int
-    value_size: int
-    max_entries: int
-    flags: int
-    name: str
-
-
-@dataclass(frozen=True)
-class ProgramInfo:
-    """What the kernel says of a program; `tag` is 16 hexadecimal digits and does not depend on the maps it is bound to."""
-
-    type: int
-    id: int
-    tag: str
-    name: str
-
-
-@dataclass(frozen=True)
-class LinkInfo:
-    """What the kernel says of an XDP link; ifindex 0 means that the device is gone."""
-
-    type: int
-    id: int
-    program_id: int
-    ifindex: int
-
-
-@dataclass(frozen=True)
-class Run:
-    """Result of one `prog_test_run`: the verdict, the packet after it, nanoseconds of one repetition (mean)."""
-
-    retval: int
-    data: bytes
-    duration: int
 
 
 def _call(number: int, what: str, *arguments: Any) -> int:
@@ -210,18 +170,17 @@ def obj_get(path: str | os.PathLike[str]) -> int:
     return _bpf(OBJ_GET, bytearray(struct.pack("=QII", ctypes.addressof(name), 0, 0)), f"open pin {path}")
 
 
-def prog_load(instructions: Buffer, name: str, flags: int = 0, license: str = "GPL") -> int:
-    """Load an XDP program; raises VerifierError with the verifier's log. Runs the verifier twice when it refuses."""
+def prog_load(instructions: Buffer, name: str, flags: int = 0, type: int = PROG_TYPE_XDP) -> int:
+    """Load a program under the GPL; raises VerifierError with the verifier's log. Runs the verifier twice when it refuses."""
     size = len(instructions) if not isinstance(instructions, ctypes.Structure) else ctypes.sizeof(instructions)
-    terms = ctypes.create_string_buffer(license.encode())
+    terms = ctypes.create_string_buffer(b"GPL")
 
     def attempt(level: int, log: ctypes.Array[ctypes.c_char] | None) -> int:
         where = (level, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
-        attributes = struct.pack(
-            "=IIQQIIQII16sII", PROG_TYPE_XDP, size // 8, address_of(instructions), ctypes.addressof(terms), *where, 0, flags,
-            name.encode()[:15], 0, ATTACH_XDP,
-        )  # fmt: skip
-        return _bpf(PROG_LOAD, bytearray(attributes), f"load program {name}")
+        attach = ATTACH_XDP if type == PROG_TYPE_XDP else 0
+        block = struct.pack("=IIQQIIQ", type, size // 8, address_of(instructions), ctypes.addressof(terms), *where)
+        block += struct.pack("=II16sII", 0, flags, name.encode()[:15], 0, attach)
+        return _bpf(PROG_LOAD, bytearray(block), f"load program {name}")
 
     try:
         return attempt(0, None)
@@ -234,7 +193,7 @@ def prog_load(instructions: Buffer, name: str, flags: int = 0, license: str = "G
 
 
 def prog_test_run(fd: int, packet: Buffer, *, ifindex: int = 0, repeat: int = 1, live: bool = False, room: int = 16384) -> Run:
-    """Run an XDP program on `packet` as if received on `ifindex` (0: lo) of this network namespace. With `live` its verdict is
+    """Run a program on `packet`; an XDP program as if received on `ifindex` (0: lo) of this network namespace. With `live` its verdict is
     carried out `repeat` times and there is no data; else `room` bytes are there for the packet after it."""
     size = len(packet) if not isinstance(packet, ctypes.Structure) else ctypes.sizeof(packet)
     context = bytearray(struct.pack("=6I", 0, size, 0, ifindex, 0, 0))
@@ -282,6 +241,17 @@ def prog_info(fd: int) -> ProgramInfo:
     raw = _info(fd, 80, "program")
     kind, identity = struct.unpack_from("=II", raw)
     return ProgramInfo(kind, identity, raw[8:16].hex(), _text(raw[64:80]))
+
+
+def prog_map_ids(fd: int) -> frozenset[int]:
+    """Ids of the maps that a program is bound to."""
+    raw = bytearray(_info(fd, 80, "program"))
+    count = struct.unpack_from("=I", raw, 52)[0]
+    ids = bytearray(4 * count)
+    info = bytearray(80)
+    struct.pack_into("=IIQ", info, 48, 0, count, address_of(ids) if count else 0)
+    _bpf(OBJ_INFO, bytearray(struct.pack("=IIQ", fd, 80, address_of(info))), f"maps of program {fd}")
+    return frozenset(struct.unpack(f"={count}I", ids))
 
 
 def link_info(fd: int) -> LinkInfo:

@@ -39,7 +39,7 @@ class FlowCounts:
     entries_by_backend: Mapping[int, int] = field(default_factory=dict)  # of flows and replies, live or not: such an id is not reused
     flows: int = 0  # entries of flows
     replies: int = 0  # entries of replies
-    deleted: int = 0
+    deleted: int = 0  # entries of both
     at: float = 0.0  # Unix seconds
 
 

@@ -1,0 +1,157 @@
+"""The datapath as the rest of the agent sees it: pinned maps, one program generation, pinned links, sweeps, counters, announcements."""
+
+import ctypes
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from l4lb_agent.dataplane import announce, device, pins, syscall
+from l4lb_agent.dataplane.attach import Links
+from l4lb_agent.dataplane.generation import Program
+from l4lb_agent.dataplane.generations import Generations
+from l4lb_agent.dataplane.lifetimes import Lifetimes
+from l4lb_agent.dataplane.maps import Maps
+from l4lb_agent.dataplane.sweeper import Sweeper
+from l4lb_agent.dataplane.ticks import Ticks
+from l4lb_agent.model import layout
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.mapspec import Sizes
+from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, TrafficCount
+from l4lb_agent.model.reasons import VERDICTS
+from l4lb_agent.model.tables import Grace, Step, Tables, array_key
+
+
+class KernelDatapath:
+    """The control.ports.Datapath of a real kernel. Methods block for milliseconds, `sweep` for longer; each may run in any thread."""
+
+    def __init__(self, pin_dir: Path, sizes: Sizes, program: Program) -> None:
+        """Own `pin_dir`, adopt or create the maps, load and pin `program`; nothing that is attached changes.
+
+        Raises BlockingIOError when another agent owns the directory, maps.ShapeError when it holds maps of another shape,
+        VerifierError when the kernel refuses the program."""
+        with ExitStack() as undo:
+            self._lock = pins.Lock(pins.folder(pin_dir))
+            undo.callback(self._lock.close)
+            self._maps = Maps(pin_dir, sizes)
+            undo.callback(self._maps.close)
+            self.adopted = self._maps.adopted
+            self._ticks = Ticks()
+            self._generations = Generations(pin_dir)
+            self._generation = self._generations.ensure(program, {name: fd.fileno() for name, fd in self._maps.fds.items()})
+            undo.pop_all()
+        self._links = Links(pin_dir, self._generations)
+        self._groups = announce.Groups()
+        self.second_multiplier = self._ticks.multiplier
+
+    def read_tables(self) -> Tables:
+        """Every control map as the kernel holds it."""
+        return self._maps.control_tables()
+
+    def execute(self, step: Step) -> None:
+        """Do one step of a plan. Raises OSError naming the map."""
+        if isinstance(step, Grace):
+            syscall.membarrier()
+            return
+        try:
+            self._maps.write(step.map, step.key, step.value)
+        except OSError as error:
+            raise OSError(error.errno, f"write {step.map}[{step.key.hex()}] ({step.why}): {os.strerror(error.errno or 0)}") from error
+
+    def attach(self, interface: str, mode: str) -> InterfaceState:
+        """See Links.attach; then generations that nothing runs any more are removed."""
+        found = device.find(interface)
+        mac = layout.Interface(mac=(ctypes.c_uint8 * 6)(*found.mac[:6]))
+        key, value = array_key(found.ifindex), bytes(mac)
+        if self._maps.lookup("interfaces", key) != value:
+            self._maps.write("interfaces", key, value)
+        state = self._links.attach(interface, mode, self._generation)
+        self._generations.retire(self._links.running() | {syscall.prog_info(self._generation.program.fileno()).id})
+        return state
+
+    def interface_state(self, interface: str) -> InterfaceState:
+        """How it is now; never raises."""
+        return self._links.state(interface)
+
+    def detach(self, interface: str) -> None:
+        """Remove the link and its pin."""
+        self._links.detach(interface)
+
+    def sweep(self) -> FlowCounts:
+        """Count flows by backend, delete those that expired 2 s ago or longer (forward first, reply last)."""
+        raw = self._maps.lookup("config", array_key(0))
+        config = layout.Config.from_buffer_copy(raw or bytes(ctypes.sizeof(layout.Config)))
+        idle = {index: layout.Service.from_buffer_copy(element).idle_seconds for index, element in self._maps.elements("services")}
+        known: dict[int, layout.Backend] = {}
+
+        def backend(identity: int) -> layout.Backend:
+            if identity not in known:
+                element = self._maps.lookup("backends", array_key(identity))
+                known[identity] = layout.Backend.from_buffer_copy(element) if element else layout.Backend()
+            return known[identity]
+
+        sweeper = Sweeper(self._maps.number("flows"), self._maps.number("replies"), self._ticks.second)
+        return sweeper.sweep(Lifetimes(config, idle), backend)
+
+    def counters(self) -> Counters:
+        """Read every counter; elements that are zero are left out."""
+        services = {i: TrafficCount(*words) for i, words in self._maps.sums("service_counters", layout.Traffic)}
+        backends = {i: TrafficCount(*words) for i, words in self._maps.sums("backend_counters", layout.Traffic)}
+        reasons = {divmod(i, VERDICTS): (words[0], words[1]) for i, words in self._maps.sums("reason_counters", layout.Count)}
+        return Counters(services, backends, reasons, time.time())
+
+    def clear_backend_counters(self, backend_id: int) -> None:
+        """Zero the counters of an id that is about to be given to a new backend."""
+        self._maps.zero("backend_counters", backend_id)
+
+    def maps(self) -> Sequence[MapState]:
+        """Every map with id and memory."""
+        return self._maps.states()
+
+    def now(self) -> int:
+        """The datapath's clock in seconds."""
+        return self._ticks.second()
+
+    def announce(self, address: Address, interfaces: Sequence[str]) -> None:
+        """Gratuitous ARP or unsolicited neighbour advertisement on each interface; IPv6 also joins the solicited-node group. Raises the
+        first OSError after all were tried."""
+        errors = []
+        for interface in interfaces:
+            try:
+                found = device.find(interface)
+                if announce.has_mac(found):
+                    self._groups.join(address, interface)
+                    announce.announce(address, found)
+            except OSError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def withdraw(self, address: Address, interfaces: Sequence[str]) -> None:
+        """No longer listen to the address's solicited-node group, unless another announced address needs it."""
+        for interface in interfaces:
+            self._groups.leave(address, interface)
+
+    def close(self) -> None:
+        """Give back descriptors and the lock; the datapath goes on forwarding."""
+        self._ticks.close()
+        self._generation.close()
+        self._maps.close()
+        self._lock.close()
+
+
+def detach_all(pin_dir: Path) -> list[str]:
+    """Take everything in `pin_dir` off: links, then generations and maps with all flows. Returns the interfaces that were attached.
+    Raises BlockingIOError while an agent owns the directory."""
+    lock = pins.Lock(pins.folder(pin_dir))
+    try:
+        links = Links(pin_dir, Generations(pin_dir))
+        interfaces = links.interfaces()
+        for interface in interfaces:
+            links.detach(interface)
+        for child in list(pin_dir.iterdir()):
+            pins.remove(child)
+        return interfaces
+    finally:
+        lock.close()

@@ -1,0 +1,47 @@
+"""The datapath's clock: jiffies64, read by running a three-instruction program, scaled to seconds as bpf/clock.h does."""
+
+import struct
+import time
+
+from l4lb_agent.dataplane import syscall
+from l4lb_agent.dataplane.fd import Fd
+
+_CLOCK_MONOTONIC_COARSE = 6
+_JIFFIES64 = 118
+_PACKET = bytes(14)
+
+
+def hertz() -> int:
+    """Timer interrupts a second (CONFIG_HZ): the coarse clocks step once in each, and say so."""
+    return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
+
+
+def second_multiplier(hz: int) -> int:
+    """seconds = (jiffies64 * second_multiplier) >> 24; slow by up to 15 in a million, the same for all who use it."""
+    return (1 << 24) // hz
+
+
+def _instruction(code: int, destination: int = 0, source: int = 0, immediate: int = 0) -> bytes:
+    return struct.pack("<BBhi", code, source << 4 | destination, 0, immediate)
+
+
+class Ticks:
+    """A loaded program that returns the second."""
+
+    def __init__(self) -> None:
+        self.multiplier = second_multiplier(hertz())
+        program = (
+            _instruction(0x85, immediate=_JIFFIES64)
+            + _instruction(0x27, 0, immediate=self.multiplier)  # r0 *= multiplier
+            + _instruction(0x77, 0, immediate=24)  # r0 >>= 24
+            + _instruction(0x95)
+        )
+        self._program = Fd(syscall.prog_load(program, "l4lb_second"))
+
+    def second(self) -> int:
+        """Now, as the `seen` fields of flows and replies count it."""
+        return syscall.prog_test_run(self._program.fileno(), _PACKET, room=64).retval
+
+    def close(self) -> None:
+        """Unload it."""
+        self._program.close()
