@@ -1,0 +1,237 @@
+"""What every control map must hold, from what was asked for and what is seen of the world."""
+
+import ctypes
+import functools
+import socket
+from array import array
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+
+from l4lb_agent.model import index, layout, mapspec
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.config import DatapathConfig, Secrets
+from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
+from l4lb_agent.model.observed import NextHop
+from l4lb_agent.model.service import VirtualService
+from l4lb_agent.model.tables import Elements, Tables, array_key
+
+
+@dataclass(frozen=True)
+class World:
+    """What the maps depend on besides what was asked for."""
+
+    config: DatapathConfig
+    secrets: Secrets
+    second_multiplier: int  # of the kernel's clock
+    route_generation: int = 0
+    next_hops: Mapping[Address, NextHop] = field(default_factory=dict)  # by backend address; absent while unresolved
+    local: frozenset[Address] = frozenset()  # addresses of this host
+
+
+@dataclass(frozen=True)
+class Built:
+    """`tables`: of the ring maps only the elements in use, of the others all that are not zero. `deferred`: names of services and
+    backends that must wait for another step, because an id or a ring is not free yet."""
+
+    tables: Tables
+    deferred: frozenset[str]
+
+
+def build(desired: Desired, ids: Ids, rings: Mapping[str, bytes], world: World, actual: Tables) -> Built:
+    """The wanted tables. `rings`: elements by service name, absent without a ring; `actual`: the maps as they are, whose rings and
+    index places are kept where they still fit."""
+    keys = backend_keys(desired)
+    deferred = {name for name, key in keys.items() if key not in ids.backends or key[0] not in ids.services}
+    pool = _Pool(world.config, actual)
+    services: Elements = {}
+    for service in desired.services.values():
+        id_ = ids.services.get(service.identity)
+        if id_ is None:
+            deferred.add(service.name)
+            continue
+        key = array_key(id_)
+        number = pool.take(service.ring_size, key, rings.get(service.name))
+        if number is None:
+            deferred.add(service.name)
+            services[key] = pool.hold(service.ring_size, key) or service_element(service, 0)
+        else:
+            services[key] = service_element(service, number)
+    maps = {**pool.maps, "services": services}
+    maps["addresses"] = _addresses(desired, ids, world)
+    maps["backends"] = _backends(desired, ids, keys, world, actual, pool.held)
+    maps["index"] = _index(desired, ids, world, actual)
+    maps["snat"] = _snat(world.config)
+    maps["config"] = {array_key(0): config_element(world)}
+    return Built(Tables(maps), frozenset(deferred))
+
+
+def ring_element(slots: bytes, size: int) -> bytes:
+    """A ring map's element from `size` packed slots, padded."""
+    return slots + bytes(2 * (layout.ring_slots(size) - size))
+
+
+def service_element(service: VirtualService, ring: int) -> bytes:
+    """services[id] with the ring of that index in its class, 0 for none."""
+    flags = layout.SERVICE_PRESENT | layout.RING_SIZES.index(service.ring_size)
+    element = layout.Service(
+        word=ring << 48 | flags,
+        port=socket.htons(service.port),
+        protocol=int(service.protocol),
+        family=service.vip.family,
+        idle_seconds=service.idle_seconds,
+    )
+    element.vip[:] = list(service.vip.packed)
+    return bytes(element)
+
+
+def ring_of(element: bytes) -> tuple[int, int]:
+    """Ring size and index that a service element points to; index 0 is none."""
+    word = layout.Service.from_buffer_copy(element).word
+    return layout.RING_SIZES[word & layout.SERVICE_RING_CLASS], word >> 48
+
+
+def backend_element(backend: Backend, service_id: int, hop: NextHop | None) -> bytes:
+    """backends[id]."""
+    flags = (layout.BACKEND_KEEP if backend.keeps_flows else 0) | (layout.BACKEND_RESET if backend.resets_flows else 0)
+    return _backend_element(backend.address, backend.port, flags, service_id, hop)
+
+
+@functools.lru_cache(maxsize=65536)
+def _backend_element(address: Address, port: int, flags: int, service_id: int, hop: NextHop | None) -> bytes:
+    element = layout.Backend(port=socket.htons(port), flags=flags, service=service_id)
+    element.address[:] = list(address.packed)
+    if hop is not None:
+        element.ifindex, element.mtu = hop.ifindex, hop.mtu
+        element.source_mac[:] = list(hop.source_mac)
+        element.destination_mac[:] = list(hop.destination_mac)
+    return bytes(element)
+
+
+def cut_element(element: bytes) -> bytes:
+    """A backend element whose flows are invalid: what a removed backend leaves until no entry names it."""
+    cut = layout.Backend.from_buffer_copy(element)
+    cut.flags = 0
+    return bytes(cut)
+
+
+def config_element(world: World) -> bytes:
+    """config[0]."""
+    config = world.config
+    element = layout.Config(
+        layout=layout.LAYOUT_VERSION,
+        second_multiplier=world.second_multiplier,
+        route_generation=world.route_generation,
+        index_mask=mapspec.index_buckets(config.sizes) - 1,
+        port_low=config.port_low,
+        port_high=config.port_high,
+        snat_v4=len(config.snat_of(4)),
+        snat_v6=len(config.snat_of(6)),
+        flags=layout.CONFIG_TRANSMIT_REDIRECT if config.redirect else 0,
+        rst_rate=config.rst_rate,
+        rst_burst=config.rst_burst,
+        quarantine_long=config.timeouts.quarantine_long,
+        quarantine_short=config.timeouts.quarantine_short,
+    )
+    element.slot_secret[:] = Secrets.words(world.secrets.slot)
+    element.index_secret[:] = Secrets.words(world.secrets.index)
+    for state, seconds in config.timeouts.by_state().items():
+        element.timeout[state] = seconds
+    return bytes(element)
+
+
+def secrets_of(element: bytes) -> Secrets | None:
+    """The secrets that adopted maps work with, None when they were never written."""
+    config = layout.Config.from_buffer_copy(element)
+    if config.layout == 0:
+        return None
+    return Secrets(bytes(config.slot_secret), bytes(config.index_secret))
+
+
+class _Pool:
+    """Gives each service's ring a place in the pool of its size: the one in use when its content is right, else a free one."""
+
+    def __init__(self, config: DatapathConfig, actual: Tables) -> None:
+        self.maps: dict[str, Elements] = {f"rings_{size}": {} for size in layout.RING_SIZES}
+        self.held: set[int] = set()  # backend ids in rings that stay in use although they are not what is wanted
+        self._config, self._actual = config, actual
+        self._in_use = {ring_of(element) for element in actual.get("services").values()}
+
+    def take(self, size: int, service_key: bytes, element: bytes | None) -> int | None:
+        """The index for the ring `element`; 0 without a ring, None when no place is free."""
+        if element is None:
+            return 0
+        name, wanted = f"rings_{size}", self.maps[f"rings_{size}"]
+        there = self._actual.get(name)
+        number = self._current(size, service_key)
+        if not number or there.get(array_key(number)) != element:
+            pool = range(1, getattr(self._config.sizes, name))
+            free = [n for n in pool if (size, n) not in self._in_use and array_key(n) not in wanted]
+            if not free:
+                return None
+            # One that was never written needs no grace period.
+            number = next((n for n in free if array_key(n) not in there), free[0])
+        wanted[array_key(number)] = element
+        return number
+
+    def hold(self, size: int, service_key: bytes) -> bytes | None:
+        """The service's element as it is, with its ring; None for one that is not in the maps yet."""
+        number = self._current(size, service_key)
+        if number:
+            element = self._actual.get(f"rings_{size}")[array_key(number)]
+            self.maps[f"rings_{size}"][array_key(number)] = element
+            self.held.update(array("H", element))
+        return self._actual.get("services").get(service_key)
+
+    def _current(self, size: int, service_key: bytes) -> int:
+        element = self._actual.get("services").get(service_key)
+        in_use_size, number = ring_of(element) if element else (size, 0)
+        return number if in_use_size == size else 0
+
+
+def _addresses(desired: Desired, ids: Ids, world: World) -> Elements:
+    vips = {service.vip for service in desired.services.values()}
+    elements: Elements = {}
+    for address, id_ in ids.addresses.items():
+        element = layout.OwnedAddress(
+            flags=(layout.ADDRESS_VIP if address in vips else 0)
+            | (layout.ADDRESS_SNAT if address in world.config.snat else 0)
+            | (layout.ADDRESS_LOCAL if address in world.local else 0)
+        )
+        element.address[:] = list(address.packed)
+        elements[array_key(id_)] = bytes(element)
+    return elements
+
+
+def _backends(desired: Desired, ids: Ids, keys: Mapping[str, BackendKey], world: World, actual: Tables, held: Container[int]) -> Elements:
+    there = actual.get("backends")
+    elements: Elements = {}
+    for id_ in ids.retired:
+        element = there.get(array_key(id_), bytes(ctypes.sizeof(layout.Backend)))
+        elements[array_key(id_)] = element if id_ in held else cut_element(element)
+    for backend in desired.backends.values():
+        key = keys[backend.name]
+        number, service_id = ids.backends.get(key), ids.services.get(key[0])
+        if number is not None and service_id is not None:
+            elements[array_key(number)] = backend_element(backend, service_id, world.next_hops.get(backend.address))
+    return {key: element for key, element in elements.items() if any(element)}
+
+
+def _index(desired: Desired, ids: Ids, world: World, actual: Tables) -> Elements:
+    secret, mask = Secrets.words(world.secrets.index), mapspec.index_buckets(world.config.sizes) - 1
+    entries = [
+        index.entry(layout.INDEX_SERVICE, ids.services[s.identity], s.vip.packed, s.port, int(s.protocol), secret, mask)
+        for s in desired.services.values()
+        if s.identity in ids.services
+    ]
+    entries += [index.entry(layout.INDEX_ADDRESS, id_, a.packed, 0, 0, secret, mask) for a, id_ in ids.addresses.items()]
+    return index.place(actual.get("index"), entries)
+
+
+def _snat(config: DatapathConfig) -> Elements:
+    return {
+        array_key(base + number): address.packed
+        for base, family in ((0, 4), (layout.SNAT_V6_BASE, 6))
+        for number, address in enumerate(config.snat_of(family))
+    }

@@ -1,0 +1,37 @@
+"""Whether there is room for one more: configured sizes against what was asked for. Element 0 of every array stays unused."""
+
+from l4lb_agent.model import layout
+from l4lb_agent.model.config import DatapathConfig
+from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.errors import ResourceExhausted
+from l4lb_agent.model.service import VirtualService
+
+SPARE_RINGS = 1  # a new ring is written beside the one in use
+
+
+def service(desired: Desired, asked: VirtualService, config: DatapathConfig) -> None:
+    """Raises ResourceExhausted, naming the setting, when one more service does not fit."""
+    sizes = config.sizes
+    _check("services", len(desired.services), sizes.services - 1, sizes.services)
+    vips = {other.vip for other in desired.services.values()}
+    if asked.vip not in vips:
+        _check("addresses", len(vips) + len(config.snat), sizes.addresses - 1, sizes.addresses)
+    setting = f"rings_{asked.ring_size}"
+    rings = sum(other.ring_size == asked.ring_size for other in desired.services.values())
+    pool: int = getattr(sizes, setting)
+    _check(setting, rings, pool - 1 - SPARE_RINGS, pool)
+
+
+def backend(desired: Desired, config: DatapathConfig) -> None:
+    """Raises ResourceExhausted, naming the setting, when one more backend does not fit."""
+    size = config.sizes.backends
+    _check("backends", len(desired.backends), min(size - 1, layout.BACKEND_ID_MAX), size)
+
+
+def _check(setting: str, used: int, room: int, configured: int) -> None:
+    if used >= room:
+        raise ResourceExhausted(
+            f"[sizes] {setting} = {configured} leaves room for {room}, all in use: raise it in agent.toml",
+            reason="SIZE_REACHED",
+            metadata={"setting": setting, "configured": str(configured), "room": str(room)},
+        )

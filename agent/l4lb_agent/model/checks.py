@@ -1,0 +1,60 @@
+"""Whether one resource could be, whatever else exists: names, numbers, annotations. Fields in errors are those of the API's requests."""
+
+import re
+from collections.abc import Mapping
+
+from l4lb_agent.model import layout
+from l4lb_agent.model.backend import AdminState, Backend
+from l4lb_agent.model.errors import InvalidArgument
+from l4lb_agent.model.service import MAX_IDLE_SECONDS, VirtualService
+
+MAX_ANNOTATIONS, MAX_KEY, MAX_VALUE = 64, 256, 4096
+MAX_WEIGHT = 65535
+_ID = re.compile("[a-z][a-z0-9-]{0,62}")
+
+
+def service(value: VirtualService) -> None:
+    """Raises InvalidArgument naming the field of `value` that cannot be."""
+    parts = value.name.split("/")
+    if len(parts) != 2 or parts[0] != "services" or not _ID.fullmatch(parts[1]):
+        raise _invalid("service_id", parts[-1], "is not 1 to 63 of a-z, 0-9 and -, beginning with a letter")
+    number(value.port, 1, 65535, "service.port")
+    if value.ring_size not in layout.RING_SIZES:
+        raise _invalid("service.ring_size", value.ring_size, f"is not one of {', '.join(map(str, layout.RING_SIZES))}")
+    number(value.idle_seconds, 1, MAX_IDLE_SECONDS, "service.idle_timeout")
+    annotations(value.annotations, "service.annotations")
+
+
+def backend(value: Backend) -> None:
+    """Raises InvalidArgument naming the field of `value` that cannot be. The port is already the service's when none was given."""
+    parts = value.name.split("/")
+    if len(parts) != 4 or parts[0] != "services" or parts[2] != "backends" or not _ID.fullmatch(parts[3]):
+        raise _invalid("backend_id", parts[-1], "is not 1 to 63 of a-z, 0-9 and -, beginning with a letter")
+    number(value.port, 1, 65535, "backend.port")
+    number(value.weight, 0, MAX_WEIGHT, "backend.weight")
+    annotations(value.annotations, "backend.annotations")
+
+
+def writable_state(state: AdminState) -> None:
+    """Raises InvalidArgument for a state that only verbs reach."""
+    if state not in (AdminState.ENABLED, AdminState.DISABLED):
+        raise _invalid("backend.admin_state", state.name, "is reached by DrainBackend, not written: write ENABLED or DISABLED")
+
+
+def number(value: int, low: int, high: int, field: str) -> None:
+    """Raises InvalidArgument unless low <= value <= high."""
+    if not low <= value <= high:
+        raise _invalid(field, value, f"is not {low} to {high}")
+
+
+def annotations(value: Mapping[str, str], field: str) -> None:
+    """Raises InvalidArgument for too many or too long ones."""
+    if len(value) > MAX_ANNOTATIONS:
+        raise _invalid(field, len(value), f"are more than {MAX_ANNOTATIONS} entries")
+    for key, text in value.items():
+        if not 1 <= len(key) <= MAX_KEY or len(text) > MAX_VALUE:
+            raise _invalid(field, key[:MAX_KEY], f"has a key of not 1 to {MAX_KEY} or a value of more than {MAX_VALUE} characters")
+
+
+def _invalid(field: str, value: object, why: str) -> InvalidArgument:
+    return InvalidArgument(f"{field}: {value} {why}", reason="INVALID_FIELD", field=field, metadata={"value": str(value)})

@@ -1,0 +1,60 @@
+"""How the datapath is to work, as agent.toml says it: the part of the configuration that decisions depend on."""
+
+from dataclasses import dataclass, field
+
+from l4lb_agent.model import layout
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.mapspec import Sizes
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds an entry of the flow table lives without packets. Established and answered flows take their service's idle timeout."""
+
+    syn: int = 5  # SYN seen; unanswered floods must go quickly
+    answered: int = 30  # SYN+ACK seen
+    closing: int = 120  # one FIN seen: the other side may go on sending (RFC 9293 half-closed)
+    udp: int = 30  # no reply yet
+    quarantine_long: int = 60  # a closed flow keeps its source port when the backend's FIN came first (RFC 9293 TIME-WAIT)
+    quarantine_short: int = 5  # else
+
+    def by_state(self) -> dict[int, int]:
+        """Seconds by enum flow_state."""
+        return {
+            layout.FLOW_SYN: self.syn,
+            layout.FLOW_ANSWERED: self.answered,
+            layout.FLOW_CLOSING: self.closing,
+            layout.FLOW_CLOSED: self.quarantine_long,
+            layout.FLOW_UDP: self.udp,
+        }
+
+
+@dataclass(frozen=True)
+class DatapathConfig:
+    """[datapath] and [sizes] of agent.toml."""
+
+    snat: tuple[Address, ...] = ()
+    port_low: int = 1024
+    port_high: int = 65535
+    redirect: bool = False  # send back by redirect instead of XDP_TX
+    rst_rate: int = 1000  # answers a second and CPU
+    rst_burst: int = 1000
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    sizes: Sizes = field(default_factory=Sizes)
+
+    def snat_of(self, family: int) -> tuple[Address, ...]:
+        """SNAT addresses of one family, 4 or 6, in the order configured."""
+        return tuple(address for address in self.snat if address.family == family)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Keys of the datapath's two hashes, 16 bytes each. `slot` is also the ring's: load balancers that share it agree on every slot."""
+
+    slot: bytes
+    index: bytes
+
+    @staticmethod
+    def words(secret: bytes) -> tuple[int, int]:
+        """The two 64-bit words of one secret as `config` holds them."""
+        return int.from_bytes(secret[:8], "little"), int.from_bytes(secret[8:], "little")

@@ -1,0 +1,293 @@
+"""Every decision on a request, and every refusal: a command meets the desired state, a decision comes out. Pure.
+
+The rules about several resources live here; checks.py holds those about one, drain.py the admin states.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from l4lb_agent.model import capacity, checks, commands, drain
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.backend import AdminState, Backend, Drain
+from l4lb_agent.model.commands import Command
+from l4lb_agent.model.config import DatapathConfig
+from l4lb_agent.model.desired import REMEMBER_SECONDS, Change, Desired, Remembered
+from l4lb_agent.model.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from l4lb_agent.model.service import VirtualService
+
+Resource = TypeVar("Resource", VirtualService, Backend)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a decision must know of the world."""
+
+    now: float  # Unix seconds
+    boot_id: str
+    config: DatapathConfig = field(default_factory=DatapathConfig)
+    live_flows: Mapping[str, int] = field(default_factory=dict)  # by backend name, from a sweep of just now
+    unresolved: frozenset[str] = frozenset()  # names of backends without next hop: they have no slots
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`change` is None when nothing has to be journaled. At most one resource is set: as it is now; both are None for deletions."""
+
+    desired: Desired
+    change: Change | None = None
+    service: VirtualService | None = None
+    backend: Backend | None = None
+
+    @property
+    def revision(self) -> int:
+        """Revision to answer with."""
+        return self.desired.revision
+
+
+def decide(desired: Desired, command: Command, facts: Facts) -> Decision:
+    """What `command` makes of `desired`. Raises model.errors.Refused; then nothing changes."""
+    match command:
+        case commands.CreateService():
+            return _create_service(desired, command.service, facts)
+        case commands.UpdateService():
+            return _update_service(desired, command, facts)
+        case commands.DeleteService():
+            return _delete_service(desired, command, facts)
+        case commands.AddBackend():
+            return _add_backend(desired, command.backend, facts)
+        case commands.UpdateBackend():
+            return _update_backend(desired, command, facts)
+        case commands.RemoveBackend():
+            return _remove_backend(desired, command, facts)
+        case commands.DrainBackend():
+            return _drain_backend(desired, command, facts)
+        case commands.UndrainBackend():
+            backend = _known(desired.backends, command.name, "name", command.etag, "etag")
+            state = drain.transition(backend, drain.Event.UNDRAIN, "name")
+            return _put_backend(desired, backend, replace(backend, admin=state, drain=None), facts)
+        case commands.EndDrain():
+            return _end_drain(desired, command, facts)
+
+
+def decide_once(desired: Desired, command: Command, facts: Facts, request_id: str, request_hash: str) -> Decision:
+    """decide(), but a request id seen within 24 hours gives its first answer again and changes nothing.
+
+    Raises InvalidArgument when the id came with another request then."""
+    if not request_id:
+        return decide(desired, command, facts)
+    seen = desired.remembered.get(request_id)
+    if seen is not None and seen.time > facts.now - REMEMBER_SECONDS:
+        if seen.request_hash != request_hash:
+            raise InvalidArgument(
+                f"request_id: {request_id} was used for another request: use a new one for each request",
+                reason="REQUEST_ID_REUSED",
+                field="request_id",
+                metadata={"request_id": request_id},
+            )
+        return Decision(replace(desired, revision=seen.revision), None, seen.service, seen.backend)
+    decision = decide(desired, command, facts)
+    remembered = Remembered(request_id, request_hash, facts.now, decision.revision, decision.service, decision.backend)
+    change = decision.change or Change(desired.revision, facts.now)
+    change = replace(change, request=remembered)
+    return replace(decision, desired=desired.apply(change), change=change)
+
+
+def _create_service(desired: Desired, asked: VirtualService, facts: Facts) -> Decision:
+    checks.service(asked)
+    if asked.name in desired.services:
+        raise _exists(asked.name, "service_id", f"{asked.name} exists already")
+    for other in desired.services.values():
+        if other.identity == asked.identity:
+            raise _exists(other.name, "service.vip", f"{other.name} has the same VIP, port and protocol")
+    if asked.vip in facts.config.snat:
+        raise _address_taken("service.vip", asked.vip, "is a SNAT address: a VIP must be another one")
+    for backend in desired.backends.values():
+        if backend.address == asked.vip:
+            raise _address_taken("service.vip", asked.vip, f"is the address of {backend.name}: packets would go round in circles")
+    capacity.service(desired, asked, facts.config)
+    return _put_service(desired, None, asked, facts)
+
+
+def _update_service(desired: Desired, command: commands.UpdateService, facts: Facts) -> Decision:
+    if command.name not in desired.services and command.create is not None:
+        return _create_service(desired, command.create, facts)
+    before = _known(desired.services, command.name, "service.name", command.etag, "service.etag")
+    after = replace(
+        before,
+        idle_seconds=before.idle_seconds if command.idle_seconds is None else command.idle_seconds,
+        annotations=before.annotations if command.annotations is None else command.annotations,
+    )
+    checks.service(after)
+    return _put_service(desired, before, after, facts)
+
+
+def _delete_service(desired: Desired, command: commands.DeleteService, facts: Facts) -> Decision:
+    if command.allow_missing and command.name not in desired.services:
+        return Decision(desired)
+    _known(desired.services, command.name, "name", command.etag, "etag")
+    children = [backend.name for backend in desired.backends_of(command.name)]
+    if children and not command.force:
+        raise FailedPrecondition(
+            f"{command.name} has {len(children)} backends: remove them first, or set force, which cuts their flows",
+            reason="HAS_BACKENDS",
+            field="force",
+            metadata={"service": command.name, "backends": str(len(children))},
+        )
+    return _delete(desired, (*children, command.name), facts)
+
+
+def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Decision:
+    service = desired.services.get(asked.service)
+    if service is None:
+        raise _missing(asked.service, "parent")
+    asked = replace(asked, port=asked.port or service.port)
+    checks.backend(asked)
+    checks.writable_state(asked.admin)
+    if asked.name in desired.backends:
+        raise _exists(asked.name, "backend_id", f"{asked.name} exists already")
+    _check_place(desired, asked, service, facts)
+    capacity.backend(desired, facts.config)
+    return _put_backend(desired, None, replace(asked, drain=None), facts)
+
+
+def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Facts) -> Decision:
+    if command.name not in desired.backends and command.create is not None:
+        return _add_backend(desired, command.create, facts)
+    before = _known(desired.backends, command.name, "backend.name", command.etag, "backend.etag")
+    service = desired.services[before.service]
+    after = replace(
+        before,
+        address=before.address if command.address is None else command.address,
+        port=before.port if command.port is None else command.port or service.port,
+        weight=before.weight if command.weight is None else command.weight,
+        annotations=before.annotations if command.annotations is None else command.annotations,
+    )
+    if command.admin is not None and command.admin is not before.admin:
+        checks.writable_state(command.admin)
+        event = drain.Event.ENABLE if command.admin is AdminState.ENABLED else drain.Event.DISABLE
+        after = replace(after, admin=drain.transition(before, event, "backend.admin_state"))
+    checks.backend(after)
+    if after.identity != before.identity:
+        _check_place(desired, after, service, facts)
+    return _put_backend(desired, before, after, facts)
+
+
+def _remove_backend(desired: Desired, command: commands.RemoveBackend, facts: Facts) -> Decision:
+    if command.allow_missing and command.name not in desired.backends:
+        return Decision(desired)
+    backend = _known(desired.backends, command.name, "name", command.etag, "etag")
+    flows = facts.live_flows.get(backend.name, 0) if backend.keeps_flows else 0
+    if flows and not command.force:
+        raise FailedPrecondition(
+            f"{backend.name} has {flows} live flows: drain it first, or set force, which cuts them",
+            reason="HAS_FLOWS",
+            field="force",
+            metadata={"backend": backend.name, "live_flows": str(flows)},
+        )
+    return _delete(desired, (backend.name,), facts)
+
+
+def _drain_backend(desired: Desired, command: commands.DrainBackend, facts: Facts) -> Decision:
+    backend = _known(desired.backends, command.name, "name", command.etag, "etag")
+    state = drain.transition(backend, drain.Event.DRAIN, "name")
+    others = [
+        other
+        for other in desired.backends_of(backend.service)
+        if other.name != backend.name and other.wants_new_flows and other.name not in facts.unresolved
+    ]
+    if backend.wants_new_flows and not others and not command.allow_empty:
+        raise FailedPrecondition(
+            f"{backend.name} is the last backend of {backend.service} that receives new flows: add another, or set allow_empty",
+            reason="LAST_BACKEND",
+            field="allow_empty",
+            metadata={"backend": backend.name, "service": backend.service},
+        )
+    began = Drain(
+        started=facts.now,
+        deadline=None if command.timeout is None else facts.now + command.timeout,
+        action=command.action,
+        boot_id=facts.boot_id,
+        initial_flows=facts.live_flows.get(backend.name, 0),
+    )
+    if backend.admin is AdminState.DRAINING and backend.drain is not None:
+        began = replace(backend.drain, deadline=began.deadline, action=began.action)
+    return _put_backend(desired, backend, replace(backend, admin=state, drain=began), facts)
+
+
+def _end_drain(desired: Desired, command: commands.EndDrain, facts: Facts) -> Decision:
+    backend = _known(desired.backends, command.name, "name", "", "etag")
+    state = drain.transition(backend, drain.Event.END, "name")
+    if backend.drain is None:
+        raise AssertionError(f"{backend.name} is DRAINING without a drain")
+    ended = replace(backend.drain, ended=facts.now, result=command.result, remaining_flows=command.remaining_flows)
+    return _put_backend(desired, backend, replace(backend, admin=state, drain=ended), facts)
+
+
+def _check_place(desired: Desired, asked: Backend, service: VirtualService, facts: Facts) -> None:
+    """Refuses an address that cannot be a backend of `service`, or is one already."""
+    if asked.address.family != service.vip.family:
+        raise InvalidArgument(
+            f"backend.address: {asked.address} is IPv{asked.address.family}, the VIP {service.vip} is IPv{service.vip.family}",
+            reason="FAMILY_MISMATCH",
+            field="backend.address",
+            metadata={"address": str(asked.address), "vip": str(service.vip)},
+        )
+    if asked.address in facts.config.snat:
+        raise _address_taken("backend.address", asked.address, "is a SNAT address")
+    for other in desired.services.values():
+        if other.vip == asked.address:
+            raise _address_taken("backend.address", asked.address, f"is the VIP of {other.name}: packets would go round in circles")
+    for backend in desired.backends_of(service.name):
+        if backend.identity == asked.identity and backend.name != asked.name:
+            raise _exists(backend.name, "backend.address", f"{backend.name} has the same address and port")
+
+
+def _put_service(desired: Desired, before: VirtualService | None, after: VirtualService, facts: Facts) -> Decision:
+    if before == after:
+        return Decision(desired, service=before)
+    revision = desired.revision + 1
+    after = replace(after, revision=revision, created=before.created if before else facts.now, updated=facts.now)
+    change = Change(revision, facts.now, services=(after,))
+    return Decision(desired.apply(change), change, service=after)
+
+
+def _put_backend(desired: Desired, before: Backend | None, after: Backend, facts: Facts) -> Decision:
+    if before == after:
+        return Decision(desired, backend=before)
+    revision = desired.revision + 1
+    after = replace(after, revision=revision, created=before.created if before else facts.now, updated=facts.now)
+    change = Change(revision, facts.now, backends=(after,))
+    return Decision(desired.apply(change), change, backend=after)
+
+
+def _delete(desired: Desired, names: tuple[str, ...], facts: Facts) -> Decision:
+    change = Change(desired.revision + 1, facts.now, deleted=names)
+    return Decision(desired.apply(change), change)
+
+
+def _known(resources: Mapping[str, Resource], name: str, field: str, etag: str, etag_field: str) -> Resource:
+    """The resource `name`. Raises NotFound, or Aborted when `etag` is given and another one."""
+    found = resources.get(name)
+    if found is None:
+        raise _missing(name, field)
+    if etag and etag != found.etag:
+        raise Aborted(
+            f"{etag_field}: {name} has changed since it was read: read it again and repeat the change",
+            reason="ETAG_MISMATCH",
+            field=etag_field,
+            metadata={"resource": name, "etag": found.etag},
+        )
+    return found
+
+
+def _missing(name: str, field: str) -> NotFound:
+    return NotFound(f"{name} does not exist", reason="NOT_FOUND", field=field, metadata={"resource": name})
+
+
+def _exists(name: str, field: str, message: str) -> AlreadyExists:
+    return AlreadyExists(message, reason="ALREADY_EXISTS", field=field, metadata={"resource": name})
+
+
+def _address_taken(field: str, address: Address, why: str) -> InvalidArgument:
+    return InvalidArgument(f"{field}: {address} {why}", reason="ADDRESS_IN_USE", field=field, metadata={"address": str(address)})

@@ -1,0 +1,105 @@
+"""The ordered map writes that lead from what the maps hold to what they must hold.
+
+What is pointed at is written before what points to it, and taken away after: a packet that arrives after any prefix of the plan finds a
+service, a ring and its backends all as before or all as wanted. The order:
+
+1. backends that appear or change and can take flows
+2. rings that no service points to yet, after a grace period when packets may still be reading what was there
+3. addresses and services; the one 64-bit word of a service's element swaps its ring
+4. index entries that appear, beside those that go
+5. SNAT addresses, config
+6. index entries that go
+7. after a grace period, what nothing points to any more: services, addresses, SNAT addresses, backends that take no more flows
+"""
+
+from collections.abc import Callable, Iterator
+
+from l4lb_agent.model import index, layout
+from l4lb_agent.model.tables import Elements, Grace, Step, Tables, Write
+
+Test = Callable[[bytes], bool]
+
+
+def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
+    """The steps from `actual` to `wanted`; none when they agree. Ring elements that `wanted` does not name are left as they are."""
+    appearing, going = _index(actual.get("index"), wanted.get("index"))
+    steps: list[Step] = [
+        *_early(actual, wanted, "backends", _takes_flows),
+        *_rings(actual, wanted),
+        *_early(actual, wanted, "addresses", any),
+        *_early(actual, wanted, "services", any),
+        *appearing,
+        *_early(actual, wanted, "snat", any),
+        *_early(actual, wanted, "config", any),
+        *going,
+    ]
+    late = [
+        *_late(actual, wanted, "services", any),
+        *_late(actual, wanted, "addresses", any),
+        *_late(actual, wanted, "snat", any),
+        *_late(actual, wanted, "backends", _takes_flows),
+    ]
+    return (*steps, Grace(), *late) if late else tuple(steps)
+
+
+def _early(actual: Tables, wanted: Tables, name: str, in_use: Test) -> Iterator[Write]:
+    """Writes of elements that come into use, stay in use or were not in use."""
+    for key, before, after in _changes(actual.get(name), wanted.get(name)):
+        if in_use(after) or not in_use(before):
+            yield _write(name, key, after)
+
+
+def _late(actual: Tables, wanted: Tables, name: str, in_use: Test) -> Iterator[Write]:
+    """Writes of elements that go out of use."""
+    for key, before, after in _changes(actual.get(name), wanted.get(name)):
+        if in_use(before) and not in_use(after):
+            yield _write(name, key, after)
+
+
+def _changes(actual: Elements, wanted: Elements) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Key, element before, element after, of those that differ; an absent one is all zero."""
+    for key in sorted(actual.keys() | wanted.keys()):
+        before, after = actual.get(key, b""), wanted.get(key, b"")
+        size = max(len(before), len(after))
+        before, after = before.ljust(size, b"\0"), after.ljust(size, b"\0")
+        if before != after:
+            yield key, before, after
+
+
+def _takes_flows(element: bytes) -> bool:
+    backend = layout.Backend.from_buffer_copy(element)
+    return bool(backend.flags & layout.BACKEND_KEEP and backend.ifindex)
+
+
+def _rings(actual: Tables, wanted: Tables) -> list[Step]:
+    writes: list[Step] = []
+    rewritten = False
+    for size in layout.RING_SIZES:
+        name = f"rings_{size}"
+        there = actual.get(name)
+        for key, element in sorted(wanted.get(name).items()):
+            if there.get(key) != element:
+                writes.append(_write(name, key, element))
+                rewritten |= any(there.get(key, b""))
+    return [Grace(), *writes] if rewritten else writes
+
+
+def _index(actual: Elements, wanted: Elements) -> tuple[list[Write], list[Write]]:
+    """Buckets with the new entries beside the old ones, then without the old ones. An entry that moves is in two places meanwhile."""
+    appearing, going = [], []
+    for key, before, after in _changes(actual, wanted):
+        old, new = index.words(before), index.words(after)
+        together = list(new)
+        for place, word in enumerate(old):
+            if word and word not in together and 0 in together:
+                together[place if not together[place] else together.index(0)] = word
+        if set(new) - set(old):
+            appearing.append(_write("index", key, index.packed(together)))
+        if set(old) - set(new):
+            going.append(_write("index", key, after))
+    return appearing, going
+
+
+def _write(name: str, key: bytes, element: bytes) -> Write:
+    number = int.from_bytes(key, "little")
+    return Write(name, key, element, f"{name}[{number}]" if any(element) else f"{name}[{number}] is given up")

@@ -1,0 +1,187 @@
+"""Journal records: changes and snapshots as JSON objects, and back. The one place that knows their shape."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain, DrainResult
+from l4lb_agent.model.config import Secrets
+from l4lb_agent.model.desired import Change, Desired, Remembered
+from l4lb_agent.model.service import Protocol, VirtualService
+
+FORMAT: Final = 1
+
+Record = dict[str, object]
+
+
+class RecordError(ValueError):
+    """A record that this agent cannot read: another format, or not one of ours."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What the journal says: the state, the changes since the last snapshot, and the state before them."""
+
+    secrets: Secrets
+    base: Desired
+    changes: tuple[Change, ...]
+
+    @property
+    def desired(self) -> Desired:
+        """The newest state."""
+        state = self.base
+        for change in self.changes:
+            state = state.apply(change)
+        return state
+
+
+def snapshot(desired: Desired, secrets: Secrets) -> Record:
+    """Everything in one record."""
+    return {
+        "format": FORMAT,
+        "kind": "snapshot",
+        "revision": desired.revision,
+        "secrets": {"slot": secrets.slot.hex(), "index": secrets.index.hex()},
+        "services": [_service(service) for service in desired.services.values()],
+        "backends": [_backend(backend) for backend in desired.backends.values()],
+        "requests": [_remembered(request) for request in desired.remembered.values()],
+    }
+
+
+def change(made: Change) -> Record:
+    """One change. Raises nothing: every value is JSON."""
+    record: Record = {"format": FORMAT, "kind": "change", "revision": made.revision, "time": made.time}
+    if made.services:
+        record["services"] = [_service(service) for service in made.services]
+    if made.backends:
+        record["backends"] = [_backend(backend) for backend in made.backends]
+    if made.deleted:
+        record["deleted"] = list(made.deleted)
+    if made.request:
+        record["request"] = _remembered(made.request)
+    return record
+
+
+def replay(records: Iterable[Mapping[str, Any]]) -> Replayed | None:
+    """The state that the records of a journal lead to, None for an empty journal. Raises RecordError for a record of another format,
+    a first record that is no snapshot, or a gap in the revisions."""
+    replayed: Replayed | None = None
+    changes: list[Change] = []
+    revision = 0
+    for record in records:
+        if record.get("format") != FORMAT:
+            raise RecordError(f"journal record of format {record.get('format')!r}, this agent reads {FORMAT}")
+        if record.get("kind") == "snapshot":
+            replayed, changes, revision = _read_snapshot(record), [], int(record["revision"])
+            continue
+        read = _read_change(record)
+        if replayed is None or read.revision not in (revision, revision + 1):
+            raise RecordError(f"journal record of revision {read.revision} does not follow revision {revision}")
+        revision = read.revision
+        changes.append(read)
+    return replayed and Replayed(replayed.secrets, replayed.base, tuple(changes))
+
+
+def _read_snapshot(record: Mapping[str, Any]) -> Replayed:
+    services = [_read_service(item) for item in record["services"]]
+    backends = [_read_backend(item) for item in record["backends"]]
+    requests = [_read_remembered(item) for item in record["requests"]]
+    secrets = Secrets(bytes.fromhex(record["secrets"]["slot"]), bytes.fromhex(record["secrets"]["index"]))
+    desired = Desired(
+        int(record["revision"]),
+        {service.name: service for service in services},
+        {backend.name: backend for backend in backends},
+        {request.request_id: request for request in requests},
+    )
+    return Replayed(secrets, desired, ())
+
+
+def _read_change(record: Mapping[str, Any]) -> Change:
+    return Change(
+        int(record["revision"]),
+        float(record["time"]),
+        tuple(_read_service(item) for item in record.get("services", ())),
+        tuple(_read_backend(item) for item in record.get("backends", ())),
+        tuple(record.get("deleted", ())),
+        _read_remembered(record["request"]) if "request" in record else None,
+    )
+
+
+def _service(service: VirtualService) -> Record:
+    return {
+        "name": service.name,
+        "vip": str(service.vip),
+        "port": service.port,
+        "protocol": service.protocol.name,
+        "ring_size": service.ring_size,
+        "idle_seconds": service.idle_seconds,
+        "annotations": dict(service.annotations),
+        "revision": service.revision,
+        "created": service.created,
+        "updated": service.updated,
+    }
+
+
+def _read_service(item: Mapping[str, Any]) -> VirtualService:
+    return VirtualService(**dict(item, vip=Address.parse(item["vip"], "vip"), protocol=Protocol[item["protocol"]]))
+
+
+def _backend(backend: Backend) -> Record:
+    return {
+        "name": backend.name,
+        "address": str(backend.address),
+        "port": backend.port,
+        "weight": backend.weight,
+        "admin": backend.admin.name,
+        "drain": _drain(backend.drain) if backend.drain else None,
+        "annotations": dict(backend.annotations),
+        "revision": backend.revision,
+        "created": backend.created,
+        "updated": backend.updated,
+    }
+
+
+def _read_backend(item: Mapping[str, Any]) -> Backend:
+    drain = _read_drain(item["drain"]) if item["drain"] else None
+    return Backend(**dict(item, address=Address.parse(item["address"], "address"), admin=AdminState[item["admin"]], drain=drain))
+
+
+def _drain(drain: Drain) -> Record:
+    return {
+        "started": drain.started,
+        "deadline": drain.deadline,
+        "action": drain.action.name,
+        "boot_id": drain.boot_id,
+        "initial_flows": drain.initial_flows,
+        "ended": drain.ended,
+        "result": drain.result.name if drain.result else None,
+        "remaining_flows": drain.remaining_flows,
+    }
+
+
+def _read_drain(item: Mapping[str, Any]) -> Drain:
+    result = DrainResult[item["result"]] if item["result"] else None
+    return Drain(**dict(item, action=DeadlineAction[item["action"]], result=result))
+
+
+def _remembered(request: Remembered) -> Record:
+    return {
+        "id": request.request_id,
+        "hash": request.request_hash,
+        "time": request.time,
+        "revision": request.revision,
+        "service": _service(request.service) if request.service else None,
+        "backend": _backend(request.backend) if request.backend else None,
+    }
+
+
+def _read_remembered(item: Mapping[str, Any]) -> Remembered:
+    return Remembered(
+        item["id"],
+        item["hash"],
+        float(item["time"]),
+        int(item["revision"]),
+        _read_service(item["service"]) if item["service"] else None,
+        _read_backend(item["backend"]) if item["backend"] else None,
+    )
