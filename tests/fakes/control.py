@@ -7,7 +7,7 @@ from typing import Any
 
 from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, ServiceView, Snapshot, StatsSample
 from l4lb_agent.model import commands, errors
-from l4lb_agent.model.backend import AdminState, Backend, Drain, DrainResult
+from l4lb_agent.model.backend import AdminState, Backend, Drain
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
 
 HISTORY = 100
@@ -32,6 +32,7 @@ class FakeControl:
     async def change(
         self, command: commands.Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False
     ) -> Outcome:
+        """See facade.Control."""
         self._raise()
         self.commands.append(command)
         if request_id in self.requests:
@@ -155,11 +156,13 @@ class FakeControl:
             raise error
 
     def snapshot(self) -> Snapshot:
+        """See facade.Control."""
         self._raise()
         services, backends = sorted(self.services), sorted(self.backends)
         return Snapshot(self.revision, [self.services[n] for n in services], [self.backends[n] for n in backends])
 
     async def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
+        """See facade.Control."""
         self._raise()
         if resume_revision and resume_revision < self.revision - HISTORY or resume_revision > self.revision:
             raise errors.OutOfRange("that revision is no longer remembered", reason="REVISION_TOO_OLD", field="resume_revision")
@@ -183,6 +186,7 @@ class FakeControl:
                 yield BackendEvent("BOOKMARK", sent)
 
     def stats(self) -> StatsSample:
+        """See facade.Control."""
         self._raise()
         self.samples += 1
         service_ids = {name: i for i, name in enumerate(sorted(self.services), 1)}
@@ -196,6 +200,7 @@ class FakeControl:
         return StatsSample(counters, FlowCounts(live, flows=sum(live.values()), at=NOW), service_ids, backend_ids, maps)
 
     def agent(self) -> AgentView:
+        """See facade.Control."""
         self._raise()
         interface = InterfaceState("eth0", 2, "native", "the driver has it", 7, 8, "00ff00ff00ff00ff")
         maps = [(MapState("flows", 5, 1000, 64000), 3), (MapState("services", 6, 128, 8192), 1)]

@@ -1,0 +1,232 @@
+"""Every call as a value: what to send where, and what of the answer is wanted. Client and AsyncClient only differ in how they run it.
+
+Names are short (`web`, `web/a`) or full. Times are in seconds. Every change gets a `request_id` of its own unless one is given, so that a
+repetition after a lost answer is safe. `etag` makes a change fail with ABORTED when the resource is not what was read;
+`validate_only` only checks.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+
+from l4lb import names
+from l4lb.v1 import agent_pb2, backend_pb2, service_pb2, virtual_service_pb2
+from l4lb.v1.backend_pb2 import Backend
+from l4lb.v1.virtual_service_pb2 import VirtualService
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """`rpc` with `request`; `answer` takes from the response what the caller wants."""
+
+    rpc: str
+    request: Message
+    answer: Callable[[Any], T]
+
+
+@dataclass(frozen=True)
+class Listing(Generic[T]):
+    """A list that comes in pages; `page` is the call for the page of a token."""
+
+    page: Callable[[str], Call[tuple[Sequence[T], str]]]
+
+
+def create_service(
+    name: str, *, vip: str, port: int, protocol: str = "tcp", forwarding_mode: str = "", ring_size: int = 0,
+    idle_timeout: float | None = None, annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
+) -> Call[VirtualService]:  # fmt: skip
+    """Creates a virtual service without backends."""
+    service = _service(
+        vip=vip, port=port, protocol=protocol, forwarding_mode=forwarding_mode, ring_size=ring_size, idle_timeout=idle_timeout,
+        annotations=annotations,
+    )  # fmt: skip
+    service_id = names.split(names.service(name))[1]
+    request = service_pb2.CreateVirtualServiceRequest(
+        service_id=service_id, service=service, request_id=_id(request_id), validate_only=validate_only
+    )  # fmt: skip
+    return Call("CreateVirtualService", request, lambda response: response.service)
+
+
+def get_service(name: str) -> Call[VirtualService]:
+    """Reads a virtual service."""
+    request = service_pb2.GetVirtualServiceRequest(name=names.service(name))
+    return Call("GetVirtualService", request, lambda response: response.service)
+
+
+def list_services(*, page_size: int = 0) -> Listing[VirtualService]:
+    """Reads all virtual services by name, page by page."""
+
+    def page(token: str) -> Call[tuple[Sequence[VirtualService], str]]:
+        request = service_pb2.ListVirtualServicesRequest(page_size=page_size, page_token=token)
+        return Call("ListVirtualServices", request, lambda response: (response.services, response.next_page_token))
+
+    return Listing(page)
+
+
+def update_service(
+    name: str, *, vip: str | None = None, port: int | None = None, protocol: str | None = None, forwarding_mode: str | None = None,
+    ring_size: int | None = None, idle_timeout: float | None = None, annotations: Mapping[str, str] | None = None, etag: str = "",
+    allow_missing: bool = False, request_id: str = "", validate_only: bool = False,
+) -> Call[VirtualService]:  # fmt: skip
+    """Changes what is given. With `allow_missing` creates it when it does not exist; what is fixed at creation is compared otherwise."""
+    given = {
+        "vip": vip, "port": port, "protocol": protocol, "forwarding_mode": forwarding_mode, "ring_size": ring_size,
+        "idle_timeout": idle_timeout, "annotations": annotations,
+    }  # fmt: skip
+    service = _service(name=names.service(name), etag=etag, **given)
+    request = service_pb2.UpdateVirtualServiceRequest(
+        service=service, update_mask=_mask(given), allow_missing=allow_missing, request_id=_id(request_id), validate_only=validate_only
+    )  # fmt: skip
+    return Call("UpdateVirtualService", request, lambda response: response.service)
+
+
+def delete_service(
+    name: str, *, force: bool = False, etag: str = "", allow_missing: bool = False, request_id: str = "", validate_only: bool = False
+) -> Call[int]:
+    """Deletes a virtual service, its backends too with `force`. Gives the revision."""
+    request = service_pb2.DeleteVirtualServiceRequest(
+        name=names.service(name), etag=etag, force=force, allow_missing=allow_missing, request_id=_id(request_id),
+        validate_only=validate_only,
+    )  # fmt: skip
+    return Call("DeleteVirtualService", request, lambda response: response.revision)
+
+
+def add_backend(
+    name: str, *, address: str, port: int = 0, weight: int | None = None, admin_state: str = "",
+    annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
+) -> Call[Backend]:  # fmt: skip
+    """Adds a backend. Port 0 is the service's, no weight is 1. The answer is `reconciling` while its next hop does not answer."""
+    parent, backend_id = names.split(names.backend(name))
+    backend = _backend(address=address, port=port, weight=weight, admin_state=admin_state, annotations=annotations)
+    request = service_pb2.AddBackendRequest(
+        parent=parent, backend_id=backend_id, backend=backend, request_id=_id(request_id), validate_only=validate_only
+    )  # fmt: skip
+    return Call("AddBackend", request, lambda response: response.backend)
+
+
+def get_backend(name: str) -> Call[Backend]:
+    """Reads a backend."""
+    return Call("GetBackend", service_pb2.GetBackendRequest(name=names.backend(name)), lambda response: response.backend)
+
+
+def list_backends(service: str = "-", *, page_size: int = 0) -> Listing[Backend]:
+    """Reads the backends of a virtual service, or of all, by name, page by page."""
+    parent = names.service(service)
+
+    def page(token: str) -> Call[tuple[Sequence[Backend], str]]:
+        request = service_pb2.ListBackendsRequest(parent=parent, page_size=page_size, page_token=token)
+        return Call("ListBackends", request, lambda response: (response.backends, response.next_page_token))
+
+    return Listing(page)
+
+
+def update_backend(
+    name: str, *, address: str | None = None, port: int | None = None, weight: int | None = None, admin_state: str | None = None,
+    annotations: Mapping[str, str] | None = None, etag: str = "", allow_missing: bool = False, request_id: str = "",
+    validate_only: bool = False,
+) -> Call[Backend]:  # fmt: skip
+    """Changes what is given. With `allow_missing` adds it when it does not exist."""
+    given = {"address": address, "port": port, "weight": weight, "admin_state": admin_state, "annotations": annotations}
+    request = service_pb2.UpdateBackendRequest(
+        backend=_backend(name=names.backend(name), etag=etag, **given), update_mask=_mask(given), allow_missing=allow_missing,
+        request_id=_id(request_id), validate_only=validate_only,
+    )  # fmt: skip
+    return Call("UpdateBackend", request, lambda response: response.backend)
+
+
+def remove_backend(
+    name: str, *, force: bool = False, etag: str = "", allow_missing: bool = False, request_id: str = "", validate_only: bool = False
+) -> Call[int]:
+    """Removes a backend, also one with flows with `force`. Gives the revision."""
+    request = service_pb2.RemoveBackendRequest(
+        name=names.backend(name), etag=etag, force=force, allow_missing=allow_missing, request_id=_id(request_id),
+        validate_only=validate_only,
+    )  # fmt: skip
+    return Call("RemoveBackend", request, lambda response: response.revision)
+
+
+def drain(
+    name: str, *, timeout: float | None = None, at_deadline: str = "keep", allow_empty: bool = False, etag: str = "",
+    request_id: str = "", validate_only: bool = False,
+) -> Call[Backend]:  # fmt: skip
+    """Begins a drain: no new flow from the answer on. After `timeout` the flows that are left are kept, cut or reset (`at_deadline`);
+    without one it lasts until none is left. `allow_empty` also drains the last backend that receives new flows."""
+    action = _enum(backend_pb2.DeadlineAction, "DEADLINE_ACTION", at_deadline)
+    policy = backend_pb2.DrainPolicy(timeout=_duration(timeout), deadline_action=action)
+    request = service_pb2.DrainBackendRequest(
+        name=names.backend(name), policy=policy, etag=etag, allow_empty=allow_empty, request_id=_id(request_id), validate_only=validate_only
+    )  # fmt: skip
+    return Call("DrainBackend", request, lambda response: response.backend)
+
+
+def undrain(name: str, *, etag: str = "", request_id: str = "", validate_only: bool = False) -> Call[Backend]:
+    """Ends a drain, or DRAINED: the backend is ENABLED again."""
+    request = service_pb2.UndrainBackendRequest(
+        name=names.backend(name), etag=etag, request_id=_id(request_id), validate_only=validate_only
+    )  # fmt: skip
+    return Call("UndrainBackend", request, lambda response: response.backend)
+
+
+def agent() -> Call[agent_pb2.Agent]:
+    """Reads what the agent and its datapath are and how they are."""
+    return Call("GetAgent", service_pb2.GetAgentRequest(), lambda response: response.agent)
+
+
+def config() -> Call[agent_pb2.Config]:
+    """Reads all desired state."""
+    return Call("GetConfig", service_pb2.GetConfigRequest(), lambda response: response.config)
+
+
+def _service(**given: Any) -> VirtualService:
+    wanted = _given(given)
+    for field, kind, prefix in (
+        ("protocol", virtual_service_pb2.Protocol, "PROTOCOL"),
+        ("forwarding_mode", virtual_service_pb2.ForwardingMode, "FORWARDING_MODE"),
+    ):
+        if field in wanted:
+            wanted[field] = _enum(kind, prefix, wanted[field])
+    if "idle_timeout" in wanted:
+        wanted["idle_timeout"] = _duration(wanted["idle_timeout"])
+    return VirtualService(**wanted)
+
+
+def _backend(**given: Any) -> Backend:
+    wanted = _given(given)
+    if "admin_state" in wanted:
+        wanted["admin_state"] = _enum(backend_pb2.AdminState, "ADMIN_STATE", wanted["admin_state"])
+    return Backend(**wanted)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None and value != ""}
+
+
+def _mask(values: Mapping[str, Any]) -> FieldMask:
+    return FieldMask(paths=sorted(key for key, value in values.items() if value is not None))
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    whole, nanos = divmod(round(seconds * 1e9), 1_000_000_000)
+    return Duration(seconds=whole, nanos=nanos)
+
+
+def _enum(kind: Any, prefix: str, text: str) -> Any:
+    """Number of `PREFIX_TEXT`. Raises ValueError naming what there is."""
+    choices = {key.removeprefix(f"{prefix}_").lower(): number for key, number in kind.items() if number}
+    number = choices.get(text.lower().replace("-", "_").removeprefix(f"{prefix}_".lower()))
+    if number is None:
+        raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
+    return number
+
+
+def _id(request_id: str) -> str:
+    return request_id or str(uuid.uuid4())

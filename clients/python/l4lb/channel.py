@@ -1,0 +1,55 @@
+"""What the blocking and the asyncio client have in common: how they connect, retry and wait."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tenacity
+
+from l4lb.errors import Error
+from l4lb.streams import DrainProgress, Stream
+from l4lb.v1.backend_pb2 import Backend
+
+CALL_SECONDS = 10.0
+RESUME_SECONDS = 60.0
+# UNAVAILABLE alone is retried: a change carries its request_id, so that the agent does it once (AIP-194).
+_RETRY = {"maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}
+_SERVICE_CONFIG = {"methodConfig": [{"name": [{"service": "l4lb.v1.LoadBalancerService"}], "retryPolicy": _RETRY}]}
+OPTIONS = (
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.enable_retries", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+
+def resumption(stream: Stream[Any], patience: float) -> dict[str, Any]:
+    """Arguments of the tenacity object that connects a stream again: as long as the stream wants it, for at most `patience` seconds."""
+    return {
+        "retry": tenacity.retry_if_exception(stream.again),
+        "wait": tenacity.wait_random_exponential(multiplier=0.1, max=2),
+        "stop": tenacity.stop_after_delay(patience),
+        "reraise": True,
+    }
+
+
+def left(end: float | None) -> float | None:
+    """Seconds until `end` of time.monotonic(), for a gRPC deadline."""
+    return None if end is None else max(0.001, end - time.monotonic())
+
+
+def reported(backend: Backend, on_progress: Callable[[DrainProgress], object] | None) -> bool:
+    """Tells `on_progress` how far the drain is; whether it has ended."""
+    progress = DrainProgress.of(backend)
+    if on_progress is not None:
+        on_progress(progress)
+    return progress.done
+
+
+def ended(name: str) -> Error:
+    """The error of a watch that the agent ended by itself."""
+    return Error("UNAVAILABLE", f"the agent ended the watch of {name}", reason="WATCH_ENDED", metadata={"name": name})

@@ -1,0 +1,130 @@
+"""`Client`: the calls of calls.py on a blocking channel. aio.py is the same for asyncio; what both decide is in calls.py and streams.py."""
+
+import functools
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import grpc
+import tenacity
+
+from l4lb import DEFAULT_TARGET, calls, channel
+from l4lb.calls import Call, Listing
+from l4lb.errors import Error
+from l4lb.streams import DrainProgress, DrainWait, Event, StatsStream, Stream, WatchStream
+from l4lb.v1 import service_pb2_grpc
+from l4lb.v1.backend_pb2 import Backend
+from l4lb.v1.stats_pb2 import Stats
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _blocking(build: Callable[P, Call[T]]) -> Callable[Concatenate["Client", P], T]:
+    @functools.wraps(build)
+    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(build(*args, **kwargs))
+
+    return method
+
+
+def _blocking_list(build: Callable[P, Listing[T]]) -> Callable[Concatenate["Client", P], Iterator[T]]:
+    @functools.wraps(build)
+    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        listing, token = build(*args, **kwargs), ""
+        while True:
+            items, token = self._run(listing.page(token))
+            yield from items
+            if not token:
+                return
+
+    return method
+
+
+class Client:
+    """Blocking client of one agent; safe to share between threads. `target` is `unix:///path` or `host:port`; `timeout` is the deadline of
+    each call, `resume` for how long a stream tries to come back after it lost the agent, both in seconds. Methods raise l4lb.Error."""
+
+    create_service = _blocking(calls.create_service)
+    get_service = _blocking(calls.get_service)
+    list_services = _blocking_list(calls.list_services)
+    update_service = _blocking(calls.update_service)
+    delete_service = _blocking(calls.delete_service)
+    add_backend = _blocking(calls.add_backend)
+    get_backend = _blocking(calls.get_backend)
+    list_backends = _blocking_list(calls.list_backends)
+    update_backend = _blocking(calls.update_backend)
+    remove_backend = _blocking(calls.remove_backend)
+    drain = _blocking(calls.drain)
+    undrain = _blocking(calls.undrain)
+    agent = _blocking(calls.agent)
+    config = _blocking(calls.config)
+
+    def __init__(
+        self, target: str = DEFAULT_TARGET, *, timeout: float = channel.CALL_SECONDS, resume: float = channel.RESUME_SECONDS
+    ) -> None:
+        self._channel = grpc.insecure_channel(target, options=channel.OPTIONS)
+        self._stub = service_pb2_grpc.LoadBalancerServiceStub(self._channel)
+        self._timeout, self._resume = timeout, resume
+
+    def watch(self, service: str = "-", *, resume_revision: int = 0, timeout: float | None = None) -> Iterator[Event]:
+        """Backends as they are, SYNCED, then every change; goes on over restarts of the agent. DEADLINE_EXCEEDED after `timeout`."""
+        return self._stream(WatchStream(service, resume_revision), timeout)
+
+    def stats(self, *, interval: float = 1.0, services: Sequence[str] = (), backends: bool = True, samples: int = 0) -> Iterator[Stats]:
+        """A sample now and each `interval` (0.1 s to 1 h), `samples` of them or for ever; goes on over restarts of the agent."""
+        return self._stream(StatsStream(interval, services, backends, samples), None)
+
+    def wait_drained(
+        self, name: str, *, timeout: float | None = None, on_progress: Callable[[DrainProgress], object] | None = None
+    ) -> Backend:
+        """Waits for the end of the drain of `name` and gives the backend: `drain.result` says how. DEADLINE_EXCEEDED after `timeout`."""
+        wait = DrainWait(name)
+        with closing(self._stream(WatchStream(wait.service), timeout)) as events:
+            for event in events:
+                backend = wait.feed(event)
+                if backend is not None and channel.reported(backend, on_progress):
+                    return backend
+        raise channel.ended(wait.name)
+
+    def _run(self, call: Call[T]) -> T:
+        try:
+            return call.answer(getattr(self._stub, call.rpc)(call.request, timeout=self._timeout))
+        except grpc.RpcError as error:
+            raise Error.from_rpc(error) from None
+
+    def _stream(self, stream: Stream[T], timeout: float | None) -> Generator[T, None, None]:
+        end = None if timeout is None else time.monotonic() + timeout
+        retrying = tenacity.Retrying(**channel.resumption(stream, self._resume))
+        while True:
+            call, message = retrying(self._connect, stream, end)
+            try:
+                while message is not None:
+                    yield from stream.feed(message)
+                    message = next(call, None)
+                return
+            except grpc.RpcError as error:
+                if not stream.again(failure := Error.from_rpc(error)):
+                    raise failure from None
+            finally:
+                call.cancel()
+
+    def _connect(self, stream: Stream[T], end: float | None) -> tuple[Any, Any]:
+        """A connection and its first message, None when it ended without any."""
+        call = getattr(self._stub, stream.rpc)(stream.request(), timeout=channel.left(end))
+        try:
+            return call, next(call, None)
+        except grpc.RpcError as error:
+            raise Error.from_rpc(error) from None
+
+    def close(self) -> None:
+        """Ends every call that runs and the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,39 @@
+"""Resource names: `web` and `web/a` for people, `services/web` and `services/web/backends/a` for the API. Full ones pass."""
+
+ALL = "services/-"
+
+
+def service(text: str) -> str:
+    """Full name of a virtual service; `-` is all of them. Raises ValueError for what cannot be one."""
+    parts = text.split("/")
+    if len(parts) == 1 and text:
+        return f"services/{text}"
+    if len(parts) == 2 and parts[0] == "services" and parts[1]:
+        return text
+    raise ValueError(f"{text!r} is not the name of a virtual service: write it like web")
+
+
+def backend(text: str) -> str:
+    """Full name of a backend. Raises ValueError for what cannot be one."""
+    parts = text.split("/")
+    if len(parts) == 2 and all(parts) and parts[0] != "services":
+        return f"services/{parts[0]}/backends/{parts[1]}"
+    if len(parts) == 4 and parts[0] == "services" and parts[2] == "backends" and parts[1] and parts[3]:
+        return text
+    raise ValueError(f"{text!r} is not the name of a backend: write it like web/a")
+
+
+def short(name: str) -> str:
+    """`web` or `web/a` of a full name; anything else is left as it is."""
+    match name.split("/"):
+        case ["services", service_id]:
+            return service_id
+        case ["services", service_id, "backends", backend_id]:
+            return f"{service_id}/{backend_id}"
+    return name
+
+
+def split(name: str) -> tuple[str, str]:
+    """The parent and the last part of a full name: `services/web` and `a`."""
+    parent, _, last = name.rpartition("/")
+    return parent.removesuffix("/backends"), last
