@@ -1,0 +1,75 @@
+"""Journal records: what is written is read back, what cannot be read is refused."""
+
+import json
+
+import pytest
+
+from l4lb_agent.model import commands, records
+from l4lb_agent.model.backend import DeadlineAction, DrainResult
+from l4lb_agent.model.decide import Facts, decide_once
+from l4lb_agent.model.desired import Change, Desired
+from tests.fakes.values import SECRETS, backend, config, service
+
+A = "services/web/backends/a"
+
+
+def history() -> tuple[Desired, list[Change]]:
+    asked: list[commands.Command] = [
+        commands.CreateService(service("web", annotations={"owner": "me"})),
+        commands.AddBackend(backend("web", "a", "10.0.0.1", weight=3)),
+        commands.CreateService(service("six", "2001:db8::1")),
+        commands.AddBackend(backend("six", "a", "2001:db8::2")),
+        commands.DrainBackend(A, 5.0, DeadlineAction.RESET, allow_empty=True),
+        commands.EndDrain(A, DrainResult.DEADLINE_CUT, 2),
+        commands.DeleteService("services/six", force=True),
+        commands.UpdateBackend(A, weight=3),
+    ]
+    desired, made = Desired(), []
+    for number, command in enumerate(asked):
+        decision = decide_once(desired, command, Facts(1000.0 + number, "boot", config()), f"id-{number}", "hash")
+        assert decision.change is not None
+        made.append(decision.change)
+        desired = decision.desired
+    return desired, made
+
+
+def through_json(record: records.Record) -> dict[str, object]:
+    return json.loads(json.dumps(record))  # type: ignore[no-any-return]
+
+
+def test_changes_replayed_on_a_snapshot_give_the_same_state() -> None:
+    desired, made = history()
+    written = [records.snapshot(Desired(), SECRETS), *map(records.change, made)]
+    replayed = records.replay([through_json(record) for record in written])
+    assert replayed is not None
+    assert replayed.desired == desired
+    assert replayed.secrets == SECRETS
+    assert replayed.changes == tuple(made)
+
+
+def test_a_snapshot_holds_the_whole_state() -> None:
+    desired, _ = history()
+    replayed = records.replay([through_json(records.snapshot(desired, SECRETS))])
+    assert replayed is not None
+    assert replayed.desired == desired
+    assert list(replayed.desired.remembered) == list(desired.remembered)
+
+
+def test_an_empty_journal_is_no_state() -> None:
+    assert records.replay([]) is None
+
+
+def test_a_gap_in_the_revisions_is_refused() -> None:
+    _, made = history()
+    with pytest.raises(records.RecordError):
+        records.replay([records.snapshot(Desired(), SECRETS), records.change(made[0]), records.change(made[2])])
+
+
+def test_changes_without_a_snapshot_are_refused() -> None:
+    with pytest.raises(records.RecordError):
+        records.replay([records.change(history()[1][0])])
+
+
+def test_a_record_of_another_format_is_refused() -> None:
+    with pytest.raises(records.RecordError):
+        records.replay([records.snapshot(Desired(), SECRETS) | {"format": 2}])
