@@ -25,12 +25,13 @@ def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
     appearing, going = _index(actual.get("index"), wanted.get("index"))
     steps: list[Step] = [
         *_early(actual, wanted, "backends", _takes_flows),
+        *_rings(actual, wanted),
         *_early(actual, wanted, "addresses", any),
         *_early(actual, wanted, "services", any),
         *appearing,
         *_early(actual, wanted, "snat", any),
         *_early(actual, wanted, "config", any),
-        *going, *_rings(actual, wanted),
+        *going,
     ]
     late = [
         *_late(actual, wanted, "services", any),
