@@ -1,0 +1,150 @@
+"""Next hops and changes as the kernel of a network namespace has them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.observed import NextHop
+from l4lb_agent.system.network import KernelNetwork
+from tests.kernel.conftest import Pair
+
+
+def address(text: str) -> Address:
+    return Address.parse(text, "test")
+
+
+@pytest.fixture
+async def network(inside: Pair) -> AsyncIterator[KernelNetwork]:
+    made = KernelNetwork()
+    yield made
+    made.close()
+
+
+async def resolved(network: KernelNetwork, text: str, seconds: float = 10) -> NextHop:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        hop = await network.next_hop(address(text))
+        if hop is not None:
+            return hop
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{text} was not resolved")
+
+
+def mac(pair: Pair, namespace: str) -> bytes:
+    return bytes.fromhex(pair.ip(namespace, "link", "show", "eth0").split("link/ether ")[1].split()[0].replace(":", ""))
+
+
+@pytest.mark.parametrize("text", ["192.0.2.2", "2001:db8::2"])
+async def test_a_neighbour_on_the_link_is_its_own_next_hop(network: KernelNetwork, inside: Pair, text: str) -> None:
+    hop = await resolved(network, text)
+    ifindex = (await network.interfaces())["eth0"]
+    assert hop == NextHop("eth0", ifindex, mac(inside, inside.lb), mac(inside, inside.peer), None, 1500)
+
+
+@pytest.mark.parametrize(
+    ("destination", "via", "gateway", "mtu"),
+    [
+        ("198.51.100.7", "192.0.2.2", "192.0.2.2", 1400),
+        ("203.0.113.7", "inet6 2001:db8::2", "2001:db8::2", 1400),
+        ("2001:db8:5::7", "2001:db8::2", "2001:db8::2", 1400),
+    ],
+)
+async def test_behind_a_router_the_gateway_is_resolved_and_the_route_s_mtu_counts(
+    network: KernelNetwork, inside: Pair, destination: str, via: str, gateway: str, mtu: int
+) -> None:
+    inside.ip(inside.lb, "route", "add", destination, "via", *via.split(), "mtu", str(mtu))
+    hop = await resolved(network, destination)
+    assert (hop.gateway, hop.mtu, hop.destination_mac) == (address(gateway), mtu, mac(inside, inside.peer))
+
+
+async def test_the_neighbour_is_managed_by_the_kernel_and_asked_for_once(network: KernelNetwork, inside: Pair) -> None:
+    await resolved(network, "192.0.2.2")
+    assert "managed extern_learn" in inside.ip(inside.lb, "neigh", "show", "192.0.2.2")
+    changes = network.changes()
+    for _ in range(4):
+        await anext(changes)
+    for _ in range(3):
+        await network.next_hop(address("192.0.2.2"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(changes), 0.5)
+
+
+async def test_without_route_or_answer_or_for_an_own_address_there_is_no_next_hop(network: KernelNetwork, inside: Pair) -> None:
+    inside.ip(inside.lb, "route", "add", "blackhole", "203.0.113.0/24")
+    inside.ip(inside.lb, "route", "add", "unreachable", "2001:db8:9::/64")
+    for text in ("198.51.100.9", "203.0.113.9", "2001:db8:9::1", "2001:db9::1", "192.0.2.1", "2001:db8::1", "192.0.2.77"):
+        assert await network.next_hop(address(text)) is None, text
+
+
+async def test_a_static_neighbour_is_used_and_left_as_it_is(network: KernelNetwork, inside: Pair) -> None:
+    inside.ip(inside.lb, "neigh", "add", "192.0.2.50", "lladdr", "02:00:00:00:00:50", "dev", "eth0", "nud", "permanent")
+    hop = await network.next_hop(address("192.0.2.50"))
+    assert hop is not None
+    assert hop.destination_mac == bytes.fromhex("020000000050")
+    await network.forget(address("192.0.2.50"))
+    shown = inside.ip(inside.lb, "neigh", "show", "192.0.2.50")
+    assert "PERMANENT" in shown
+    assert "managed" not in shown
+
+
+async def test_a_shared_gateway_is_kept_until_the_last_address_is_forgotten(network: KernelNetwork, inside: Pair) -> None:
+    inside.ip(inside.lb, "route", "add", "198.51.100.0/24", "via", "192.0.2.2")
+    for text in ("198.51.100.1", "198.51.100.2"):
+        await resolved(network, text)
+    await network.forget(address("198.51.100.1"))
+    assert "managed" in inside.ip(inside.lb, "neigh", "show", "192.0.2.2")
+    await network.forget(address("198.51.100.2"))
+    assert "managed" not in inside.ip(inside.lb, "neigh", "show", "192.0.2.2")
+    await network.forget(address("198.51.100.2"))
+
+
+async def test_a_route_that_moves_changes_the_next_hop_and_frees_the_old_neighbour(network: KernelNetwork, inside: Pair) -> None:
+    inside.ip(inside.peer, "address", "add", "192.0.2.3/24", "dev", "eth0")
+    inside.ip(inside.lb, "route", "add", "198.51.100.0/24", "via", "192.0.2.2")
+    await resolved(network, "198.51.100.1")
+    inside.ip(inside.lb, "route", "replace", "198.51.100.0/24", "via", "192.0.2.3")
+    assert (await resolved(network, "198.51.100.1")).gateway == address("192.0.2.3")
+    assert "managed" not in inside.ip(inside.lb, "neigh", "show", "192.0.2.2")
+
+
+async def test_every_kind_of_change_is_seen(network: KernelNetwork, inside: Pair) -> None:
+    await resolved(network, "192.0.2.2")
+    changes = network.changes()
+    assert {await anext(changes) for _ in range(4)} == {"link", "neighbour", "route", "address"}
+
+    async def until(kind: str) -> None:
+        async with asyncio.timeout(20):
+            while await anext(changes) != kind:
+                pass
+
+    inside.ip(inside.lb, "route", "add", "198.51.100.0/24", "via", "192.0.2.2")
+    await until("route")
+    inside.ip(inside.lb, "address", "add", "192.0.2.9/24", "dev", "eth0")
+    await until("address")
+    assert address("192.0.2.9") in await network.local_addresses()
+    inside.ip(inside.lb, "link", "add", "dummy0", "type", "veth", "peer", "name", "x", "netns", inside.peer)
+    await until("link")
+    inside.ip(inside.peer, "link", "set", "eth0", "address", "02:00:00:00:00:99")
+    inside.ip(inside.lb, "neigh", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "reachable")
+    await until("neighbour")
+    assert (await resolved(network, "192.0.2.2")).destination_mac == bytes.fromhex("020000000099")
+
+
+async def test_an_overflow_of_the_monitor_means_that_anything_may_have_changed(inside: Pair) -> None:
+    from pyroute2 import AsyncIPRoute
+
+    network = KernelNetwork(lambda: AsyncIPRoute(rcvbuf=2048))
+    changes = network.changes()
+    for _ in range(4):
+        await anext(changes)
+    for number in range(100):  # the loop does not read meanwhile
+        inside.ip(inside.lb, "route", "add", f"198.51.100.{number}", "via", "192.0.2.2")
+    seen: set[str] = set()
+    async with asyncio.timeout(20):
+        while seen != {"link", "neighbour", "route", "address"}:
+            seen.add(await anext(changes))
+    await changes.aclose()
+    network.close()
