@@ -195,9 +195,7 @@ def test_a_backend_with_flows_is_removed_only_by_force() -> None:
 
 
 def test_a_backend_whose_flows_were_cut_is_removed_without_force() -> None:
-    state = after(
-        commands.DrainBackend(A, 1.0, DeadlineAction.CUT), commands.EndDrain(A, DrainResult.DEADLINE_CUT, 3), desired=web()
-    )
+    state = after(commands.DrainBackend(A, 1.0, DeadlineAction.CUT), commands.EndDrain(A, DrainResult.DEADLINE_CUT, 3), desired=web())
     busy = Facts(1000.0, "boot-1", config(), live_flows={A: 3})
     assert A not in decide(state, commands.RemoveBackend(A), busy).desired.backends
 

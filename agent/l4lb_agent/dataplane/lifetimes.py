@@ -1,4 +1,5 @@
-"""How long an entry of the flow table lives without packets: the mirror of bpf/flow.h, as a table for the sweeper."""
+"""How long an entry of the flow table lives without packets: flow_timeout() of bpf/flow.h, as a table for the sweeper. An entry is over
+once more seconds than these have passed since `seen`."""
 
 from collections.abc import Mapping, Sequence
 

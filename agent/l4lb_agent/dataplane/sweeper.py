@@ -101,7 +101,7 @@ class _Walk:
         self.flows = self.replies = self.deleted = 0
 
     def _left(self, half: Half) -> int:
-        """Seconds of life left by this half alone; 0 or less: past its timeout."""
+        """Seconds of life left by this half alone; negative: over."""
         states = half.state | half.flags << 8
         return self._life.of(half.service)[lifetimes.index(states)] - age(self._now, half.seen)
 
@@ -114,23 +114,23 @@ class _Walk:
             self.live.update(backends)
             self.entries.update(backends)
             columns = zip(chunk.states, chunk.seen, chunk.services)
-            odd = [i for i, (s, seen, service) in enumerate(columns) if closed(s) or now - seen >= of(service)[index(s)]]
+            odd = [i for i, (s, seen, service) in enumerate(columns) if closed(s) or now - seen > of(service)[index(s)]]
             for i in odd:
                 key = layout.FlowKey.from_buffer_copy(chunk.keys, i * ctypes.sizeof(layout.FlowKey))
                 self._forward_entry(key, layout.Flow.from_buffer_copy(chunk.values, i * ctypes.sizeof(layout.Flow)))
 
     def _forward_entry(self, key: layout.FlowKey, flow: layout.Flow) -> None:
         left = self._left(flow)
-        if left > 0:  # in quarantine
+        if left >= 0:  # in quarantine
             self.live[flow.backend] -= 1
             return
         reply_key = reply_key_of(key, flow, self._backends(flow.backend))
         reply = self._reply(reply_key)
         if reply is not None and names_back(reply, key):  # else its port was claimed anew meanwhile
             left = max(left, self._left(reply))
-        if left <= 0 or lifetimes.closed(flow.state):
+        if left < 0 or lifetimes.closed(flow.state):
             self.live[flow.backend] -= 1
-        if left > -LINGER or not self._take(self._flow_map, key, layout.Flow):
+        if left >= -LINGER or not self._take(self._flow_map, key, layout.Flow):
             return
         self.flows -= 1
         self.entries[flow.backend] -= 1
@@ -149,7 +149,7 @@ class _Walk:
             self.replies += chunk.count
             self.entries.update(chunk.backends.tolist())
             columns = zip(chunk.states, chunk.seen, chunk.services)
-            ended = [i for i, (s, seen, service) in enumerate(columns) if now - seen >= of(service)[index(s)] + LINGER]
+            ended = [i for i, (s, seen, service) in enumerate(columns) if now - seen > of(service)[index(s)] + LINGER]
             for i in ended:
                 key = layout.ReplyKey.from_buffer_copy(chunk.keys, i * ctypes.sizeof(layout.ReplyKey))
                 self._backward_entry(key, layout.Reply.from_buffer_copy(chunk.values, i * ctypes.sizeof(layout.Reply)))
@@ -168,7 +168,7 @@ class _Walk:
         raw = syscall.map_take(fd, key, ctypes.sizeof(value))
         if raw is None:
             return False
-        if self._left(value.from_buffer_copy(raw)) <= -LINGER:
+        if self._left(value.from_buffer_copy(raw)) < -LINGER:
             return True
         try:
             syscall.map_update(fd, key, raw, syscall.NOEXIST)
