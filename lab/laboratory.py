@@ -58,9 +58,7 @@ class Laboratory:
         for name in BACKENDS:
             arguments = (self.namespace(name), self.run.path / f"nginx-{name}", f"backend-{name}", self.run.path / "www", PORT_HTTP)
             self.nginx[name] = Nginx(binary, *arguments)
-            argv = [sys.executable, "-m", "lab.echo", str(PORT_ECHO)]
-            entering = netns.entering(self.namespace(name), argv)
-            self._echoes.append(subprocess.Popen(entering, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True))
+            self._start_echo(name)
         self.traffic = Traffic(self.namespace("client"))
         for nginx in self.nginx.values():
             nginx.wait()
@@ -68,6 +66,13 @@ class Laboratory:
             assert echo.stdout is not None
             if echo.stdout.readline() != b"ready\n":
                 raise RuntimeError("an echo server does not start")
+
+    def _start_echo(self, name: str) -> None:
+        argv = netns.entering(self.namespace(name), [sys.executable, "-m", "lab.echo", str(PORT_ECHO)])
+        with (self.run.path / f"echo-{name}").open("w") as errors:
+            self._echoes.append(
+                subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+            )
 
     def _wire(self) -> None:
         topology, prefix = self.topology, self.run.prefix

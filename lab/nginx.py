@@ -75,7 +75,10 @@ class Nginx:
         configuration = folder / "nginx.conf"
         configuration.write_text(_CONFIGURATION.format(folder=folder, name=name, www=www, rate=SLOW_RATE, port=port))
         argv = [str(binary), "-p", str(folder), "-c", str(configuration), "-e", str(folder / "error.log")]
-        self._process = subprocess.Popen(netns.entering(namespace, argv), stdin=subprocess.DEVNULL, start_new_session=True)
+        with (folder / "output").open("w") as output:
+            self._process = subprocess.Popen(
+                netns.entering(namespace, argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
 
     def wait(self, within: float = 10.0) -> None:
         """Return once it serves (it writes its pid after it listens). Raises RuntimeError with its error log."""
