@@ -13,13 +13,16 @@ PASS, TX = 2, 3
 class Trivial:
     """A generation.Program; `loads` counts how often it was really loaded."""
 
+    shared = frozenset({"config"})
+
     def __init__(self, verdict: int = PASS) -> None:
         self.verdict, self.tag, self.loads = verdict, f"{verdict:016x}", 0
 
     def load(self, maps: Mapping[str, int]) -> Generation:
-        """Load `r1 = config; r0 = verdict; exit` with an empty prog_array."""
+        """Load `r1 = config; r2 = tails; r0 = verdict; exit` with an empty prog_array."""
         self.loads += 1
-        code = struct.pack("<BBhi", 0x18, 1 << 4 | 1, 0, maps["config"]) + bytes(8)
-        code += struct.pack("<BBhi", 0xB7, 0, 0, self.verdict) + struct.pack("<BBhi", 0x95, 0, 0, 0)
         tails = Fd(syscall.map_create(3, 4, 4, 4, name="tails"))
+        code = struct.pack("<BBhi", 0x18, 1 << 4 | 1, 0, maps["config"]) + bytes(8)
+        code += struct.pack("<BBhi", 0x18, 1 << 4 | 2, 0, tails.fileno()) + bytes(8)
+        code += struct.pack("<BBhi", 0xB7, 0, 0, self.verdict) + struct.pack("<BBhi", 0x95, 0, 0, 0)
         return Generation(self.tag, Fd(syscall.prog_load(code, "trivial")), tails)

@@ -27,5 +27,9 @@ class Program(Protocol):
 
     tag: str
 
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of the maps that the hot program uses, without those that each generation has of its own."""
+
     def load(self, maps: Mapping[str, int]) -> Generation:
         """Create and fill a prog_array and load everything, bound to the maps' descriptors by name. Raises OSError, VerifierError."""

@@ -19,8 +19,8 @@ class Generations:
         """The generation of `program`, adopted if it is pinned and bound to these very maps, else loaded and pinned."""
         adopted = self._open(program.tag)
         if adopted is not None:
-            ids = {syscall.map_info(number).id for number in (*maps.values(), adopted.tails.fileno())}
-            if syscall.prog_map_ids(adopted.program.fileno()) <= ids:
+            wanted = {syscall.map_info(number).id for number in (*(maps[name] for name in program.shared), adopted.tails.fileno())}
+            if wanted <= syscall.prog_map_ids(adopted.program.fileno()):
                 return adopted
             adopted.close()
         loaded = program.load(maps)

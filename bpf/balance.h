@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The road of a packet through the hot program: whose it is, which flow it follows, what is done with it. */
+#ifndef L4LB_BALANCE_H
+#define L4LB_BALANCE_H
+
+/* A packet for an owned address that is not forwarded: the host's own business when the address is also the host's */
+static __always_inline __u32 refuse(const struct scratch *s, __u32 reason)
+{
+	return s->owned_flags & ADDRESS_LOCAL ? PASS(REASON_LOCAL) : DROP(reason);
+}
+
+/* Answers a TCP packet by RST; a RST is never answered */
+static __always_inline __u32 reject(struct xdp_md *ctx, struct scratch *s, __u8 answer)
+{
+	if (s->tcp_flags & TCP_RST)
+		return DROP(REASON_NO_FLOW);
+	s->answer = answer;
+	tail_call(ctx, TAIL_ANSWER);
+	return DROP(REASON_TAIL_CALL_FAILED);
+}
+
+static __always_inline __u32 start_flow(struct xdp_md *ctx)
+{
+	tail_call(ctx, TAIL_NAT_NEW);
+	return DROP(REASON_TAIL_CALL_FAILED);
+}
+
+static __always_inline bool is_syn(const struct scratch *s)
+{
+	return (s->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/* A client's packet for a service */
+static __always_inline __u32 to_backend(struct xdp_md *ctx, struct scratch *s, const struct config *c)
+{
+	bool tcp = s->tuple.protocol == PROTOCOL_TCP;
+	const struct backend *backend;
+	struct flow *f;
+
+	if (tcp && is_syn(s))
+		return start_flow(ctx);
+	f = flow_find(s, c);
+	backend = f ? backend_get(f->backend) : NULL;
+	if (f && backend && backend->flags & BACKEND_KEEP)
+		return send_to_backend(ctx, s, c, f, backend, REASON_TO_BACKEND);
+	if (!tcp)
+		return start_flow(ctx);
+	if (!f || !backend || !(backend->flags & BACKEND_RESET))
+		return reject(ctx, s, ANSWER_RST);
+	if (f->state != FLOW_CLOSED)
+		flow_reset(f, reply_of(s, f));
+	return reject(ctx, s, ANSWER_DRAIN_RST);
+}
+
+/* A backend's packet of a known flow */
+static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct reply *r)
+{
+	const struct backend *backend = backend_get(r->backend);
+
+	if (backend && backend->flags & BACKEND_KEEP)
+		return send_to_client(ctx, s, c, r);
+	if (!backend || !(backend->flags & BACKEND_RESET) || s->tuple.protocol != PROTOCOL_TCP)
+		return DROP(REASON_FLOW_CUT);
+	if (r->state != FLOW_CLOSED)
+		flow_reset(flow_of(s, r), r);
+	return reject(ctx, s, ANSWER_DRAIN_RST);
+}
+
+/* An IP packet for an owned address; `address` is the destination's address_hash() */
+static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, const struct config *c, __u64 address)
+{
+	__u32 why = read_packet(ctx, s);
+
+	if (why)
+		return refuse(s, why);
+	s->now = second(c);
+	if (s->owned_flags & ADDRESS_VIP && service_find(s, c, address))
+		return to_backend(ctx, s, c);
+	if (s->owned_flags & ADDRESS_SNAT) {
+		struct reply *r = reply_find(s, c);
+
+		if (r)
+			return to_client(ctx, s, c, r);
+	}
+	return refuse(s, s->owned_flags & ADDRESS_VIP ? REASON_NO_SERVICE : REASON_NO_FLOW);
+}
+
+/* What a frame is before anybody knows whether it is for us */
+enum frame {
+	FRAME_OTHER,
+	FRAME_PACKET,       /* IPv4 or IPv6 */
+	FRAME_ARP,          /* a request */
+	FRAME_SOLICITATION, /* of a neighbour */
+};
+
+/* Sets the tuple's destination, and for packets its source and the family */
+static __always_inline enum frame classify(struct xdp_md *ctx, struct scratch *s)
+{
+	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
+
+	if (!frame)
+		return FRAME_OTHER;
+	if (frame->type == htons(ETHERTYPE_IPV4))
+		return read_ipv4_addresses(ctx, s) ? FRAME_PACKET : FRAME_OTHER;
+	if (frame->type == htons(ETHERTYPE_ARP))
+		return arp_request(ctx, s) ? FRAME_ARP : FRAME_OTHER;
+	if (frame->type != htons(ETHERTYPE_IPV6) || !read_ipv6_addresses(ctx, s))
+		return FRAME_OTHER;
+	return solicitation(ctx, s) ? FRAME_SOLICITATION : FRAME_PACKET;
+}
+
+static __always_inline __u32 road(struct xdp_md *ctx, struct scratch *s, const struct config *c)
+{
+	enum frame frame = classify(ctx, s);
+	const struct owned_address *owned;
+	__u64 address;
+
+	if (frame == FRAME_OTHER)
+		return PASS(REASON_NOT_IP);
+	address = address_hash(&s->tuple.destination, c->index_secret);
+	owned = owned_find(c, address, &s->tuple.destination);
+	if (!owned)
+		return PASS(frame == FRAME_ARP ? REASON_NOT_IP : REASON_FOREIGN);
+	s->owned_flags = owned->flags;
+	if (frame == FRAME_PACKET)
+		return balance(ctx, s, c, address);
+	if (owned->flags & ADDRESS_LOCAL)
+		return PASS(REASON_LOCAL);
+	s->answer = frame == FRAME_ARP ? ANSWER_ARP : ANSWER_NEIGHBOUR;
+	tail_call(ctx, TAIL_ANSWER);
+	return DROP(REASON_TAIL_CALL_FAILED);
+}
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The way out: towards clients by the kernel's routes and neighbours, and how a frame is sent. (Towards backends the agent has looked up
+ * the way: it stands in the backend's element.) */
+#ifndef L4LB_NEXT_HOP_H
+#define L4LB_NEXT_HOP_H
+
+#define FAMILY_IPV4 2
+#define FAMILY_IPV6 10
+#define ROUTE_FOUND 0
+
+/* Asks the kernel for the way to r->client; sets the next hop in `r` when there is a resolved one. A total length of 0 keeps generic
+ * mode's super-packets from being refused here: the frame's own length is checked against r->mtu. */
+static __always_inline bool route_to_client(struct xdp_md *ctx, struct scratch *s, struct reply *r)
+{
+	struct bpf_fib_lookup *route = &s->route;
+
+	__builtin_memset(route, 0, sizeof(*route));
+	route->ifindex = ctx->ingress_ifindex;
+	route->l4_protocol = s->tuple.protocol;
+	route->sport = r->vip_port;
+	route->dport = r->client_port;
+	if (s->family == 4) {
+		route->family = FAMILY_IPV4;
+		route->ipv4_src = r->vip.word[3];
+		route->ipv4_dst = r->client.word[3];
+	} else {
+		route->family = FAMILY_IPV6;
+		copy_address((struct address *)route->ipv6_src, &r->vip);
+		copy_address((struct address *)route->ipv6_dst, &r->client);
+	}
+	if (bpf_fib_lookup(ctx, route, sizeof(*route), 0) != ROUTE_FOUND)
+		return false;
+	r->ifindex = route->ifindex;
+	r->mtu = route->tot_len; /* in and out share the field: now the MTU of the way */
+	copy_mac(r->source_mac, route->smac);
+	copy_mac(r->destination_mac, route->dmac);
+	return true;
+}
+
+/* The way back for a new flow: the kernel's, or else the way that the client's packet came */
+static __always_inline void first_way_back(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct reply *r)
+{
+	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
+
+	r->route_generation = c->route_generation;
+	if (route_to_client(ctx, s, r) || !frame)
+		return;
+	r->ifindex = ctx->ingress_ifindex;
+	r->mtu = 0;
+	copy_mac(r->source_mac, frame->destination);
+	copy_mac(r->destination_mac, frame->source);
+}
+
+/* Before a reply: looks again when routes or neighbours may have changed, and keeps what is there when nothing is found */
+static __always_inline void renew_way_back(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct reply *r)
+{
+	if (r->route_generation == c->route_generation)
+		return;
+	r->route_generation = c->route_generation;
+	route_to_client(ctx, s, r);
+}
+
+/* Back the way it came by XDP_TX, or by redirect where configured; otherwise by redirect */
+static __always_inline __u32 transmit(struct xdp_md *ctx, const struct config *c, __u32 ifindex)
+{
+	if (ifindex == ctx->ingress_ifindex && !(c->flags & CONFIG_TRANSMIT_REDIRECT))
+		return XDP_TX;
+	return bpf_redirect(ifindex, 0);
+}
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Headers as they are on the wire. Multi-byte fields are in network order. */
+#ifndef L4LB_PACKET_H
+#define L4LB_PACKET_H
+
+#define ntohs(x) __builtin_bswap16(x)
+#define htons(x) __builtin_bswap16(x)
+#define ntohl(x) __builtin_bswap32(x)
+#define htonl(x) __builtin_bswap32(x)
+
+struct ethernet {
+	__u8 destination[6];
+	__u8 source[6];
+	__u16 type;
+};
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_ARP 0x0806
+#define ETHERTYPE_IPV6 0x86dd
+
+struct ipv4 {
+	__u8 version_length; /* 4 bits each; the length in words of 4 bytes */
+	__u8 service;
+	__u16 length;
+	__u16 identification;
+	__u16 fragment; /* flags and offset */
+	__u8 ttl;
+	__u8 protocol;
+	__u16 checksum;
+	__u32 source;
+	__u32 destination;
+};
+#define IPV4_DONT_FRAGMENT 0x4000
+#define IPV4_FRAGMENT_MASK 0x3fff /* more fragments, offset */
+
+struct ipv6 {
+	__u32 version_class_flow;
+	__u16 payload_length;
+	__u8 next_header;
+	__u8 hop_limit;
+	__u32 source[4];
+	__u32 destination[4];
+};
+
+#define PROTOCOL_HOP_BY_HOP 0
+#define PROTOCOL_ICMP 1
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+#define PROTOCOL_ROUTING 43
+#define PROTOCOL_FRAGMENT 44
+#define PROTOCOL_AH 51
+#define PROTOCOL_ICMPV6 58
+#define PROTOCOL_DESTINATION_OPTIONS 60
+#define PROTOCOL_MOBILITY 135
+#define PROTOCOL_HIP 139
+#define PROTOCOL_SHIM6 140
+
+struct tcp {
+	__u16 source;
+	__u16 destination;
+	__u32 sequence;
+	__u32 acknowledgement;
+	__u8 offset; /* upper 4 bits: header length in words of 4 bytes */
+	__u8 flags;
+	__u16 window;
+	__u16 checksum;
+	__u16 urgent;
+};
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+struct udp {
+	__u16 source;
+	__u16 destination;
+	__u16 length;
+	__u16 checksum;
+};
+
+/* ARP for IPv4 over Ethernet (RFC 826) */
+struct arp {
+	__u16 hardware;
+	__u16 protocol;
+	__u8 hardware_length;
+	__u8 protocol_length;
+	__u16 operation;
+	__u8 sender_mac[6];
+	__u16 sender[2]; /* IPv4 addresses are not aligned here */
+	__u8 target_mac[6];
+	__u16 target[2];
+};
+#define ARP_REQUEST 1
+#define ARP_REPLY 2
+
+/* Neighbour solicitation or advertisement with one link-layer option (RFC 4861 4.3, 4.4) */
+struct neighbour {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__u32 flags;
+	__u32 target[4];
+	__u8 option;
+	__u8 option_length; /* in units of 8 bytes */
+	__u8 option_mac[6];
+};
+#define NEIGHBOUR_SOLICITATION 135
+#define NEIGHBOUR_ADVERTISEMENT 136
+#define NEIGHBOUR_SOLICITED 0x40000000
+#define NEIGHBOUR_OVERRIDE 0x20000000
+#define OPTION_TARGET_LINK_LAYER 2
+#define SOLICITATION_BYTES 24 /* without options */
+
+#define IP_OFFSET 14
+#define IPV4_BYTES 20
+#define IPV6_BYTES 40
+#define TCP_BYTES 20
+#define UDP_BYTES 8
+
+/* The bytes [offset, offset + size) of the frame, or NULL when it is shorter. */
+static __always_inline void *bytes_at(struct xdp_md *ctx, __u32 offset, __u32 size)
+{
+	void *start = (void *)(long)ctx->data + offset;
+
+	return start + size <= (void *)(long)ctx->data_end ? start : NULL;
+}
+
+typedef __u16 __attribute__((may_alias)) half;
+
+static __always_inline void copy_mac(__u8 *to, const __u8 *from)
+{
+	((half *)to)[0] = ((const half *)from)[0];
+	((half *)to)[1] = ((const half *)from)[1];
+	((half *)to)[2] = ((const half *)from)[2];
+}
+
+static __always_inline void copy_address(struct address *to, const struct address *from)
+{
+	to->word[0] = from->word[0];
+	to->word[1] = from->word[1];
+	to->word[2] = from->word[2];
+	to->word[3] = from->word[3];
+}
+
+static __always_inline bool same_address(const struct address *a, const struct address *b)
+{
+	return !((a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1]) | (a->word[2] ^ b->word[2]) | (a->word[3] ^ b->word[3]));
+}
+
+static __always_inline void mapped_address(struct address *to, __u32 ipv4)
+{
+	to->word[0] = 0;
+	to->word[1] = 0;
+	to->word[2] = htonl(0xffff);
+	to->word[3] = ipv4;
+}
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the programs know of the packet at hand. One per CPU: it survives tail calls and keeps keys and values off the 512-byte stack. */
+#ifndef L4LB_SCRATCH_H
+#define L4LB_SCRATCH_H
+
+/* A packet's addresses and ports as it came. From a client it is a struct flow_key, from a backend a struct reply_key: byte for byte. */
+union tuple {
+	struct {
+		struct address source;
+		struct address destination;
+		__u16 source_port;      /* network order */
+		__u16 destination_port; /* network order */
+		__u8 protocol;
+		__u8 reserved[3];
+	};
+	struct flow_key flow;
+	struct reply_key reply;
+};
+
+/* What the answer tail has to do */
+enum answer {
+	ANSWER_RST,       /* within the RST budget */
+	ANSWER_DRAIN_RST, /* beyond it: one for each flow of a drain */
+	ANSWER_ARP,
+	ANSWER_NEIGHBOUR,
+};
+
+struct scratch {
+	union tuple tuple;
+	struct flow flow;          /* of a new flow, until it is in the map */
+	struct reply reply;
+	struct reply_key reply_key; /* of the flow's other half */
+	struct flow_key flow_key;
+	struct bpf_fib_lookup route;
+	__u64 word;                /* of the service, as read */
+	__u32 frame_bytes;         /* as received */
+	__u32 l3_bytes;            /* by the IP header, which link-layer padding does not change */
+	__u32 segment;             /* TCP: sequence numbers that it takes, SYN and FIN included */
+	__u32 sequence;            /* host order */
+	__u32 acknowledgement;     /* host order */
+	__u32 now;                 /* second */
+	__u32 service;             /* index in services[] */
+	__u32 owned_flags;         /* ADDRESS_* of the destination */
+	__u8 family;               /* 4 or 6 */
+	__u8 tcp_flags;
+	__u8 ttl;                  /* or hop limit */
+	__u8 answer;               /* enum answer */
+	__u8 displaces;            /* the new flow takes the place of an element in flows */
+};
+
+/* The RST budget of a CPU */
+struct budget {
+	__u64 stamp;  /* 2^-24 seconds */
+	__u64 tokens; /* 2^-24 RSTs */
+};
+
+/* How a packet ends: its reason and its verdict, carried as one number up to finish() */
+#define OUTCOME(reason, verdict) ((reason) << 3 | (verdict))
+#define DROP(reason) OUTCOME(reason, XDP_DROP)
+#define PASS(reason) OUTCOME(reason, XDP_PASS)
+
+#endif
