@@ -107,4 +107,4 @@ def client(agent: Agent) -> Iterator[l4lb.Client]:
 def stub(agent: Agent) -> Iterator[Any]:
     """The generated stub, without any of the client's help."""
     with grpc.insecure_channel(agent.target) as channel:
-        yield service_pb2_grpc.LoadBalancerServiceStub(channel)  # type: ignore[no-untyped-call]
+        yield service_pb2_grpc.LoadBalancerServiceStub(channel)

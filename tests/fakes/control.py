@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, ServiceView, Snapshot, StatsSample
-from l4lb_agent.model import commands, errors
+from l4lb_agent.model import checks, commands, errors
 from l4lb_agent.model.backend import AdminState, Backend, Drain
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
 
@@ -90,6 +90,7 @@ class FakeControl:
                 return self._set(name, admin=AdminState.DRAINED, drain=replace(drained, remaining_flows=remaining))
 
     def _create(self, service: Any) -> Outcome:
+        checks.service(service)
         if service.name in self.services:
             raise errors.AlreadyExists(f"{service.name} exists", reason="ALREADY_EXISTS", field="service_id")
         view = ServiceView(replace(service, revision=self.revision, created=NOW, updated=NOW), ring_digest="ab")
@@ -101,10 +102,7 @@ class FakeControl:
             return self._create(command.create)
         service = self._service(name).service
         self._match(service, command.etag)
-        for fixed in ("vip", "port", "protocol", "ring_size"):
-            asked = getattr(command, fixed)
-            if asked is not None and asked != getattr(service, fixed):
-                raise errors.InvalidArgument(f"service.{fixed} is fixed", reason="FIELD_FIXED", field=f"service.{fixed}")
+        checks.unchanged(service, command)
         changes = {f: getattr(command, f) for f in ("idle_seconds", "annotations") if getattr(command, f) is not None}
         view = ServiceView(replace(service, revision=self.revision, **changes))
         self.services[name] = view
@@ -114,8 +112,10 @@ class FakeControl:
         service = self._service(backend.service).service
         if backend.name in self.backends:
             raise errors.AlreadyExists(f"{backend.name} exists", reason="ALREADY_EXISTS", field="backend_id")
+        checks.writable_state(backend.admin)
         hop = NextHop("eth0", 2, bytes(6), bytes(range(6)))
         value = replace(backend, port=backend.port or service.port, revision=self.revision, created=NOW, updated=NOW)
+        checks.backend(value)
         self.backends[backend.name] = BackendView(value, datapath_id=len(self.backends) + 1, wanted_share=0.5, slot_share=0.5, next_hop=hop)
         return self._event("ADDED", self.backends[backend.name])
 
@@ -123,6 +123,8 @@ class FakeControl:
         if name not in self.backends and command.create is not None:
             return self._add(command.create)
         self._match(self._backend(name).backend, command.etag)
+        if command.admin is not None and command.admin is not self._backend(name).backend.admin:
+            checks.writable_state(command.admin)
         wanted = ("address", "port", "weight", "admin", "annotations")
         return self._set(name, **{f: getattr(command, f) for f in wanted if getattr(command, f) is not None})
 

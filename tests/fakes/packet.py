@@ -76,6 +76,8 @@ def _is(tables: Tables, kind: int, id_: int, address: Address, port: int, protoc
     if not any(element):
         return False
     service = layout.Service.from_buffer_copy(element)
-    return bytes(service.vip) == address.packed and service.port == int.from_bytes(port.to_bytes(2, "big"), "little") and (
-        service.protocol == protocol
+    return (
+        bytes(service.vip) == address.packed
+        and service.port == int.from_bytes(port.to_bytes(2, "big"), "little")
+        and (service.protocol == protocol)
     )

@@ -320,3 +320,14 @@ def test_decisions_do_not_touch_the_state_they_met() -> None:
     decide(state, commands.DeleteService(WEB, force=True), FACTS)
     assert state == web()
     assert isinstance(state.backends[A].address, Address)
+
+
+@pytest.mark.parametrize(
+    ("field", "other"), [("vip", address("192.0.2.99")), ("port", 1234), ("protocol", Protocol.UDP), ("ring_size", 4093)]
+)
+def test_what_is_fixed_at_creation_may_be_sent_as_it_is_and_not_otherwise(field: str, other: object) -> None:
+    now = getattr(web().services[WEB], field)
+    assert other != now
+    same = commands.UpdateService(WEB, idle_seconds=5, **{field: now})
+    assert decide(web(), same, FACTS).desired.services[WEB].idle_seconds == 5
+    refused(errors.InvalidArgument, f"service.{field}", commands.UpdateService(WEB, **{field: other}))  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """The one file that knows both protobuf and model: requests become commands, views become resources.
 
-Every function that takes a request raises model.errors.Refused with the request's own field path. Fields that only the agent writes are
-not read at all, but for `etag` on updates (AIP-203, AIP-154).
+Every function that takes a request raises model.errors.Refused with the request's own field path for what cannot be a value of the model;
+whether the value may be is control's to decide. Fields that only the agent writes are not read at all, but for `etag` on updates (AIP-203,
+AIP-154).
 """
 
 from collections.abc import Iterable
@@ -14,9 +15,8 @@ from l4lb.v1 import agent_pb2, backend_pb2, reason_pb2, service_pb2, stats_pb2, 
 from l4lb_agent.api import fields
 from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, ServiceView, Snapshot, StatsSample
 from l4lb_agent.model import backend as model
-from l4lb_agent.model import commands, layout
+from l4lb_agent.model import commands
 from l4lb_agent.model.address import Address
-from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.observed import TrafficCount
 from l4lb_agent.model.service import DEFAULT_IDLE_SECONDS, DEFAULT_RING_SIZE, MAX_IDLE_SECONDS, Protocol, VirtualService
 
@@ -29,7 +29,7 @@ _MODES = {"": agent_pb2.XDP_MODE_UNSPECIFIED, "native": agent_pb2.XDP_MODE_NATIV
 
 def create_service(request: service_pb2.CreateVirtualServiceRequest) -> commands.CreateService:
     """The command of a creation."""
-    name = f"services/{fields.last_part(request.service_id, 'service_id')}"
+    name = f"services/{request.service_id}"
     if not request.HasField("service"):
         raise fields.required("service")
     return commands.CreateService(_service(name, request.service))
@@ -48,12 +48,12 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, snapshot: S
     return commands.UpdateService(
         name,
         idle_seconds=_idle(message, view.service.protocol) if "idle_timeout" in touched else None,
-        annotations=fields.annotations(dict(message.annotations), "service.annotations") if "annotations" in touched else None,
+        annotations=dict(message.annotations) if "annotations" in touched else None,
         etag=message.etag,
         vip=_address(message.vip, "service.vip") if "vip" in touched else None,
-        port=fields.within(message.port, 1, 65535, "service.port") if "port" in touched else None,
+        port=message.port if "port" in touched else None,
         protocol=_protocol(message) if "protocol" in touched else None,
-        ring_size=_ring_size(message) if "ring_size" in touched else None,
+        ring_size=message.ring_size or DEFAULT_RING_SIZE if "ring_size" in touched else None,
     )
 
 
@@ -66,31 +66,27 @@ def delete_service(request: service_pb2.DeleteVirtualServiceRequest) -> commands
 def add_backend(request: service_pb2.AddBackendRequest) -> commands.AddBackend:
     """The command of an addition."""
     parent = fields.name(request.parent, fields.SERVICE_NAME, "parent")
-    name = f"{parent}/backends/{fields.last_part(request.backend_id, 'backend_id')}"
+    name = f"{parent}/backends/{request.backend_id}"
     if not request.HasField("backend"):
         raise fields.required("backend")
     return commands.AddBackend(_backend(name, request.backend))
 
 
 def update_backend(request: service_pb2.UpdateBackendRequest, snapshot: Snapshot) -> commands.UpdateBackend:
-    """The command of an update. A draining or drained state may be sent as it is."""
+    """The command of an update."""
     message = request.backend
     name = fields.name(message.name, fields.BACKEND_NAME, "backend.name")
     view = snapshot.backend(name)
     touched = fields.masked(message, request.update_mask, BACKEND_CHANGEABLE, frozenset(), "update_mask")
     if view is None:
         return commands.UpdateBackend(name, etag=message.etag, create=_backend(name, message) if request.allow_missing else None)
-    port = fields.within(message.port, 0, 65535, "backend.port")
-    if "port" in touched and port == 0:
-        service = snapshot.service(view.backend.service)
-        port = service.service.port if service else view.backend.port
     return commands.UpdateBackend(
         name,
         address=_address(message.address, "backend.address") if "address" in touched else None,
-        port=port if "port" in touched else None,
+        port=message.port if "port" in touched else None,
         weight=_weight(message) if "weight" in touched else None,
-        admin=_admin(message, view.backend.admin) if "admin_state" in touched else None,
-        annotations=fields.annotations(dict(message.annotations), "backend.annotations") if "annotations" in touched else None,
+        admin=_admin(message) if "admin_state" in touched else None,
+        annotations=dict(message.annotations) if "annotations" in touched else None,
         etag=message.etag,
     )
 
@@ -118,21 +114,16 @@ def undrain_backend(request: service_pb2.UndrainBackendRequest) -> commands.Undr
 
 def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualService:
     vip = _address(message.vip, "service.vip")
-    port = fields.within(message.port, 1, 65535, "service.port")
     protocol = _protocol(message)
     _forwarding_mode(message)
-    annotations = fields.annotations(dict(message.annotations), "service.annotations")
-    return VirtualService(name, vip, port, protocol, _ring_size(message), _idle(message, protocol), annotations)
+    ring_size = message.ring_size or DEFAULT_RING_SIZE
+    return VirtualService(name, vip, message.port, protocol, ring_size, _idle(message, protocol), dict(message.annotations))
 
 
 def _protocol(message: virtual_service_pb2.VirtualService) -> Protocol:
     if not message.protocol:
         raise fields.required("service.protocol")
     return Protocol(message.protocol)
-
-
-def _ring_size(message: virtual_service_pb2.VirtualService) -> int:
-    return fields.one_of(message.ring_size or DEFAULT_RING_SIZE, layout.RING_SIZES, "service.ring_size")
 
 
 def _forwarding_mode(message: virtual_service_pb2.VirtualService) -> None:
@@ -149,27 +140,15 @@ def _idle(message: virtual_service_pb2.VirtualService, protocol: Protocol) -> in
 
 def _backend(name: str, message: backend_pb2.Backend) -> model.Backend:
     address = _address(message.address, "backend.address")
-    port = fields.within(message.port, 0, 65535, "backend.port")
-    admin = _admin(message, None) or model.AdminState.ENABLED
-    annotations = fields.annotations(dict(message.annotations), "backend.annotations")
-    return model.Backend(name, address, port, _weight(message), admin, None, annotations)
+    return model.Backend(name, address, message.port, _weight(message), _admin(message), None, dict(message.annotations))
 
 
 def _weight(message: backend_pb2.Backend) -> int:
-    return fields.within(message.weight, 0, 65535, "backend.weight") if message.HasField("weight") else 1
+    return message.weight if message.HasField("weight") else 1
 
 
-def _admin(message: backend_pb2.Backend, now: model.AdminState | None) -> model.AdminState | None:
-    """The state asked for; None when it is the present one."""
-    asked = model.AdminState(message.admin_state or model.AdminState.ENABLED)
-    if asked is now:
-        return None
-    if asked in (model.AdminState.DRAINING, model.AdminState.DRAINED):
-        raise InvalidArgument(
-            f"backend.admin_state: {asked.name} is reached by DrainBackend and left by UndrainBackend; write ENABLED or DISABLED",
-            reason="ADMIN_STATE_NOT_WRITABLE", field="backend.admin_state", metadata={"admin_state": asked.name},
-        )  # fmt: skip
-    return asked
+def _admin(message: backend_pb2.Backend) -> model.AdminState:
+    return model.AdminState(message.admin_state or model.AdminState.ENABLED)
 
 
 def _address(text: str, field: str) -> Address:

@@ -6,7 +6,7 @@ Knows protobuf and errors, not the model. Sources: AIP-134 (masks), AIP-155 (req
 import hashlib
 import re
 import uuid
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Set
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
@@ -21,7 +21,6 @@ _ID_WORDS = "1 to 63 of a-z, 0-9 and -, beginning with a letter"
 SERVICE_NAME = re.compile(f"services/{_ID}")
 BACKEND_NAME = re.compile(f"services/{_ID}/backends/{_ID}")
 _SHAPES = {SERVICE_NAME: "services/{service}", BACKEND_NAME: "services/{service}/backends/{backend}"}
-MAX_ANNOTATIONS, MAX_KEY, MAX_VALUE = 64, 256, 4096
 
 
 def known(message: Message, path: str = "") -> None:
@@ -64,33 +63,9 @@ def name(text: str, pattern: re.Pattern[str], field: str) -> str:
     return text
 
 
-def last_part(text: str, field: str) -> str:
-    """`text`, the part of a resource name that the caller chooses. Raises InvalidArgument (INVALID_NAME)."""
-    if not text:
-        raise required(field)
-    if not re.fullmatch(_ID, text):
-        raise InvalidArgument(f"{field}: {text!r} is not {_ID_WORDS}", reason="INVALID_NAME", field=field, metadata={"id": text})
-    return text
-
-
 def required(field: str) -> InvalidArgument:
     """The error for a field that must be set."""
     return InvalidArgument(f"{field} must be set", reason="FIELD_REQUIRED", field=field)
-
-
-def within(value: int, low: int, high: int, field: str) -> int:
-    """`value`, from `low` to `high`. Raises InvalidArgument (OUT_OF_BOUNDS)."""
-    if not low <= value <= high:
-        raise out_of_bounds(field, str(value), str(low), str(high))
-    return value
-
-
-def out_of_bounds(field: str, value: str, low: str, high: str) -> InvalidArgument:
-    """The error for a quantity outside what the API takes."""
-    return InvalidArgument(
-        f"{field}: {value} is not within {low} to {high}",
-        reason="OUT_OF_BOUNDS", field=field, metadata={"value": value, "minimum": low, "maximum": high},
-    )  # fmt: skip
 
 
 def seconds(duration: Duration, low: float, high: float, field: str) -> float:
@@ -99,7 +74,10 @@ def seconds(duration: Duration, low: float, high: float, field: str) -> float:
         raise InvalidArgument(f"{field}: nanos and seconds must agree in sign, nanos below 10^9", reason="INVALID_DURATION", field=field)
     value = duration.seconds + duration.nanos / 1e9
     if not low <= value <= high:
-        raise out_of_bounds(field, f"{value:g} s", f"{low:g} s", f"{high:g} s")
+        raise InvalidArgument(
+            f"{field}: {value:g} s is not within {low:g} s to {high:g} s",
+            reason="OUT_OF_BOUNDS", field=field, metadata={"value": f"{value:g}", "minimum": f"{low:g}", "maximum": f"{high:g}"},
+        )  # fmt: skip
     return value
 
 
@@ -110,33 +88,11 @@ def whole(value: float, field: str) -> int:
     return int(value)
 
 
-def one_of(value: int, allowed: Sequence[int], field: str) -> int:
-    """`value`, one of `allowed`. Raises InvalidArgument (NOT_ALLOWED)."""
-    if value not in allowed:
-        words = ", ".join(map(str, allowed))
-        raise InvalidArgument(
-            f"{field}: {value} is not one of {words}", reason="NOT_ALLOWED", field=field, metadata={"value": str(value), "allowed": words}
-        )
-    return value
-
-
 def not_yet(field: str, value: str) -> NotImplementedYet:
     """The error for a field or value of the API that this agent does not do yet."""
     return NotImplementedYet(
         f"{field}: this agent does not do {value} yet", reason="NOT_IMPLEMENTED", field=field, metadata={"value": value}
     )  # fmt: skip
-
-
-def annotations(value: dict[str, str], field: str) -> dict[str, str]:
-    """A copy of `value`. Raises InvalidArgument (OUT_OF_BOUNDS) when it is larger than the API takes."""
-    if len(value) > MAX_ANNOTATIONS:
-        raise out_of_bounds(field, f"{len(value)} entries", "0", str(MAX_ANNOTATIONS))
-    for key, text in value.items():
-        if not 1 <= len(key) <= MAX_KEY:
-            raise out_of_bounds(field, f"a key of {len(key)} characters", "1", str(MAX_KEY))
-        if len(text) > MAX_VALUE:
-            raise out_of_bounds(f"{field}[{key!r}]", f"{len(text)} characters", "0", str(MAX_VALUE))
-    return dict(value)
 
 
 def masked(message: Message, mask: FieldMask, changeable: Set[str], fixed: Set[str], field: str) -> set[str]:

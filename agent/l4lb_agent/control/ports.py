@@ -13,7 +13,6 @@ class Datapath(Protocol):
 
     adopted: bool  # True when the maps were pinned already
     second_multiplier: int  # of this kernel, for config: seconds = (jiffies64 * second_multiplier) >> 24
-    second_multiplier: int  # of this kernel's HZ: seconds = (jiffies64 * second_multiplier) >> 24
 
     def read_tables(self) -> Tables:
         """Every control map as the kernel holds it."""

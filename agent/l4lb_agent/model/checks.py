@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.backend import AdminState, Backend
+from l4lb_agent.model.commands import UpdateService
 from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.service import MAX_IDLE_SECONDS, VirtualService
 
@@ -33,6 +34,19 @@ def backend(value: Backend) -> None:
     number(value.port, 1, 65535, "backend.port")
     number(value.weight, 0, MAX_WEIGHT, "backend.weight")
     annotations(value.annotations, "backend.annotations")
+
+
+def unchanged(now: VirtualService, asked: UpdateService) -> None:
+    """Raises InvalidArgument when a field that is fixed at creation is asked to be another than it is."""
+    for field in ("vip", "port", "protocol", "ring_size"):
+        value, present = getattr(asked, field), getattr(now, field)
+        if value is not None and value != present:
+            raise InvalidArgument(
+                f"service.{field}: {now.name} has {present} since its creation and keeps it: create another virtual service",
+                reason="FIELD_FIXED",
+                field=f"service.{field}",
+                metadata={"service": now.name, "value": str(present)},
+            )
 
 
 def writable_state(state: AdminState) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
-from l4lb_agent.model.service import VirtualService
+from l4lb_agent.model.service import Protocol, VirtualService
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,18 @@ class CreateService:
 
 @dataclass(frozen=True)
 class UpdateService:
-    """Set the fields that are not None. With `create`, create that when it is missing."""
+    """Set the fields that are not None; those fixed at creation are refused when they differ. With `create`, create that when it is
+    missing."""
 
     name: str
     idle_seconds: int | None = None
     annotations: Mapping[str, str] | None = None
     etag: str = ""
     create: VirtualService | None = None
+    vip: Address | None = None
+    port: int | None = None
+    protocol: Protocol | None = None
+    ring_size: int | None = None
 
 
 @dataclass(frozen=True)

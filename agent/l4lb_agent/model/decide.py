@@ -113,6 +113,7 @@ def _update_service(desired: Desired, command: commands.UpdateService, facts: Fa
     if command.name not in desired.services and command.create is not None:
         return _create_service(desired, command.create, facts)
     before = _known(desired.services, command.name, "service.name", command.etag, "service.etag")
+    checks.unchanged(before, command)
     after = replace(
         before,
         idle_seconds=before.idle_seconds if command.idle_seconds is None else command.idle_seconds,

@@ -99,7 +99,7 @@ def delete_service(
 
 
 def add_backend(
-    name: str, *, address: str, port: int = 0, weight: int | None = None, admin_state: str = "",
+    name: str, *, address: str, port: int = 0, weight: int | None = None, admin_state: str | None = None,
     annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
 ) -> Call[Backend]:  # fmt: skip
     """Adds a backend. Port 0 is the service's, no weight is 1. The answer is `reconciling` while its next hop does not answer."""

@@ -1,0 +1,45 @@
+"""The command line itself: global options and the list of commands."""
+
+import click
+
+from l4lb import DEFAULT_TARGET, __version__
+from l4lb.cli import backend, drain, observe, service
+from l4lb.cli.base import DURATION, FORMATS, Root, Session
+
+_EPILOG = """\b
+Names are short (web, web/a) or full (services/web/backends/a).
+Exit codes: 0 done, 1 refused by the agent, 2 wrong usage, 3 no agent reached, 4 the time was up first.
+Colours follow NO_COLOR. Completion: eval "$(_L4LBCTL_COMPLETE=bash_source l4lbctl)"
+"""
+
+
+@click.group(cls=Root, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option(
+    "-s", "--server", metavar="TARGET", envvar="L4LB_TARGET", default=DEFAULT_TARGET, show_default=True, help="unix:///path or host:port."
+)
+@click.option("-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format.")
+@click.option("--call-timeout", type=DURATION, default="10s", show_default=True, help="Deadline of each call.")
+@click.version_option(__version__, prog_name="l4lbctl")
+@click.pass_context
+def cli(ctx: click.Context, server: str, output: str, call_timeout: float) -> None:
+    """Drive an l4lb load balancer."""
+    ctx.obj = Session(server, output, call_timeout)
+    ctx.call_on_close(ctx.obj.close)
+
+
+cli.add_command(service.service)
+cli.add_command(backend.backend)
+cli.add_command(drain.drain)
+cli.add_command(drain.undrain)
+cli.add_command(observe.stats)
+cli.add_command(observe.agent)
+cli.add_command(observe.config)
+
+
+def main() -> None:
+    """Entry point of `l4lbctl`."""
+    cli(prog_name="l4lbctl")
+
+
+if __name__ == "__main__":
+    main()

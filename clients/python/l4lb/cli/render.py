@@ -1,0 +1,173 @@
+"""Messages as tables, JSON (the protobuf mapping, one object a line for streams) and YAML."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from l4lb import names
+from l4lb.cli.base import Session
+from l4lb.streams import Event
+from l4lb.v1 import agent_pb2, backend_pb2, virtual_service_pb2
+
+Column = tuple[str, Callable[[Any], str]]
+
+
+def word(kind: Any, number: int) -> str:
+    """Name of an enum value without its prefix."""
+    name: str = kind.Name(number)
+    prefix = "".join(f"_{c}" if c.isupper() else c.upper() for c in kind.DESCRIPTOR.name).lstrip("_")
+    return name.removeprefix(f"{prefix}_")
+
+
+def _state(backend: Any) -> str:
+    state = word(backend_pb2.AdminState, backend.admin_state)
+    return f"{state}, reconciling" if backend.reconciling else state
+
+
+_SERVICE: Sequence[Column] = (
+    ("NAME", lambda s: names.short(s.name)),
+    ("VIP", lambda s: s.vip),
+    ("PORT", lambda s: str(s.port)),
+    ("PROTOCOL", lambda s: word(virtual_service_pb2.Protocol, s.protocol)),
+    ("MODE", lambda s: word(virtual_service_pb2.ForwardingMode, s.forwarding_mode)),
+    ("STATE", lambda s: "reconciling" if s.reconciling else "ok"),
+)
+_SERVICE_WIDE: Sequence[Column] = (
+    ("RING", lambda s: str(s.ring_size)),
+    ("IDLE", lambda s: f"{s.idle_timeout.seconds}s"),
+    ("DIGEST", lambda s: s.ring_digest[:12]),
+    ("ETAG", lambda s: s.etag),
+    ("WHY", lambda s: s.reconciling_reason),
+)
+_BACKEND: Sequence[Column] = (
+    ("NAME", lambda b: names.short(b.name)),
+    ("ADDRESS", lambda b: b.address),
+    ("PORT", lambda b: str(b.port)),
+    ("WEIGHT", lambda b: str(b.weight)),
+    ("SHARE", lambda b: f"{b.slot_share:.1%}"),
+    ("STATE", _state),
+    ("DRAIN", lambda b: _drain(b)),
+)
+_BACKEND_WIDE: Sequence[Column] = (
+    ("WANTED", lambda b: f"{b.wanted_share:.1%}"),
+    ("INTERFACE", lambda b: b.next_hop.interface),
+    ("NEXT HOP", lambda b: b.next_hop.gateway or (b.address if b.next_hop.interface else "")),
+    ("MAC", lambda b: b.next_hop.mac),
+    ("ID", lambda b: str(b.datapath_id)),
+    ("ETAG", lambda b: b.etag),
+    ("WHY", lambda b: b.reconciling_reason),
+)
+
+
+def _drain(backend: Any) -> str:
+    if not backend.HasField("drain"):
+        return ""
+    left = f"{backend.drain.remaining_flows} flows left"
+    return f"{word(backend_pb2.DrainResult, backend.drain.result)}, {left}" if backend.drain.result else left
+
+
+def _columns(message: Message, wide: bool) -> Sequence[Column]:
+    if isinstance(message, backend_pb2.Backend):
+        return (*_BACKEND, *_BACKEND_WIDE) if wide else _BACKEND
+    return (*_SERVICE, *_SERVICE_WIDE) if wide else _SERVICE
+
+
+def one(session: Session, message: Message) -> None:
+    """One resource."""
+    if structured(session, as_dict(message)):
+        return
+    table([[header, text(message)] for header, text in _columns(message, wide=True) if text(message)], headers=None)
+
+
+def many(session: Session, key: str, messages: Sequence[Message]) -> None:
+    """A list of resources, under `key` in JSON and YAML."""
+    if structured(session, {key: [as_dict(message) for message in messages]}):
+        return
+    if not messages:
+        click.echo(f"no {key}", err=True)
+        return
+    columns = _columns(messages[0], session.output == "wide")
+    table([[text(message) for _, text in columns] for message in messages], headers=[header for header, _ in columns])
+
+
+def done(session: Session, name: str, what: str, revision: int, dry_run: bool) -> None:
+    """The end of a resource."""
+    if not structured(session, {"name": name, "revision": revision}):
+        click.echo(f"{names.short(name)} {'would be ' if dry_run else ''}{what}")
+
+
+def event(session: Session, of: Event) -> None:
+    """One event of a watch, on one line."""
+    message: dict[str, Any] = {"kind": of.kind.value, "revision": of.revision}
+    if of.backend is not None:
+        message["backend"] = as_dict(of.backend)
+    if structured(session, message, stream=True):
+        return
+    backend = of.backend
+    about = f"  {names.short(backend.name)}  weight {backend.weight}  {_state(backend)}  {_drain(backend)}".rstrip() if backend else ""
+    click.echo(f"{of.revision:>6}  {of.kind.value:<8}{about}")
+
+
+def agent(session: Session, of: agent_pb2.Agent) -> None:
+    """The agent."""
+    if structured(session, as_dict(of)):
+        return
+    rows = [
+        ["VERSION", of.version],
+        ["READY", "yes" if of.ready else f"no: {of.not_ready_reason}"],
+        ["REVISION", f"{of.revision}, applied {of.applied_revision}"],
+        ["KERNEL", of.kernel],
+        ["SOURCES", ", ".join(of.snat_addresses)],
+        ["MAPS", f"{of.map_bytes / 2**20:.1f} MiB, layout {of.layout_version}, {of.map_writes} writes"],
+    ]
+    table([row for row in rows if row[1]], headers=None)
+    click.echo()
+    modes = [[i.name, word(agent_pb2.XdpMode, i.mode) if i.mode else "not attached", i.program_tag, i.mode_reason] for i in of.interfaces]
+    table(modes, headers=["INTERFACE", "MODE", "PROGRAM", "WHY"])
+    if session.output == "wide":
+        click.echo()
+        fill = [[m.stats.map, str(m.stats.entries), str(m.stats.max_entries), str(m.stats.bytes), str(m.map_id)] for m in of.maps]
+        table(fill, headers=["MAP", "ENTRIES", "ROOM", "BYTES", "ID"])
+    for warning in of.warnings:
+        click.echo(f"warning: {warning.message} ({warning.reason})", err=True)
+
+
+def config(session: Session, of: agent_pb2.Config) -> None:
+    """All desired state."""
+    if structured(session, as_dict(of)):
+        return
+    many(session, "services", of.services)
+    click.echo()
+    many(session, "backends", of.backends)
+
+
+def structured(session: Session, value: Any, stream: bool = False) -> bool:
+    """Writes `value` as JSON or YAML if that is wanted; whether it was."""
+    if session.output == "json":
+        click.echo(json.dumps(value, indent=None if stream else 2))
+        return True
+    if session.output == "yaml":
+        import yaml
+
+        click.echo(("---\n" if stream else "") + yaml.safe_dump(value, sort_keys=False).rstrip())
+        return True
+    return False
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """The JSON mapping of protobuf with the names of the .proto files; fields at their default are there too."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def table(rows: Sequence[Sequence[str]], headers: Sequence[str] | None) -> None:
+    """Columns as wide as their widest cell; without colours nothing but text."""
+    everything = [headers, *rows] if headers else rows
+    widths = [max(len(row[i]) for row in everything) for i in range(len(everything[0]))] if everything else []
+    if headers:
+        click.secho("  ".join(h.ljust(w) for h, w in zip(headers, widths)).rstrip(), bold=True)
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

@@ -1,0 +1,92 @@
+"""l4lbctl service: virtual services."""
+
+from typing import Any
+
+import click
+
+from l4lb.cli.base import (
+    DURATION,
+    SERVICE,
+    Commands,
+    Session,
+    annotate_option,
+    change_options,
+    etag_option,
+    output_option,
+)
+
+_PROTOCOLS = click.Choice(("tcp", "udp"))
+
+
+@click.group(cls=Commands)
+def service() -> None:
+    """Virtual services: VIP, port and protocol."""
+
+
+@service.command()
+@click.argument("name", type=SERVICE)
+@click.option("--vip", required=True, help="IPv4 or IPv6 address that clients use.")
+@click.option("--port", required=True, type=click.IntRange(1, 65535))
+@click.option("--protocol", type=_PROTOCOLS, default="tcp", show_default=True)
+@click.option("--ring-size", type=int, default=0, help="Slots of the ring: 1021, 4093, 16381 (default) or 65537.")
+@click.option("--idle-timeout", type=DURATION, help="Lifetime of a flow without packets.")
+@annotate_option
+@change_options
+@click.pass_obj
+def create(session: Session, /, name: str, annotations: tuple[tuple[str, str], ...], **options: Any) -> None:
+    """Create a virtual service without backends."""
+    from l4lb.cli import render
+
+    render.one(session, session.client.create_service(name, annotations=dict(annotations), **options))
+
+
+@service.command("list")
+@output_option
+@click.pass_obj
+def list_(session: Session, /) -> None:
+    """List all virtual services."""
+    from l4lb.cli import render
+
+    render.many(session, "services", list(session.client.list_services()))
+
+
+@service.command()
+@click.argument("name", type=SERVICE)
+@output_option
+@click.pass_obj
+def show(session: Session, /, name: str) -> None:
+    """Show one virtual service."""
+    from l4lb.cli import render
+
+    render.one(session, session.client.get_service(name))
+
+
+@service.command()
+@click.argument("name", type=SERVICE)
+@click.option("--idle-timeout", type=DURATION, help="Lifetime of a flow without packets.")
+@annotate_option
+@etag_option
+@change_options
+@click.pass_obj
+def update(session: Session, /, name: str, idle_timeout: float | None, annotations: tuple[tuple[str, str], ...], **options: Any) -> None:
+    """Change a virtual service. Given annotations replace all there were."""
+    from l4lb.cli import render
+
+    if idle_timeout is None and not annotations:
+        raise click.UsageError("nothing to change: give --idle-timeout or --annotate")
+    wanted = dict(annotations) if annotations else None
+    render.one(session, session.client.update_service(name, idle_timeout=idle_timeout, annotations=wanted, **options))
+
+
+@service.command()
+@click.argument("name", type=SERVICE)
+@click.option("--force", is_flag=True, help="Also delete its backends and cut their flows.")
+@click.option("--allow-missing", is_flag=True, help="Done also when it does not exist.")
+@etag_option
+@change_options
+@click.pass_obj
+def delete(session: Session, /, name: str, **options: Any) -> None:
+    """Delete a virtual service."""
+    from l4lb.cli import render
+
+    render.done(session, name, "deleted", session.client.delete_service(name, **options), options["validate_only"])

@@ -1,0 +1,218 @@
+"""l4lbctl against a real server: what it calls, what it prints, how it exits."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+import l4lb
+from l4lb.cli.main import cli
+from l4lb.v1 import service_pb2, service_pb2_grpc
+from l4lb_agent.api.roles import Role
+from l4lb_agent.model import commands
+from l4lb_agent.model.backend import DrainResult
+from tests.api.conftest import Agent
+
+RPCS = {method.name for method in service_pb2.DESCRIPTOR.services_by_name["LoadBalancerService"].methods}
+# rpc -> method of both clients, command line
+TABLE = {
+    "CreateVirtualService": ("create_service", "service create web --vip 10.0.0.1 --port 80 --protocol tcp"),
+    "GetVirtualService": ("get_service", "service show web"),
+    "ListVirtualServices": ("list_services", "service list"),
+    "UpdateVirtualService": ("update_service", "service update web --idle-timeout 5m"),
+    "AddBackend": ("add_backend", "backend add web/a --address 10.1.0.1 --weight 3"),
+    "GetBackend": ("get_backend", "backend show web/a"),
+    "ListBackends": ("list_backends", "backend list web"),
+    "UpdateBackend": ("update_backend", "backend set web/a --weight 5"),
+    "WatchBackends": ("watch", "backend watch --for 300ms"),
+    "DrainBackend": ("drain", "drain web/a --timeout 1h --at-deadline reset --no-wait"),
+    "UndrainBackend": ("undrain", "undrain web/a"),
+    "StreamStats": ("stats", "stats"),
+    "GetAgent": ("agent", "agent"),
+    "GetConfig": ("config", "config"),
+    "RemoveBackend": ("remove_backend", "backend remove web/a"),
+    "DeleteVirtualService": ("delete_service", "service delete web"),
+}
+
+
+@pytest.fixture
+def run(agent: Agent) -> Iterator[Callable[..., Result]]:
+    """Runs a command line against the agent."""
+
+    def run(line: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(cli, ["-s", agent.target, *line.split()])
+        assert result.exit_code == code, f"{line}: {result.output} {result.exception!r}"
+        return result
+
+    yield run
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the rpcs that clients call from here on."""
+    names: list[str] = []
+    original = service_pb2_grpc.LoadBalancerServiceStub
+
+    class Recording:
+        def __init__(self, channel: Any) -> None:
+            self._stub = original(channel)
+
+        def __getattr__(self, name: str) -> Any:
+            names.append(name)
+            return getattr(self._stub, name)
+
+    monkeypatch.setattr(service_pb2_grpc, "LoadBalancerServiceStub", Recording)
+    return names
+
+
+def test_every_rpc_is_in_both_clients_and_in_the_command_line(run: Callable[..., Result], called: list[str]) -> None:
+    assert set(TABLE) == RPCS
+    for rpc, (method, line) in TABLE.items():
+        assert callable(getattr(l4lb.Client, method))
+        assert callable(getattr(l4lb.AsyncClient, method))
+        called.clear()
+        run(line)
+        assert called == [rpc]
+
+
+def test_the_tables_say_what_there_is(run: Callable[..., Result]) -> None:
+    run("service create web --vip 10.0.0.1 --port 80")
+    run("backend add web/a --address 10.1.0.1 --weight 3")
+    assert run("service list").output.splitlines() == [
+        "NAME  VIP       PORT  PROTOCOL  MODE  STATE",
+        "web   10.0.0.1  80    TCP       NAT   ok",
+    ]
+    assert run("backend list").output.splitlines() == [
+        "NAME   ADDRESS   PORT  WEIGHT  SHARE  STATE    DRAIN",
+        "web/a  10.1.0.1  80    3       50.0%  ENABLED",
+    ]
+    assert "00:01:02:03:04:05" in run("backend list -o wide").output
+    assert "eth0       NATIVE  00ff00ff00ff00ff  the driver has it" in run("agent").output
+    assert "the VIP is this host's" in run("agent").output
+    assert "web/a" in run("config").output
+
+
+def test_json_and_yaml_are_the_messages_with_the_names_of_the_api(run: Callable[..., Result]) -> None:
+    run("service create web --vip 10.0.0.1 --port 80 --annotate owner=net --annotate note=a=b")
+    service = json.loads(run("-o json service show services/web").output)
+    assert (service["vip"], service["protocol"], service["annotations"]) == ("10.0.0.1", "PROTOCOL_TCP", {"owner": "net", "note": "a=b"})
+    assert yaml.safe_load(run("service show web -o yaml").output) == service
+    assert json.loads(run("service list -o json").output) == {"services": [service]}
+    assert json.loads(run("backend list -o json").output) == {"backends": []}
+    assert json.loads(run("config -o json").output)["services"] == [service]
+    assert json.loads(run("agent -o json").output)["version"] == "1.2.3"
+
+
+def test_streams_in_json_are_one_object_a_line(run: Callable[..., Result]) -> None:
+    run("service create web --vip 10.0.0.1 --port 80")
+    run("backend add web/a --address 10.1.0.1")
+    events = [json.loads(line) for line in run("backend watch web --for 300ms -o json").output.splitlines()]
+    assert [event["kind"] for event in events] == ["ADDED", "SYNCED"]
+    samples = [json.loads(line) for line in run("stats --watch --samples 2 --interval 100ms -o json").output.splitlines()]
+    assert [sample["services"][0]["service"] for sample in samples] == ["services/web", "services/web"]
+
+
+def test_watched_statistics_show_rates(run: Callable[..., Result]) -> None:
+    run("service create web --vip 10.0.0.1 --port 80")
+    output = run("stats --watch --samples 2 --interval 100ms").output
+    assert "since the maps were made" in output
+    assert "per second" in output
+    assert "TO_BACKEND  TX" in output
+    assert "flows: 0 of 1000" in output
+
+
+def test_a_drain_is_waited_for_and_its_progress_told(agent: Agent, run: Callable[..., Result]) -> None:
+    name = "services/web/backends/a"
+    run("service create web --vip 10.0.0.1 --port 80")
+    run("backend add web/a --address 10.1.0.1")
+    agent.control.live[name] = 3
+
+    def end() -> None:
+        while not any(isinstance(command, commands.DrainBackend) for command in agent.control.commands):
+            time.sleep(0.01)
+        agent.run(agent.control.change(commands.EndDrain(name, DrainResult.EMPTY, 0)))
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    result = run("drain web/a")
+    thread.join()
+    assert "web/a: drained, 0 of 3 flows left" in result.stderr
+    assert "EMPTY, 0 flows left" in result.stdout
+
+
+def test_a_drain_whose_deadline_came_first_exits_with_4(agent: Agent, run: Callable[..., Result]) -> None:
+    name = "services/web/backends/a"
+    run("service create web --vip 10.0.0.1 --port 80")
+    run("backend add web/a --address 10.1.0.1")
+
+    def end() -> None:
+        while not any(isinstance(command, commands.DrainBackend) for command in agent.control.commands):
+            time.sleep(0.01)
+        agent.run(agent.control.change(commands.EndDrain(name, DrainResult.DEADLINE_CUT, 2)))
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    result = run("drain web/a --timeout 1s --at-deadline cut", code=4)
+    thread.join()
+    assert "DEADLINE_CUT, 2 flows left" in result.stdout
+
+
+def test_waiting_has_a_limit_of_its_own_and_exits_with_4(run: Callable[..., Result]) -> None:
+    run("service create web --vip 10.0.0.1 --port 80")
+    run("backend add web/a --address 10.1.0.1")
+    assert "goes on" in run("drain web/a --wait-timeout 300ms", code=4).stderr
+
+
+def test_a_refusal_names_the_field_and_exits_with_1(run: Callable[..., Result]) -> None:
+    result = run("service create web --vip 224.0.0.1 --port 80", code=1)
+    assert "field: service.vip" in result.stderr
+    assert "reason: INVALID_ADDRESS (INVALID_ARGUMENT)" in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("backend show web", "write it like web/a"),
+        ("service show web/a", "write it like web"),
+        ("drain web/a --timeout soon", "write it like 30s, 5m or 1h"),
+        ("backend set web/a", "nothing to change"),
+        ("service create web --vip 10.0.0.1 --port 80 --annotate x", "KEY=VALUE"),
+        ("service create web --vip 10.0.0.1", "--port"),
+    ],
+)
+def test_wrong_usage_says_what_is_right_and_exits_with_2(run: Callable[..., Result], line: str, hint: str) -> None:
+    assert hint in run(line, code=2).stderr
+
+
+def test_without_an_agent_it_says_where_it_looked_and_exits_with_3(folder: object) -> None:
+    result = CliRunner().invoke(cli, ["-s", f"unix://{folder}/none.sock", "agent"])
+    assert result.exit_code == 3
+    assert f"unix://{folder}/none.sock" in result.stderr
+
+
+def test_a_dry_run_changes_nothing(run: Callable[..., Result]) -> None:
+    run("service create web --vip 10.0.0.1 --port 80 --dry-run")
+    run("service show web", code=1)
+    run("service create web --vip 10.0.0.1 --port 80")
+    assert run("service delete web --dry-run").output == "web would be deleted\n"
+    run("service show web")
+
+
+def test_a_role_that_may_not_is_told_so(start_agent: Callable[..., Agent]) -> None:
+    viewer = start_agent(Role.VIEWER)
+    result = CliRunner().invoke(cli, ["-s", viewer.target, *"service create web --vip 10.0.0.1 --port 80".split()])
+    assert result.exit_code == 1
+    assert "role VIEWER" in result.stderr
+
+
+def test_names_are_completed_from_the_agent(agent: Agent, run: Callable[..., Result]) -> None:
+    run("service create web --vip 10.0.0.1 --port 80")
+    run("backend add web/a --address 10.1.0.1")
+    words = {"_L4LBCTL_COMPLETE": "bash_complete", "COMP_WORDS": f"l4lbctl -s {agent.target} backend show w", "COMP_CWORD": "5"}
+    assert CliRunner().invoke(cli, [], prog_name="l4lbctl", env=words).output == "plain,web/a\n"
