@@ -96,11 +96,12 @@ class Topology:
             return [peer, f"addr add {self.management('controller')}/30 dev eth0", "link set eth0 up"]
         if role == "router":
             return [line for link in range(3) for line in self._up(f"eth{link}", self._host(link, _ROUTER))]
-        lines = self._up("eth0", self.host(role))
-        if self.routed:
-            gateway = self._host(_LINKS[role], _ROUTER)
-            lines += [f"route add default via {gateway.v4}", f"route add default via {gateway.v6}"]
-        return lines
+        return [*self._up("eth0", self.host(role)), *self.routes(role)]
+
+    def routes(self, role: str) -> list[str]:
+        """What sends a host's packets to the router, if there is one. The kernel drops these routes with the addresses they depend on."""
+        gateway = self._host(_LINKS[role], _ROUTER)
+        return [f"route replace default via {address} dev eth0" for address in (gateway.v4, gateway.v6)] if self.routed else []
 
     def management_lines(self) -> list[str]:
         """What completes the management link, inside `lb`, after the controller's lines."""
