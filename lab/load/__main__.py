@@ -19,15 +19,14 @@ async def _input_ends() -> None:
     await reader.read()
 
 
-def _ready(**facts: str) -> None:
-    print(json.dumps({"ready": True, **facts}), flush=True)
+def _ready() -> None:
+    print('{"ready": true}', flush=True)
 
 
 async def _work(order: dict[str, Any]) -> dict[str, Any]:
     match order["kind"]:
         case "counted":
-            details = (order["count"], order["concurrency"], order["ports"], order["patience"])
-            return await http.counted(_targets(order), *details, _ready)
+            return await http.counted(_targets(order), order["count"], order["concurrency"], order["ports"], _ready)
         case "constant":
             return await http.constant(_targets(order), order["rate"], _input_ends(), _ready)
         case "download":

@@ -12,9 +12,7 @@ def family_of(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-async def connect(
-    address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM, source_port: int = 0, patience: float = PATIENCE
-) -> socket.socket:
+async def connect(address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM, source_port: int = 0) -> socket.socket:
     """A connected non-blocking socket. A source port is bound with SO_REUSEADDR, so that one in use before may be used again.
     Raises OSError or TimeoutError."""
     made = socket.socket(family_of(address), kind)
@@ -23,7 +21,7 @@ async def connect(
         if source_port:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind(("", source_port))
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.get_running_loop().sock_connect(made, (address, port))
     except BaseException:
         made.close()

@@ -148,3 +148,11 @@ def test_closing_twice_closes_nothing_else() -> None:
     fd.close()
     with pytest.raises(ValueError, match="closed"):
         fd.fileno()
+
+
+def test_the_verifier_s_statistics_come_with_the_program() -> None:
+    number, statistics = syscall.prog_load_with_statistics(verdict(2), "counted")
+    with Fd(number) as program:
+        assert syscall.prog_info(program.fileno()).name == "counted"
+        assert "processed 2 insns" in statistics
+        assert "stack depth 0" in statistics

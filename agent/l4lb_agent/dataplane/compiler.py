@@ -1,7 +1,7 @@
 """Compiles the datapath with BCC: `python -m l4lb_agent.dataplane.compiler SOURCES OUTPUT`, always as a process of its own.
 
 BCC changes the process's working directory while it compiles, writes diagnostics to C's stderr and keeps 50 MB afterwards; none of that
-may happen in the agent. The output is JSON (see `compile_sources`); diagnostics go to stderr; exit status 1 when BCC refuses.
+may happen in the agent. The output is JSON (see `compile_file`); diagnostics go to stderr; exit status 1 when BCC refuses.
 """
 
 import base64
@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,12 +33,17 @@ def relocate(code: bytes, names: dict[int, str]) -> tuple[bytes, list[tuple[int,
 
 
 def compile_sources(sources: Path) -> dict[str, Any]:
-    """Programs {name: {"code": base64, "relocations": [[offset, map]]}} and maps {name: [type, key bytes, value bytes]} of the folder
-    `sources`. Raises Exception as BCC does; needs CAP_BPF, since BCC creates the maps (one element each)."""
-    os.environ["BCC_KERNEL_SOURCE"] = str(sources / "stubs")  # read by BCC's C code: no kernel headers are needed
+    """The datapath in the folder `sources`: see `compile_file`."""
+    return compile_file(sources / "l4lb.c", sources, PROGRAMS)
+
+
+def compile_file(source: Path, headers: Path, wanted: Iterable[str]) -> dict[str, Any]:
+    """Programs {name: {"code": base64, "relocations": [[offset, map]]}} and maps {name: [type, key bytes, value bytes]} of one file, with
+    the headers of the folder `headers`. Raises Exception as BCC does; needs CAP_BPF, since BCC creates the maps (one element each)."""
+    os.environ["BCC_KERNEL_SOURCE"] = str(headers / "stubs")  # read by BCC's C code: no kernel headers are needed
     from bcc import BPF, lib
 
-    module = BPF(src_file=str(sources / "l4lb.c"), cflags=[f"-I{sources}", *FLAGS])
+    module = BPF(src_file=os.fsencode(source), cflags=[f"-I{headers}", *FLAGS])
     handle = ctypes.c_void_p(module.module)
     lib.bpf_table_name.restype = ctypes.c_char_p  # BCC's own binding does not declare it
     tables = [(lib.bpf_table_name(handle, ctypes.c_size_t(i)).decode(), i) for i in range(lib.bpf_num_tables(handle))]
@@ -47,7 +53,7 @@ def compile_sources(sources: Path) -> dict[str, Any]:
         for name, i in tables
     }
     programs = {}
-    for name in PROGRAMS:
+    for name in wanted:
         code, places = relocate(module.dump_func(name.encode()), names)
         programs[name] = {"code": base64.b64encode(code).decode(), "relocations": places}
     return {"programs": programs, "maps": maps}

@@ -71,21 +71,17 @@ def publish(path: Path, fd: Fd) -> None:
 
 
 def publish_folder(path: Path, objects: Mapping[str, Fd]) -> None:
-    """Pin several objects as the folder `path`: all of them appear at once. A folder that is there is moved aside: `aside(path)`."""
-    temporary = path.parent / (_NEW + path.name)
+    """Pin several objects as the folder `path`: all of them appear at once. A folder that is there is moved aside and removed."""
+    temporary, old = path.parent / (_NEW + path.name), path.parent / (_OLD + path.name)
     remove(temporary)
     temporary.mkdir(mode=0o750)
     for name, fd in objects.items():
         syscall.obj_pin(fd.fileno(), temporary / escape(name))
+    remove(old)
     if path.exists():
-        remove(aside(path))
-        path.rename(aside(path))
+        path.rename(old)
     temporary.rename(path)
-
-
-def aside(path: Path) -> Path:
-    """Where `publish_folder` leaves what was at `path` before."""
-    return path.parent / (_OLD + path.name)
+    remove(old)
 
 
 def remove(path: Path) -> None:

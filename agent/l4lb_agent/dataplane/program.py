@@ -109,7 +109,7 @@ def compile_or_cached(bpf_dir: Path, cache_dir: Path) -> Objects:
     if found is None:
         found = _compile(bpf_dir)
         _write(path, wanted, found)
-    return _objects(found)
+    return objects(found)
 
 
 def cache_key(bpf_dir: Path) -> str:
@@ -167,7 +167,8 @@ def _compile(bpf_dir: Path) -> dict[str, Any]:
         return result
 
 
-def _objects(payload: Mapping[str, Any]) -> Objects:
+def objects(payload: Mapping[str, Any]) -> Objects:
+    """From what compiler.py writes. Raises CompileError when it is damaged."""
     try:
         programs = {
             name: Code(base64.b64decode(entry["code"]), tuple((offset, map_name) for offset, map_name in entry["relocations"]))

@@ -170,26 +170,32 @@ def obj_get(path: str | os.PathLike[str]) -> int:
     return _bpf(OBJ_GET, bytearray(struct.pack("=QII", ctypes.addressof(name), 0, 0)), f"open pin {path}")
 
 
-def prog_load(instructions: Buffer, name: str, flags: int = 0, type: int = PROG_TYPE_XDP) -> int:
-    """Load a program under the GPL; raises VerifierError with the verifier's log. Runs the verifier twice when it refuses."""
+def _load(instructions: Buffer, name: str, flags: int, type: int, level: int = 0, log: ctypes.Array[ctypes.c_char] | None = None) -> int:
     size = len(instructions) if not isinstance(instructions, ctypes.Structure) else ctypes.sizeof(instructions)
     terms = ctypes.create_string_buffer(b"GPL")
+    where = (level, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
+    attach = ATTACH_XDP if type == PROG_TYPE_XDP else 0
+    block = struct.pack("=IIQQIIQ", type, size // 8, address_of(instructions), ctypes.addressof(terms), *where)
+    block += struct.pack("=II16sII", 0, flags, name.encode()[:15], 0, attach)
+    return _bpf(PROG_LOAD, bytearray(block), f"load program {name}")
 
-    def attempt(level: int, log: ctypes.Array[ctypes.c_char] | None) -> int:
-        where = (level, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
-        attach = ATTACH_XDP if type == PROG_TYPE_XDP else 0
-        block = struct.pack("=IIQQIIQ", type, size // 8, address_of(instructions), ctypes.addressof(terms), *where)
-        block += struct.pack("=II16sII", 0, flags, name.encode()[:15], 0, attach)
-        return _bpf(PROG_LOAD, bytearray(block), f"load program {name}")
 
+def prog_load(instructions: Buffer, name: str, flags: int = 0, type: int = PROG_TYPE_XDP) -> int:
+    """Load a program under the GPL; raises VerifierError with the verifier's log. Runs the verifier twice when it refuses."""
     try:
-        return attempt(0, None)
+        return _load(instructions, name, flags, type)
     except OSError as refused:
         log = ctypes.create_string_buffer(_LOG_BYTES)
         try:
-            return attempt(1, log)
+            return _load(instructions, name, flags, type, 1, log)
         except OSError:
             raise VerifierError(refused.errno or 0, f"load program {name}", _text(log.raw)) from None
+
+
+def prog_load_with_statistics(instructions: Buffer, name: str) -> tuple[int, str]:
+    """Load an XDP program; its descriptor and the verifier's own statistics (BPF_LOG_STATS): time, stack depth, processed instructions."""
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    return _load(instructions, name, 0, PROG_TYPE_XDP, 4, log), _text(log.raw)
 
 
 def prog_test_run(fd: int, packet: Buffer, *, ifindex: int = 0, repeat: int = 1, live: bool = False, room: int = 16384) -> Run:

@@ -1,0 +1,137 @@
+"""The figures of a run, their shape in JSON, and the table for people. Pure."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and extremes of samples of one unit."""
+
+    median: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> "Spread":
+        """Of at least one sample; raises ValueError when there is none."""
+        if not samples:
+            raise ValueError("no samples")
+        return cls(statistics.median(samples), min(samples), max(samples))
+
+    def cells(self, digits: int) -> tuple[str, str, str]:
+        """Median, minimum and maximum with so many digits after the point."""
+        return f"{self.median:.{digits}f}", f"{self.min:.{digits}f}", f"{self.max:.{digits}f}"
+
+    def to_json(self) -> dict[str, float]:
+        """As an object of three numbers."""
+        return {"median": self.median, "min": self.min, "max": self.max}
+
+
+@dataclass(frozen=True)
+class CaseFigures:
+    """One case: nanoseconds a packet of wrapper and datapath together, and of the empty wrapper in the same rounds."""
+
+    name: str  # MODE/TRACKING/FAMILY/PACKET
+    flows: int
+    gross: Spread
+    wrapper: Spread
+
+    def ratio(self, yardstick: Spread) -> float:
+        """How many bare programs that send back fit into its time."""
+        return self.gross.median / yardstick.median
+
+    @property
+    def net_ratio(self) -> float:
+        """What the datapath adds, in empty wrappers."""
+        return (self.gross.median - self.wrapper.median) / self.wrapper.median
+
+    def to_json(self, yardstick: Spread) -> dict[str, object]:
+        """As in build/bench.json."""
+        spread = {f"{name}_ns": value for name, value in self.gross.to_json().items()}
+        ratios = {"ratio": round(self.ratio(yardstick), 3), "net_ratio": round(self.net_ratio, 3)}
+        return {"name": self.name, "flows": self.flows, **spread, **ratios, "wrapper_median_ns": self.wrapper.median}
+
+
+@dataclass(frozen=True)
+class ProgramFigures:
+    """What the verifier says of one program, and milliseconds to verify and load it."""
+
+    name: str
+    instructions: int  # in the program
+    processed: int  # by the verifier, over all paths
+    stack: int  # bytes
+    load_ms: float
+
+    def to_json(self) -> dict[str, object]:
+        """As in build/bench.json."""
+        return {**vars(self), "load_ms": round(self.load_ms, 1)}
+
+
+@dataclass(frozen=True)
+class LiveFigures:
+    """Millions of packets a second through a veth pair, generator and sink on the same CPU."""
+
+    name: str
+    flows: int
+    mpps: Spread
+
+    def to_json(self) -> dict[str, object]:
+        """As in build/bench.json."""
+        return {"name": self.name, "flows": self.flows, "mpps": {name: round(value, 4) for name, value in self.mpps.to_json().items()}}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one run measured."""
+
+    commit: str
+    machine: str
+    kernel: str
+    yardstick: Spread
+    cases: tuple[CaseFigures, ...]
+    programs: tuple[ProgramFigures, ...] = ()
+    live: tuple[LiveFigures, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The content of build/bench.json."""
+        return {
+            "commit": self.commit,
+            "machine": self.machine,
+            "kernel": self.kernel,
+            "yardstick_ns": self.yardstick.to_json(),
+            "cases": [case.to_json(self.yardstick) for case in self.cases],
+            "programs": [program.to_json() for program in self.programs],
+            "live": [row.to_json() for row in self.live],
+        }
+
+    def table(self) -> str:
+        """The same for people, as Markdown."""
+        lines = [f"{self.machine}, Linux {self.kernel}, commit {self.commit}", ""]
+        lines += _markdown(("case", "flows", "ns median", "min", "max", "wrapper", "ratio", "net ratio"), self._case_rows())
+        if self.programs:
+            programs = [(p.name, f"{p.instructions}", f"{p.processed}", f"{p.stack}", f"{p.load_ms:.1f}") for p in self.programs]
+            lines += ["", *_markdown(("program", "instructions", "processed", "stack bytes", "load ms"), programs)]
+        if self.live:
+            live = [(r.name, f"{r.flows:,}", *r.mpps.cells(2), f"{1000 / r.mpps.median:.0f}") for r in self.live]
+            lines += ["", *_markdown(("over veth", "flows", "Mpps median", "min", "max", "ns of the median"), live)]
+        return "\n".join(lines) + "\n"
+
+    def _case_rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("yardstick", "", *self.yardstick.cells(0), "", "1.00", "")]
+        for case in self.cases:
+            ratios = (f"{case.ratio(self.yardstick):.2f}", f"{case.net_ratio:.2f}")
+            rows.append((case.name, f"{case.flows:,}", *case.gross.cells(0), f"{case.wrapper.median:.0f}", *ratios))
+        return rows
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = [cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(cells, widths))]
+        return "| " + " | ".join(aligned) + " |"
+
+    rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return [line(head), line(rule), *(line(row) for row in rows)]

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The benchmark's programs. BPF_PROG_TEST_RUN does not restore the packet between two repetitions, so `wrapper` writes every header
+ * afresh, for a flow chosen by `plan`, and tail-calls what is measured. The programs of the datapath run exactly as they are attached. */
+#include "types.h"
+#include "packet.h"
+
+#define FRAME_WORDS 10 /* words of 8 bytes that the headers of IPv6 and TCP take */
+#define PORTS_SHIFT 15 /* a flow's number is its client's address (upper bits) and port (lower bits) */
+#define FIRST_PORT 1024
+
+#define CHOOSE_SEQUENTIAL 0
+#define CHOOSE_RANDOM 1
+
+#define TARGET_DATAPATH 0
+#define TARGET_NOTHING 1
+
+struct plan {
+	__u64 frame[FRAME_WORDS]; /* headers of flow 0 */
+	__u64 random;             /* state of xorshift64 (Marsaglia 2003) */
+	__u32 flows;
+	__u32 choose;
+	__u32 next;
+	__u32 words;    /* of the frame: 7 for IPv4, 10 for IPv6 */
+	__u32 reply;    /* the packets are the backend's answers: addresses and ports come from `tuples` */
+	__u32 sum;      /* IPv4: of the header's 16-bit words in host order, without addresses and checksum */
+	__u32 failed;   /* flows that gather and clear did not find */
+	__u32 reserved;
+};
+
+/* Where the answers of a flow come from and go to: written by `gather` */
+struct tuple {
+	struct address backend;
+	struct address snat;
+	__u16 backend_port;
+	__u16 snat_port;
+	__u32 reserved;
+};
+
+BPF_TABLE("array", u32, struct plan, plans, 1);
+BPF_TABLE("array", u32, struct tuple, tuples, 1);
+BPF_TABLE("prog", u32, u32, targets, 1);
+BPF_TABLE("percpu_array", u32, u64, arrived, 1);
+BPF_TABLE("array", u32, struct backend, backends, 1);
+BPF_TABLE("hash", struct flow_key, struct flow, flows, 1);
+BPF_TABLE("hash", struct reply_key, struct reply, replies, 1);
+
+static __always_inline __u32 choose(struct plan *plan)
+{
+	if (plan->choose == CHOOSE_RANDOM) {
+		__u64 x = plan->random;
+
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		plan->random = x;
+		return ((x >> 32) * plan->flows) >> 32;
+	}
+	__u32 flow = plan->next;
+
+	plan->next = flow + 1 < plan->flows ? flow + 1 : 0;
+	return flow;
+}
+
+static __always_inline __u16 header_checksum(__u32 sum, __u32 source, __u32 destination)
+{
+	sum += (source >> 16) + (source & 0xffff) + (destination >> 16) + (destination & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	return ~sum;
+}
+
+/* Addresses and ports of an IPv4 packet; ports of TCP and UDP lie at the same place. */
+static __always_inline void address_v4(struct plan *plan, struct tuple *tuple, __u32 flow, void *data)
+{
+	struct ipv4 *ip = data + IP_OFFSET;
+	struct udp *ports = data + IP_OFFSET + IPV4_BYTES;
+
+	if (tuple) {
+		ip->source = tuple->backend.word[3];
+		ip->destination = tuple->snat.word[3];
+		ports->source = tuple->backend_port;
+		ports->destination = tuple->snat_port;
+	} else {
+		ip->source = htonl(ntohl(ip->source) + (flow >> PORTS_SHIFT));
+		ports->source = htons(FIRST_PORT + (flow & ((1 << PORTS_SHIFT) - 1)));
+	}
+	ip->checksum = htons(header_checksum(plan->sum, ntohl(ip->source), ntohl(ip->destination)));
+}
+
+static __always_inline void address_v6(struct tuple *tuple, __u32 flow, void *data)
+{
+	struct ipv6 *ip = data + IP_OFFSET;
+	struct udp *ports = data + IP_OFFSET + IPV6_BYTES;
+
+	if (tuple) {
+		__builtin_memcpy(ip->source, tuple->backend.word, 16);
+		__builtin_memcpy(ip->destination, tuple->snat.word, 16);
+		ports->source = tuple->backend_port;
+		ports->destination = tuple->snat_port;
+	} else {
+		ip->source[3] = htonl(ntohl(ip->source[3]) + (flow >> PORTS_SHIFT));
+		ports->source = htons(FIRST_PORT + (flow & ((1 << PORTS_SHIFT) - 1)));
+	}
+}
+
+static __always_inline void copy_words(__u64 *to, const __u64 *from, int first, int last)
+{
+	int i;
+
+#pragma unroll
+	for (i = first; i < last; i++)
+		to[i] = from[i];
+}
+
+/* Writes the headers of the next packet into the frame; 0 when it is too short. */
+static __always_inline int write_packet(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 zero = 0;
+	struct plan *plan = plans.lookup(&zero);
+	struct tuple *tuple = 0;
+
+	if (!plan || data + 56 > end)
+		return 0;
+	__u32 flow = choose(plan);
+
+	if (plan->reply) {
+		tuple = tuples.lookup(&flow);
+		if (!tuple)
+			return 0;
+	}
+	copy_words(data, plan->frame, 0, 7);
+	if (plan->words == 7) {
+		address_v4(plan, tuple, flow, data);
+		return 1;
+	}
+	if (data + 80 > end)
+		return 0;
+	copy_words(data, plan->frame, 7, FRAME_WORDS);
+	address_v6(tuple, flow, data);
+	return 1;
+}
+
+/* Two wrappers, since a tail call with a constant index is the cheap one */
+int wrapper(struct xdp_md *ctx)
+{
+	if (!write_packet(ctx))
+		return XDP_ABORTED;
+	targets.call(ctx, TARGET_DATAPATH);
+	return XDP_ABORTED;
+}
+
+int empty_wrapper(struct xdp_md *ctx)
+{
+	if (!write_packet(ctx))
+		return XDP_ABORTED;
+	targets.call(ctx, TARGET_NOTHING);
+	return XDP_ABORTED;
+}
+
+int nothing(struct xdp_md *ctx)
+{
+	(void)ctx;
+	return XDP_TX;
+}
+
+/* Sends what the wrapper would have handed over: with live frames XDP_TX leaves by the interface of the run */
+int generator(struct xdp_md *ctx)
+{
+	return write_packet(ctx) ? XDP_TX : XDP_ABORTED;
+}
+
+/* The far end of the generator's veth */
+int sink(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u64 *count = arrived.lookup(&zero);
+
+	(void)ctx;
+	if (count)
+		*count += 1;
+	return XDP_DROP;
+}
+
+/* The yardstick: swap the MACs and send back. */
+int yardstick(struct xdp_md *ctx)
+{
+	struct ethernet *ethernet = bytes_at(ctx, 0, sizeof(*ethernet));
+	__u8 mac[6];
+
+	if (!ethernet)
+		return XDP_ABORTED;
+	copy_mac(mac, ethernet->source);
+	copy_mac(ethernet->source, ethernet->destination);
+	copy_mac(ethernet->destination, mac);
+	return XDP_TX;
+}
+
+/* The flow's key as the datapath makes it of the frame in the plan */
+static __always_inline void key_of(struct plan *plan, __u32 flow, struct flow_key *key)
+{
+	void *frame = plan->frame;
+	struct udp *ports;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	if (plan->words == 7) {
+		struct ipv4 *ip = frame + IP_OFFSET;
+
+		ports = frame + IP_OFFSET + IPV4_BYTES;
+		mapped_address(&key->client, ip->source);
+		mapped_address(&key->vip, ip->destination);
+		key->protocol = ip->protocol;
+	} else {
+		struct ipv6 *ip = frame + IP_OFFSET;
+
+		ports = frame + IP_OFFSET + IPV6_BYTES;
+		__builtin_memcpy(key->client.word, ip->source, 16);
+		__builtin_memcpy(key->vip.word, ip->destination, 16);
+		key->protocol = ip->next_header;
+	}
+	key->client.word[3] = htonl(ntohl(key->client.word[3]) + (flow >> PORTS_SHIFT));
+	key->client_port = htons(FIRST_PORT + (flow & ((1 << PORTS_SHIFT) - 1)));
+	key->vip_port = ports->destination;
+}
+
+/* Notes in `tuples` how the next flow's answers are addressed. */
+int gather(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct plan *plan = plans.lookup(&zero);
+	struct flow_key key;
+
+	(void)ctx;
+	if (!plan)
+		return XDP_ABORTED;
+	__u32 number = choose(plan);
+
+	key_of(plan, number, &key);
+	struct flow *flow = flows.lookup(&key);
+	__u32 id = flow ? flow->backend : 0;
+	struct backend *backend = backends.lookup(&id);
+	struct tuple *tuple = tuples.lookup(&number);
+
+	if (!flow || !backend || !tuple) {
+		plan->failed++;
+		return XDP_ABORTED;
+	}
+	copy_address(&tuple->backend, &backend->address);
+	copy_address(&tuple->snat, &flow->snat);
+	tuple->backend_port = backend->port;
+	tuple->snat_port = flow->snat_port;
+	return XDP_DROP;
+}
+
+/* Deletes both halves of the next flow. */
+int clear(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct plan *plan = plans.lookup(&zero);
+	struct flow_key key;
+	struct reply_key reverse = {};
+
+	(void)ctx;
+	if (!plan)
+		return XDP_ABORTED;
+	key_of(plan, choose(plan), &key);
+	struct flow *flow = flows.lookup(&key);
+	__u32 id = flow ? flow->backend : 0;
+	struct backend *backend = backends.lookup(&id);
+
+	if (!flow || !backend) {
+		plan->failed++;
+		return XDP_ABORTED;
+	}
+	copy_address(&reverse.backend, &backend->address);
+	copy_address(&reverse.snat, &flow->snat);
+	reverse.backend_port = backend->port;
+	reverse.snat_port = flow->snat_port;
+	reverse.protocol = key.protocol;
+	flows.delete(&key);
+	if (replies.delete(&reverse))
+		plan->failed++;
+	return XDP_DROP;
+}

@@ -1,1 +1,0 @@
-"""Real kernel, real nginx, real agent, in network namespaces."""
