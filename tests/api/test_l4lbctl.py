@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -41,7 +41,7 @@ TABLE = {
 
 
 @pytest.fixture
-def run(agent: Agent) -> Iterator[Callable[..., Result]]:
+def run(agent: Agent) -> Callable[..., Result]:
     """Runs a command line against the agent."""
 
     def run(line: str, code: int = 0) -> Result:
@@ -49,7 +49,7 @@ def run(agent: Agent) -> Iterator[Callable[..., Result]]:
         assert result.exit_code == code, f"{line}: {result.output} {result.exception!r}"
         return result
 
-    yield run
+    return run
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_a_dry_run_changes_nothing(run: Callable[..., Result]) -> None:
 
 def test_a_role_that_may_not_is_told_so(start_agent: Callable[..., Agent]) -> None:
     viewer = start_agent(Role.VIEWER)
-    result = CliRunner().invoke(cli, ["-s", viewer.target, *"service create web --vip 10.0.0.1 --port 80".split()])
+    result = CliRunner().invoke(cli, ["-s", viewer.target, *["service", "create", "web", "--vip", "10.0.0.1", "--port", "80"]])
     assert result.exit_code == 1
     assert "role VIEWER" in result.stderr
 

@@ -58,8 +58,11 @@ def _guarded(behaviour: Any, method: str) -> Behaviour:
         except Refused as error:
             _log.info("%s refused: %s (%s)", method, error.message, error.reason)
             await context.abort_with_status(status.of(error))
-        except (grpc.aio.AbortError, grpc.RpcError):
+        except grpc.aio.AbortError:
             raise
+        except grpc.aio.InternalError:  # what a write raises when the caller has gone
+            _log.debug("%s: the caller has gone", method)
+            await context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
         except Exception:
             correlation_id = uuid.uuid4().hex
             _log.exception("%s failed, correlation id %s", method, correlation_id)

@@ -227,7 +227,8 @@ class LoadBalancerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamStats(self, request, context):
-        """Sends one sample at once and one each interval. A slow reader gets the latest and the number it missed.
+        """Sends one sample at once and one each interval. A slow reader gets the latest and the number it missed: the agent keeps one message
+        a stream, what the transport has taken already comes before it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
