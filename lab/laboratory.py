@@ -100,6 +100,7 @@ class Laboratory:
         current = self.addresses(name)
         # Removed first: the kernel removes the second address of a network together with the first.
         lines = [*(f"addr del {address} dev eth0" for address in current), f"link set eth0 address {mac}", *address_lines("eth0", host)]
+        lines += self.topology.routes(name)
         netns.batch(self.namespace(name), lines)
 
     def addresses(self, name: str) -> list[str]:

@@ -42,6 +42,7 @@ http {{
         listen {port} backlog=4096;
         listen [::]:{port} ipv6only=on backlog=4096;
         root {www};
+        add_header X-Backend {name};
         location = / {{ return 200 "hello from {name}\\n"; }}
         location = /whoami {{ return 200 "{name}\\n"; }}
         location /slow/ {{ alias {www}/; limit_rate {rate}; }}

@@ -15,7 +15,6 @@ from typing import Final
 
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.dataplane.fd import Fd
-
 from lab import netns
 
 # r0 = XDP_PASS (2); exit

@@ -96,11 +96,12 @@ class Topology:
             return [peer, f"addr add {self.management('controller')}/30 dev eth0", "link set eth0 up"]
         if role == "router":
             return [line for link in range(3) for line in self._up(f"eth{link}", self._host(link, _ROUTER))]
-        lines = self._up("eth0", self.host(role))
-        if self.routed:
-            gateway = self._host(_LINKS[role], _ROUTER)
-            lines += [f"route add default via {gateway.v4}", f"route add default via {gateway.v6}"]
-        return lines
+        return [*self._up("eth0", self.host(role)), *self.routes(role)]
+
+    def routes(self, role: str) -> list[str]:
+        """What sends a host's packets to the router, if there is one. The kernel drops these routes with the addresses they depend on."""
+        gateway = self._host(_LINKS[role], _ROUTER)
+        return [f"route replace default via {address} dev eth0" for address in (gateway.v4, gateway.v6)] if self.routed else []
 
     def management_lines(self) -> list[str]:
         """What completes the management link, inside `lb`, after the controller's lines."""
@@ -111,11 +112,13 @@ class Topology:
         return [*address_lines(interface, host), f"link set {interface} up"]
 
     def sysctls(self, role: str) -> dict[str, str]:
-        """Settings below net/ of one namespace, before it has interfaces (no waiting for duplicate address detection) or after."""
+        """Settings below net/ of one namespace, once it has its interfaces."""
         if role == "lb":  # bpf_fib_lookup answers only for interfaces that forward
             return {"ipv4/conf/eth0/forwarding": "1", "ipv6/conf/eth0/forwarding": "1"}
         if role == "router":
             return {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
+        if role == "client":  # nobody answers for an address: known after 0.6 s instead of 3
+            return {f"{family}/neigh/eth0/retrans_time_ms": "200" for family in ("ipv4", "ipv6")}
         return {}
 
 

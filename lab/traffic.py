@@ -26,15 +26,18 @@ class Load:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
         self._kind = order["kind"]
+        self.backend = ""  # who answers a download
 
     def wait_ready(self) -> "Load":
         """Return when it is under way. Raises LoadFailed."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        if line.strip() != '{"ready": true}':
+        facts = json.loads(line or "{}")
+        if not facts.get("ready"):
             # Without ever being ready it may still have a result, which says what failed.
             _, errors = self._process.communicate()
             raise LoadFailed(f"{self._kind}: {line.strip()} {errors.strip()[-2000:]}")
+        self.backend = facts.get("backend", "")
         return self
 
     def running(self) -> bool:
@@ -80,17 +83,19 @@ class Traffic:
         port: int = PORT_HTTP,
         concurrency: int = 16,
         ports: Sequence[int] = (),
+        patience: float = 5.0,
     ) -> dict[str, Any]:
-        """`count` requests to each address; returns requests, failed, errors, by_backend, milliseconds."""
+        """`count` requests to each address; returns requests, failed, errors, by_backend, milliseconds. A step of a request
+        that takes longer than `patience` seconds has failed."""
         order = {"addresses": addresses, "port": port, "path": "/whoami", "marker": marker}
-        return self._start(kind="counted", **order, count=count, concurrency=concurrency, ports=list(ports)).result()
+        return self._start(kind="counted", **order, count=count, concurrency=concurrency, ports=list(ports), patience=patience).result()
 
     def constant(self, addresses: Sequence[str], rate: float, marker: str, *, port: int = PORT_HTTP) -> Load:
         """New connections at a constant rate until its result is asked for; `answered` are the times of CLOCK_MONOTONIC."""
         return self._start(kind="constant", addresses=addresses, port=port, path="/whoami", marker=marker, rate=rate)
 
     def download(self, address: str, path: str, marker: str, *, port: int = PORT_HTTP) -> Load:
-        """One download, ready when the body has begun; the result has sha256, bytes, seconds, ended, failed."""
+        """One download, ready when the reply has begun, from `backend`; the result has sha256, bytes, seconds, ended, failed."""
         return self._start(kind="download", addresses=[address], port=port, path=path, marker=marker)
 
     def upload(self, address: str, path: str, size: int, marker: str, *, port: int = PORT_HTTP) -> dict[str, Any]:

@@ -19,14 +19,15 @@ async def _input_ends() -> None:
     await reader.read()
 
 
-def _ready() -> None:
-    print('{"ready": true}', flush=True)
+def _ready(**facts: str) -> None:
+    print(json.dumps({"ready": True, **facts}), flush=True)
 
 
 async def _work(order: dict[str, Any]) -> dict[str, Any]:
     match order["kind"]:
         case "counted":
-            return await http.counted(_targets(order), order["count"], order["concurrency"], order["ports"], _ready)
+            details = (order["count"], order["concurrency"], order["ports"], order["patience"])
+            return await http.counted(_targets(order), *details, _ready)
         case "constant":
             return await http.constant(_targets(order), order["rate"], _input_ends(), _ready)
         case "download":

@@ -33,12 +33,13 @@ class BadReply(Exception):
     """The reply is not a whole 2xx."""
 
 
-async def receive(sock: Any, take: Callable[[bytes], object]) -> int:
-    """Read a reply until the server closes; hands the body to `take` piece by piece. Returns its length. Raises BadReply."""
+async def receive(sock: Any, take: Callable[[bytes], object], begun: Callable[[str], object] = len, patience: float = PATIENCE) -> int:
+    """Read a reply until the server closes; tells `begun` which backend answers, hands the body to `take` piece by piece. Returns its
+    length. Raises BadReply, OSError or TimeoutError."""
     loop = asyncio.get_running_loop()
     head, total, expected = b"", 0, -1
     while True:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             data = await loop.sock_recv(sock, _CHUNK)
         if not data:
             break
@@ -47,7 +48,9 @@ async def receive(sock: Any, take: Callable[[bytes], object]) -> int:
             if b"\r\n\r\n" not in head:
                 continue
             lines, data = head.split(b"\r\n\r\n", 1)
-            expected = _length(lines.decode("latin-1"))
+            fields = _fields(lines.decode("latin-1"))
+            expected = int(fields.get("content-length", "0"))
+            begun(fields.get("x-backend", ""))
         take(data)
         total += len(data)
     if total != expected:
@@ -55,29 +58,29 @@ async def receive(sock: Any, take: Callable[[bytes], object]) -> int:
     return total
 
 
-def _length(head: str) -> int:
+def _fields(head: str) -> dict[str, str]:
     first, *fields = head.split("\r\n")
     if not first.split(" ", 2)[1].startswith("2"):
         raise BadReply(first)
-    named = dict(field.lower().split(": ", 1) for field in fields)
-    return int(named.get("content-length", "0"))
+    return {name.lower(): value for name, value in (field.split(": ", 1) for field in fields)}
 
 
-async def fetch(target: Target, source_port: int = 0) -> str:
+async def fetch(target: Target, source_port: int = 0, patience: float = PATIENCE) -> str:
     """The body of one reply, on a connection of its own. Raises OSError, TimeoutError or BadReply."""
     body: list[bytes] = []
-    with await connect(target.address, target.port, source_port=source_port) as sock:
-        async with asyncio.timeout(PATIENCE):
+    with await connect(target.address, target.port, source_port=source_port, patience=patience) as sock:
+        async with asyncio.timeout(patience):
             await asyncio.get_running_loop().sock_sendall(sock, target.request())
-        await receive(sock, body.append)
+        await receive(sock, body.append, patience=patience)
     return b"".join(body).decode().strip()
 
 
 class Requests:
     """Requests by who answered, and how long each took."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
         self.tally = Tally()
+        self._patience = patience
         self.by_backend: dict[str, int] = {}
         self.seconds: list[float] = []
         self.answered: list[float] = []  # CLOCK_MONOTONIC, comparable with other processes of this machine
@@ -86,7 +89,7 @@ class Requests:
         """Make one request and count it."""
         started = time.monotonic()
         try:
-            name = await fetch(target, source_port)
+            name = await fetch(target, source_port, self._patience)
         except (OSError, TimeoutError, BadReply) as failure:
             self.tally.add(failure)
             return
@@ -102,11 +105,13 @@ class Requests:
         return {"requests": requests, **self.tally.result(), "by_backend": self.by_backend, "milliseconds": quantiles}
 
 
-async def counted(targets: list[Target], count: int, concurrency: int, ports: list[int], ready: Callable[[], None]) -> dict[str, Any]:
-    """`count` requests to each target, `concurrency` at a time. With `ports`, each request is bound to the next of them."""
-    requests = Requests()
-    cycle = itertools.cycle(ports or [0])
-    work = iter([(target, next(cycle)) for _ in range(count) for target in targets])
+async def counted(
+    targets: list[Target], count: int, concurrency: int, ports: list[int], patience: float, ready: Callable[[], None]
+) -> dict[str, Any]:
+    """`count` requests to each target, `concurrency` at a time. With `ports`, each target's requests are bound to one after the other."""
+    requests = Requests(patience)
+    cycle = itertools.islice(itertools.cycle(ports or [0]), count)
+    work = iter([(target, port) for port in cycle for target in targets])
 
     async def worker() -> None:
         for target, port in work:
@@ -137,22 +142,15 @@ async def constant(targets: list[Target], rate: float, stop: Awaitable[object], 
     return {**requests.result(), "seconds": seconds, "answered": requests.answered}
 
 
-async def download(target: Target, ready: Callable[[], None]) -> dict[str, Any]:
-    """One GET; ready when the first bytes of the body are here. A failure is in `errors`."""
-    digest, tally, total, announced = hashlib.sha256(), Tally(), 0, False
+async def download(target: Target, ready: Callable[..., None]) -> dict[str, Any]:
+    """One GET; ready, naming the backend, when the reply has begun. A failure is in `errors`."""
+    digest, tally, total = hashlib.sha256(), Tally(), 0
     started = time.monotonic()
-
-    def take(data: bytes) -> None:
-        nonlocal announced
-        digest.update(data)
-        if data and not announced:
-            announced = True
-            ready()
 
     try:
         with await connect(target.address, target.port) as sock:
             await asyncio.get_running_loop().sock_sendall(sock, target.request())
-            total = await receive(sock, take)
+            total = await receive(sock, digest.update, lambda name: ready(backend=name))
     except (OSError, TimeoutError, BadReply) as failure:
         tally.add(failure)
     ended = time.monotonic()

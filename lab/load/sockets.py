@@ -12,7 +12,9 @@ def family_of(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-async def connect(address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM, source_port: int = 0) -> socket.socket:
+async def connect(
+    address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM, source_port: int = 0, patience: float = PATIENCE
+) -> socket.socket:
     """A connected non-blocking socket. A source port is bound with SO_REUSEADDR, so that one in use before may be used again.
     Raises OSError or TimeoutError."""
     made = socket.socket(family_of(address), kind)
@@ -21,7 +23,7 @@ async def connect(address: str, port: int, kind: socket.SocketKind = socket.SOCK
         if source_port:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind(("", source_port))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             await asyncio.get_running_loop().sock_connect(made, (address, port))
     except BaseException:
         made.close()

@@ -148,3 +148,34 @@ async def test_an_overflow_of_the_monitor_means_that_anything_may_have_changed(i
             seen.add(await anext(changes))
     await changes.aclose()
     network.close()
+
+
+async def test_routing_is_the_same_bytes_until_replies_would_leave_otherwise(network: KernelNetwork, inside: Pair) -> None:
+    inside.ip(inside.lb, "route", "add", "198.51.100.0/24", "via", "192.0.2.2")
+    await resolved(network, "198.51.100.1")
+    await resolved(network, "192.0.2.2")
+    deadline = time.monotonic() + 10
+    while (before := await network.routing()) != await network.routing() or b"gateway" not in before:
+        assert time.monotonic() < deadline  # IPv6 goes on configuring itself for a moment
+        await asyncio.sleep(0.5)
+    other = KernelNetwork()
+    assert await other.routing() == before
+    other.close()
+    inside.ip(inside.lb, "neigh", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "reachable")
+    moved = await network.routing()
+    inside.ip(inside.lb, "route", "add", "203.0.113.0/24", "nexthop", "via", "192.0.2.2", "nexthop", "via", "192.0.2.3", "weight", "2")
+    routed = await network.routing()
+    inside.ip(inside.lb, "link", "set", "eth0", "address", "02:00:00:00:00:11")
+    assert len({before, moved, routed, await network.routing()}) == 4
+
+
+async def test_a_gateway_s_new_mac_is_a_change_once_routing_was_asked(network: KernelNetwork, inside: Pair) -> None:
+    inside.ip(inside.lb, "route", "add", "198.51.100.0/24", "via", "192.0.2.77")
+    await network.routing()
+    changes = network.changes()
+    for _ in range(4):
+        await anext(changes)
+    inside.ip(inside.lb, "neigh", "replace", "192.0.2.77", "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "reachable")
+    async with asyncio.timeout(20):
+        while await anext(changes) != "neighbour":
+            pass

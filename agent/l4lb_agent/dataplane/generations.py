@@ -15,9 +15,9 @@ class Generations:
         self._folder = pin_dir / "generations"
         self._folder.mkdir(mode=0o750, exist_ok=True)
 
-    def ensure(self, program: Program, maps: Mapping[str, int]) -> Generation:
+    def ensure(self, program: Program, maps: Mapping[str, int], adopt: bool) -> Generation:
         """The generation of `program`, adopted if it is pinned and bound to these very maps, else loaded and pinned."""
-        adopted = self._open(program.tag)
+        adopted = self._open(program.tag) if adopt else None
         if adopted is not None:
             wanted = {syscall.map_info(number).id for number in (*(maps[name] for name in program.shared), adopted.tails.fileno())}
             if wanted <= syscall.prog_map_ids(adopted.program.fileno()):
@@ -33,8 +33,8 @@ class Generations:
 
     def program(self, program_id: int) -> Fd | None:
         """The pinned hot program with this id."""
-        for tag in pins.names(self._folder):
-            fd = pins.open_pin(self._folder / tag / "program")
+        for path in list(self._folder.iterdir()):
+            fd = pins.open_pin(path / "program")
             if fd is not None and syscall.prog_info(fd.fileno()).id == program_id:
                 return fd
         return None

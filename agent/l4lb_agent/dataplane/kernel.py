@@ -39,7 +39,8 @@ class KernelDatapath:
             self.adopted = self._maps.adopted
             self._ticks = Ticks()
             self._generations = Generations(pin_dir)
-            self._generation = self._generations.ensure(program, {name: fd.fileno() for name, fd in self._maps.fds.items()})
+            numbers = {name: fd.fileno() for name, fd in self._maps.fds.items()}
+            self._generation = self._generations.ensure(program, numbers, adopt=self.adopted)
             undo.pop_all()
         self._links = Links(pin_dir, self._generations)
         self._groups = announce.Groups()
@@ -104,6 +105,10 @@ class KernelDatapath:
     def clear_backend_counters(self, backend_id: int) -> None:
         """Zero the counters of an id that is about to be given to a new backend."""
         self._maps.zero("backend_counters", backend_id)
+
+    def clear_service_counters(self, service_id: int) -> None:
+        """Zero the counters of an id that is about to be given to a new service."""
+        self._maps.zero("service_counters", service_id)
 
     def maps(self) -> Sequence[MapState]:
         """Every map with id and memory."""

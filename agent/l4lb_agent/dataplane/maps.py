@@ -79,6 +79,7 @@ class Maps:
             self.fds[spec.name] = Fd(number)
         if len(missing) == len(self.specs):
             pins.publish_folder(where, self.fds)
+            pins.remove(pins.aside(where))  # nothing of ours was in it
             return
         for spec in missing:
             pins.publish(where / spec.name, self.fds[spec.name])

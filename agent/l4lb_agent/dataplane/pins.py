@@ -71,17 +71,21 @@ def publish(path: Path, fd: Fd) -> None:
 
 
 def publish_folder(path: Path, objects: Mapping[str, Fd]) -> None:
-    """Pin several objects as the folder `path`: all of them appear at once. A folder that is there is moved aside and removed."""
-    temporary, old = path.parent / (_NEW + path.name), path.parent / (_OLD + path.name)
+    """Pin several objects as the folder `path`: all of them appear at once. A folder that is there is moved aside: `aside(path)`."""
+    temporary = path.parent / (_NEW + path.name)
     remove(temporary)
     temporary.mkdir(mode=0o750)
     for name, fd in objects.items():
         syscall.obj_pin(fd.fileno(), temporary / escape(name))
-    remove(old)
     if path.exists():
-        path.rename(old)
+        remove(aside(path))
+        path.rename(aside(path))
     temporary.rename(path)
-    remove(old)
+
+
+def aside(path: Path) -> Path:
+    """Where `publish_folder` leaves what was at `path` before."""
+    return path.parent / (_OLD + path.name)
 
 
 def remove(path: Path) -> None:

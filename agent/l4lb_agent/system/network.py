@@ -2,49 +2,24 @@
 
 import asyncio
 import errno
-import ipaddress
 import socket
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import NextHop
+from l4lb_agent.system import routing
 from l4lb_agent.system.netlink import Message, Netlink, is_transient
+from l4lb_agent.system.routing import NUD_FIXED, NUD_USABLE, Neighbour
 
 _RTN_UNICAST = 1
-_NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10  # REACHABLE, STALE, DELAY, PROBE: the kernel has a MAC and goes on using it
-_NUD_FIXED = 0x40 | 0x80  # NOARP, PERMANENT: the operator's own, left as they are
 _NTF_EXT_LEARNED = 0x10
 _NTF_EXT_MANAGED = 1  # in NDA_FLAGS_EXT: the kernel resolves it and keeps it resolved
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN, errno.ENODEV)
 _KINDS = {"LINK": "link", "NEIGH": "neighbour", "ROUTE": "route", "ADDR": "address"}
 _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """Who is asked for a MAC: `address` on the device `ifindex`."""
-
-    address: Address
-    ifindex: int
-
-
-def _address(text: str) -> Address:
-    packed = ipaddress.ip_address(text).packed
-    return Address(packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed)
-
-
-def _mac(text: str | None) -> bytes:
-    raw = bytes.fromhex(text.replace(":", "")) if text else b""
-    return raw if len(raw) == 6 and any(raw) else b""
-
-
-def _gateway(route: Message) -> Address | None:
-    text = route.get("gateway") or (route.get("via") or {}).get("addr")
-    return _address(text) if text else None
 
 
 class KernelNetwork:
@@ -55,6 +30,7 @@ class KernelNetwork:
         self._netlink = Netlink(connect)
         self._kept: dict[Address, Neighbour] = {}  # by the address that was asked for; several may share a gateway
         self._made: set[Neighbour] = set()  # managed by us: `forget` deletes them
+        self._gateways: frozenset[Neighbour] = frozenset()  # of the routes that `routing` saw
         self._macs: dict[Neighbour, bytes] = {}  # what `changes` saw last
 
     async def next_hop(self, address: Address) -> NextHop | None:
@@ -64,13 +40,13 @@ class KernelNetwork:
         if route is None:
             await self.forget(address)
             return None
-        gateway = _gateway(route)
+        gateway = routing.gateway(route)
         neighbour = Neighbour(gateway or address, route.get("oif"))
         if self._kept.get(address) != neighbour:
             await self.forget(address)
             self._kept[address] = neighbour
         link = (await self._netlink.ask("link", "get", index=neighbour.ifindex))[0]
-        source, destination = _mac(link.get("address")), await self._resolve(neighbour)
+        source, destination = routing.mac(link.get("address")), await self._resolve(neighbour)
         if not source or not destination:
             return None
         metrics = route.get("metrics")
@@ -91,16 +67,16 @@ class KernelNetwork:
         request is itself a change that `changes` reports."""
         entry = await self._entry(neighbour)
         state = entry["state"] if entry is not None else 0
-        if entry is None or not state & _NUD_FIXED and not (entry.get("flags_ext") or 0) & _NTF_EXT_MANAGED:
+        if entry is None or not state & NUD_FIXED and not (entry.get("flags_ext") or 0) & _NTF_EXT_MANAGED:
             await self._netlink.ask(
                 "neigh", "replace", dst=str(neighbour.address), ifindex=neighbour.ifindex, state=0, flags=_NTF_EXT_LEARNED,
                 NDA_FLAGS_EXT=_NTF_EXT_MANAGED,
             )  # fmt: skip
             entry = await self._entry(neighbour)
             state = entry["state"] if entry is not None else 0
-        if not state & _NUD_FIXED:
+        if not state & NUD_FIXED:
             self._made.add(neighbour)
-        return _mac(entry.get("lladdr")) if entry is not None and state & (_NUD_USABLE | _NUD_FIXED) else b""
+        return routing.mac(entry.get("lladdr")) if entry is not None and state & (NUD_USABLE | NUD_FIXED) else b""
 
     async def _entry(self, neighbour: Neighbour) -> Message | None:
         try:
@@ -126,15 +102,21 @@ class KernelNetwork:
     async def local_addresses(self) -> frozenset[Address]:
         """Every address of this host."""
         messages = await self._netlink.ask("addr", "dump")
-        return frozenset(_address(m.get("local") or m.get("address")) for m in messages if m.get("local") or m.get("address"))
+        return frozenset(routing.address(m.get("local") or m.get("address")) for m in messages if m.get("local") or m.get("address"))
 
     async def interfaces(self) -> dict[str, int]:
         """Interface names and indices."""
         return {m.get("ifname"): m["index"] for m in await self._netlink.ask("link", "dump")}
 
+    async def routing(self) -> bytes:
+        """All that decides how replies leave, as canonical bytes: links, routes, MACs of the gateways of routes."""
+        links, routes, neighbours = [await self._netlink.ask(what, "dump") for what in ("link", "route", "neigh")]
+        self._gateways = routing.gateways(routes)
+        return routing.canonical(links, routes, neighbours)
+
     async def changes(self) -> AsyncGenerator[str, None]:
         """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends. All four come at the start and after an
-        overflow, when anything may have been missed. Of neighbours only those that are kept and whose MAC is another count."""
+        overflow, when anything may have been missed. A neighbour counts when it is kept, or a gateway, and its MAC is another."""
         while True:
             monitor = self._connect()
             try:
@@ -162,11 +144,11 @@ class KernelNetwork:
     def _moved(self, message: Message) -> bool:
         if message["family"] not in (socket.AF_INET, socket.AF_INET6) or not message.get("dst"):
             return False
-        neighbour = Neighbour(_address(message.get("dst")), message["ifindex"])
-        if neighbour not in self._kept.values():
+        neighbour = Neighbour(routing.address(message.get("dst")), message["ifindex"])
+        if neighbour not in self._gateways and neighbour not in self._kept.values():
             return False
-        usable = message["event"] == "RTM_NEWNEIGH" and message["state"] & (_NUD_USABLE | _NUD_FIXED)
-        mac = _mac(message.get("lladdr")) if usable else b""
+        usable = message["event"] == "RTM_NEWNEIGH" and message["state"] & (NUD_USABLE | NUD_FIXED)
+        mac = routing.mac(message.get("lladdr")) if usable else b""
         before, self._macs[neighbour] = self._macs.get(neighbour), mac
         return mac != before
 

@@ -1,0 +1,74 @@
+"""Reading rtnetlink messages: pure functions of what pyroute2 decoded."""
+
+import ipaddress
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from l4lb_agent.model.address import Address
+
+Message = Any
+
+NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10  # REACHABLE, STALE, DELAY, PROBE: the kernel has a MAC and goes on using it
+NUD_FIXED = 0x40 | 0x80  # NOARP, PERMANENT: the operator's own, left as they are
+_IFF_UP_RUNNING = 0x1 | 0x40
+_RTM_F_CLONED = 0x200  # a cached copy of a route, not a route
+_ROUTE_HEADER = ("family", "dst_len", "src_len", "tos", "type", "flags")
+_ROUTE_ATTRIBUTES = ("table", "dst", "src", "oif", "priority", "prefsrc")
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Who is asked for a MAC: `address` on the device `ifindex`."""
+
+    address: Address
+    ifindex: int
+
+
+def address(text: str) -> Address:
+    """An address as the kernel writes it; any will do, also link-local ones."""
+    packed = ipaddress.ip_address(text).packed
+    return Address(packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed)
+
+
+def mac(text: str | None) -> bytes:
+    """Six bytes; b"" for none, another length or all zero."""
+    raw = bytes.fromhex(text.replace(":", "")) if text else b""
+    return raw if len(raw) == 6 and any(raw) else b""
+
+
+def gateway(hop: Message) -> Address | None:
+    """The gateway of a route or of one of its hops, also an IPv6 one of an IPv4 route (RFC 5549)."""
+    text = hop.get("gateway") or (hop.get("via") or {}).get("addr")
+    return address(text) if text else None
+
+
+def _hops(route: Message) -> Iterator[tuple[int, Address | None, int]]:
+    """Device, gateway and weight of each way."""
+    for hop in route.get("multipath") or [route]:
+        index = hop.get("oif") or 0
+        yield index, gateway(hop), hop.get("hops") or 0
+
+
+def gateways(routes: Iterable[Message]) -> frozenset[Neighbour]:
+    """Every gateway with its device."""
+    return frozenset(Neighbour(way, index) for route in routes for index, way, _ in _hops(route) if way)
+
+
+def canonical(links: Iterable[Message], routes: Iterable[Message], neighbours: Iterable[Message]) -> bytes:
+    """What decides how packets leave: links with MAC, MTU and whether they run; routes; MACs of gateways. The same bytes for the same
+    state, in whatever order the kernel tells it, without ages and statistics."""
+    routes = [route for route in routes if not route["flags"] & _RTM_F_CLONED]
+    ways = gateways(routes)
+    lines = [["link", m["index"], mac(m.get("address")).hex(), m.get("mtu"), m["flags"] & _IFF_UP_RUNNING] for m in links]
+    for route in routes:
+        hops = sorted([index, str(way), weight] for index, way, weight in _hops(route))
+        metrics = route.get("metrics")
+        parts = [route[name] for name in _ROUTE_HEADER] + [route.get(name) for name in _ROUTE_ATTRIBUTES]
+        lines.append(["route", *parts, hops, metrics.get("mtu") if metrics else None])
+    for m in neighbours:
+        known = m["state"] & (NUD_USABLE | NUD_FIXED) and m.get("dst")
+        if known and Neighbour(address(m.get("dst")), m["ifindex"]) in ways:
+            lines.append(["gateway", m["ifindex"], m.get("dst"), mac(m.get("lladdr")).hex()])
+    return "\n".join(sorted(json.dumps(line) for line in lines)).encode()

@@ -1,0 +1,1 @@
+"""Real kernel, real nginx, real agent, in network namespaces."""

@@ -1,0 +1,245 @@
+"""A datapath without an agent: its maps, its program, and what the tests put into both.
+
+Time never passes in a test: what has to be old is made old by moving stamps in the maps (`age`).
+"""
+
+import ctypes
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from l4lb_agent.dataplane import syscall
+from l4lb_agent.dataplane.fd import Fd
+from l4lb_agent.dataplane.generation import Generation
+from l4lb_agent.dataplane.maps import cpus
+from l4lb_agent.dataplane.program import Objects
+from l4lb_agent.dataplane.ticks import hertz, second_multiplier
+from l4lb_agent.model import hashing, index, layout, mapspec
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.reasons import VERDICTS, Reason, Verdict
+from l4lb_agent.model.tables import array_key
+
+SIZES: Final = mapspec.Sizes(
+    services=16, backends=64, addresses=32, flows=64, rings_1021=4, rings_4093=4, rings_16381=4, rings_65537=4
+)  # fmt: skip
+SLOT_SECRET: Final = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
+INDEX_SECRET: Final = (0x1122334455667788, 0x8877665544332211)
+LOOPBACK: Final = 1  # the interface that packets come from unless a test says otherwise
+LB_MAC: Final = bytes.fromhex("020000000002")
+
+
+def address(text: str) -> bytes:
+    """The 16 bytes of an address as maps hold it."""
+    return Address.parse(text, "address").packed
+
+
+def mac(value: bytes) -> ctypes.Array[ctypes.c_uint8]:
+    """A MAC as a structure's field."""
+    return (layout.U8 * 6)(*value)
+
+
+def port(number: int) -> int:
+    """A port as a structure's field: network order in memory."""
+    return int.from_bytes(number.to_bytes(2, "big"), "little")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one packet."""
+
+    reason: Reason
+    verdict: Verdict
+    data: bytes
+
+
+class Balancer:
+    """Maps of the smallest useful size and one generation of the program."""
+
+    def __init__(self, objects: Objects, sizes: mapspec.Sizes = SIZES, missing: frozenset[str] = frozenset()) -> None:
+        self.specs = {spec.name: spec for spec in mapspec.specs(sizes)}
+        self.maps = {
+            name: Fd(syscall.map_create(s.type, s.key_size, s.value_size, s.max_entries, 0, name)) for name, s in self.specs.items()
+        }
+        self.generation: Generation = objects.load({name: fd.fileno() for name, fd in self.maps.items()}, missing)
+        self._sizes = sizes
+        self._entries: list[index.Entry] = []
+        self._counts: dict[tuple[int, int], tuple[int, int]] = {}
+        self.packets = 0
+        self.config = layout.Config()
+
+    def close(self) -> None:
+        """Give everything back to the kernel."""
+        self.generation.close()
+        for fd in self.maps.values():
+            fd.close()
+
+    # --- what an agent would write
+
+    def write(self, name: str, key: int | bytes, value: bytes) -> None:
+        """Set an element."""
+        syscall.map_update(self.maps[name].fileno(), array_key(key) if isinstance(key, int) else key, bytes(value))
+
+    def configure(self, **fields: object) -> None:
+        """Set fields of the configuration and write it."""
+        for name, value in fields.items():
+            setattr(self.config, name, value)
+        self.write("config", 0, bytes(self.config))
+
+    def start(self) -> None:
+        """A configuration that works, with one SNAT address for each family."""
+        times = [0, 5, 5, 0, 60, 0, 30, 0, 0, 0, 0, 0]
+        self.configure(
+            slot_secret=(layout.U64 * 2)(*SLOT_SECRET), index_secret=(layout.U64 * 2)(*INDEX_SECRET), layout=layout.LAYOUT_VERSION,
+            second_multiplier=second_multiplier(hertz()), index_mask=mapspec.index_buckets(self._sizes) - 1, port_low=1024,
+            port_high=65535, timeout=(layout.U16 * 12)(*times), quarantine_long=60, quarantine_short=5, rst_rate=0, rst_burst=0,
+            route_generation=1,
+        )  # fmt: skip
+
+    def snat(self, *addresses: str) -> None:
+        """The SNAT addresses, each family in its part, owned."""
+        parsed = [address(text) for text in addresses]
+        v4 = [a for a in parsed if Address(a).family == 4]
+        v6 = [a for a in parsed if Address(a).family == 6]
+        for base, part in ((0, v4), (layout.SNAT_V6_BASE, v6)):
+            for place, packed in enumerate(part):
+                self.write("snat", base + place, packed)
+        self.configure(snat_v4=len(v4), snat_v6=len(v6))
+        for text in addresses:
+            self.own(text, layout.ADDRESS_SNAT)
+
+    def own(self, text: str, flags: int) -> None:
+        """Make an address one that the datapath owns; again for other flags."""
+        packed = address(text)
+        place = self._place(layout.INDEX_ADDRESS, packed, 0, 0, self._owned)
+        self.write("addresses", place, bytes(layout.OwnedAddress(address=(layout.U8 * 16)(*packed), flags=flags)))
+
+    def service(self, number: int, vip: str, vip_port: int, protocol: int, now: int = 0, *, size: int = 1021, idle: int = 900) -> None:
+        """A service with ring `now` of `size` slots."""
+        packed = address(vip)
+        word = now << 48 | layout.RING_SIZES.index(size) | layout.SERVICE_PRESENT
+        fields = dict(vip=(layout.U8 * 16)(*packed), port=port(vip_port), protocol=protocol, family=Address(packed).family)
+        self.write("services", number, bytes(layout.Service(word=word, idle_seconds=idle, **fields)))
+        self._put(layout.INDEX_SERVICE, number, packed, vip_port, protocol)
+
+    def ring(self, element: int, slots: Sequence[int], size: int = 1021) -> None:
+        """One ring: `slots` repeated until it is full."""
+        whole = (list(slots) * (size // len(slots) + 1))[:size] + [0] * (layout.ring_slots(size) - size)
+        self.write(f"rings_{size}", element, struct.pack(f"<{len(whole)}H", *whole))
+
+    def backend(
+        self, number: int, text: str, backend_port: int, *, flags: int = layout.BACKEND_KEEP, ifindex: int = LOOPBACK, mtu: int = 0,
+        destination: bytes = bytes.fromhex("020000000003"),
+    ) -> None:  # fmt: skip
+        """A backend and its next hop."""
+        element = layout.Backend(
+            address=(layout.U8 * 16)(*address(text)), port=port(backend_port), flags=flags, ifindex=ifindex, mtu=mtu,
+            source_mac=mac(LB_MAC), destination_mac=mac(destination),
+        )  # fmt: skip
+        self.write("backends", number, bytes(element))
+
+    def set_backend(self, number: int, **fields: object) -> None:
+        """Change fields of a backend."""
+        element = layout.Backend.from_buffer_copy(self.read("backends", number))
+        for name, value in fields.items():
+            setattr(element, name, value)
+        self.write("backends", number, bytes(element))
+
+    def _owned(self, number: int) -> bytes:
+        return self.read("addresses", number)[:16]
+
+    def _place(self, kind: int, packed: bytes, number: int, protocol: int, held: object) -> int:
+        used = {self._owned(i): i for i in range(self.specs["addresses"].max_entries) if any(self._owned(i))}
+        if packed not in used:
+            used[packed] = len(used)
+            self._put(kind, used[packed], packed, number, protocol)
+        return used[packed]
+
+    def _put(self, kind: int, number: int, packed: bytes, at: int, protocol: int) -> None:
+        made = index.entry(kind, number, packed, at, protocol, INDEX_SECRET, self.config.index_mask)
+        self._entries = [e for e in self._entries if e != made] + [made]
+        for key, value in index.place({}, self._entries).items():
+            self.write("index", key, value)
+
+    # --- what comes out
+
+    def send(self, packet: object, ifindex: int = LOOPBACK) -> Result:
+        """Run one packet; exactly one reason must have counted it, with its bytes."""
+        raw = bytes(packet)  # type: ignore[call-overload]
+        run = syscall.prog_test_run(self.generation.program.fileno(), raw, ifindex=ifindex)
+        before, self._counts = self._counts, self.reasons()
+        changed = {k: v for k, v in self._counts.items() if v != before.get(k)}
+        assert len(changed) == 1, f"one packet, counted as {changed}"
+        ((key, after),) = changed.items()
+        first = before.get(key, (0, 0))
+        assert (after[0] - first[0], after[1] - first[1]) == (1, len(raw))
+        assert key[1] == run.retval, "the counted verdict is the one returned"
+        self.packets += 1
+        return Result(Reason(key[0]), Verdict(key[1]), run.data)
+
+    def reasons(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """(reason, verdict) -> packets, bytes."""
+        return {divmod(i, VERDICTS): (words[0], words[1]) for i, words in self._sums("reason_counters", 2)}
+
+    def traffic(self, name: str, number: int) -> tuple[int, ...]:
+        """packets_in, bytes_in, packets_out, bytes_out, flows of a service or backend."""
+        return next((tuple(words) for i, words in self._sums(name, 5) if i == number), (0,) * 5)
+
+    def _sums(self, name: str, words: int) -> Iterator[tuple[int, list[int]]]:
+        size, entries = 8 * words * cpus(), self.specs[name].max_entries
+        keys, values = bytearray(4 * entries), bytearray(size * entries)
+        syscall.map_lookup_batch(self.maps[name].fileno(), bytearray(8), True, keys, values, entries)
+        numbers = memoryview(values).cast("Q")
+        for number in range(entries):
+            part = numbers[number * words * cpus() : (number + 1) * words * cpus()]
+            if any(part):
+                yield number, [sum(part[word::words]) for word in range(words)]
+
+    def read(self, name: str, key: int | bytes) -> bytes:
+        """An element; KeyError when there is none."""
+        raw = array_key(key) if isinstance(key, int) else key
+        found = syscall.map_lookup(self.maps[name].fileno(), raw, self.specs[name].value_size)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def elements(self, name: str) -> dict[bytes, bytes]:
+        """Every element of flows or replies."""
+        found: dict[bytes, bytes] = {}
+        key = None
+        while (key := syscall.map_next_key(self.maps[name].fileno(), key, self.specs[name].key_size)) is not None:
+            found[key] = self.read(name, key)
+        return found
+
+    def flows(self) -> list[tuple[layout.FlowKey, layout.Flow]]:
+        """The forward halves."""
+        return [(layout.FlowKey.from_buffer_copy(k), layout.Flow.from_buffer_copy(v)) for k, v in self.elements("flows").items()]
+
+    def replies(self) -> list[tuple[layout.ReplyKey, layout.Reply]]:
+        """The reply halves."""
+        return [(layout.ReplyKey.from_buffer_copy(k), layout.Reply.from_buffer_copy(v)) for k, v in self.elements("replies").items()]
+
+    # --- time
+
+    def age(self, seconds: int, maps: Sequence[str] = ("flows", "replies"), *, created: bool = True) -> None:
+        """Move every stamp of the halves in `maps` that far into the past."""
+        for name, kind in (("flows", layout.Flow), ("replies", layout.Reply)):
+            for key, value in self.elements(name).items() if name in maps else ():
+                element = kind.from_buffer_copy(value)
+                element.seen -= seconds
+                element.created -= seconds if created else 0
+                self.write(name, key, bytes(element))
+
+    # --- which slot
+
+    def slot(self, client: str, client_port: int, vip: str, vip_port: int, protocol: int, size: int = 1021) -> int:
+        """The slot of a tuple by the Python mirror of the hash."""
+        return hashing.slot_hash(address(client), address(vip), client_port, vip_port, protocol, SLOT_SECRET) * size >> 32
+
+
+def states(balancer: Balancer) -> Mapping[str, list[tuple[int, int]]]:
+    """(state, flags) of every half."""
+    return {
+        "flows": [(f.state, f.flags) for _, f in balancer.flows()],
+        "replies": [(r.state, r.flags) for _, r in balancer.replies()],
+    }
