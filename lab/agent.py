@@ -1,8 +1,19 @@
 """The agent of a laboratory: started in the namespace `lb` with the identity that its unit gives it, killed, stopped, asked."""
 
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import l4lb
+from l4lb.v1.agent_pb2 import Agent as AgentInfo
+from lab import install, netns
+from lab.laboratory import Laboratory
 
 # An id of its own, without an account: nothing on the host belongs to it.
 UID: Final = 47654
@@ -50,3 +61,106 @@ def unprivileged(argv: list[str]) -> list[str]:
     plus = ",".join(["-all", *(f"+{name}" for name in CAPABILITIES)])
     ids = [f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
     return ["setpriv", *ids, f"--inh-caps={plus}", f"--ambient-caps={plus}", f"--bounding-set={plus}", "--no-new-privs", "--", *argv]
+
+
+class AgentFailed(RuntimeError):
+    """The agent ended, or does not become what was waited for; the message ends with its log."""
+
+
+class Agent:
+    """The agent of one laboratory: its folders, its configuration, its process."""
+
+    def __init__(self, lab: Laboratory, *, interfaces: Sequence[str] = ("eth0",), mode: str = "native", redirect: bool = False) -> None:
+        """Make folders that belong to the agent's user, and the configuration. Starts nothing."""
+        self._lab = lab
+        self._process: subprocess.Popen[bytes] | None = None
+        self._app = install.installed(install.checkout(), install.cache_folder())
+        self.log_file = lab.run.path / "agent.log"
+        self.pin_dir = lab.folder_for("l4lb", UID, lab.run.bpffs)
+        self.state_dir = lab.folder_for("state", UID)
+        self.runtime_dir = lab.folder_for("runtime", UID)
+        self.cache_dir = lab.folder_for("cache", UID)
+        self._file = lab.run.path / "agent.toml"
+        self._file.write_text(self._configuration(interfaces, mode, redirect))
+
+    @property
+    def socket(self) -> Path:
+        """Where it answers."""
+        return self.runtime_dir / "admin.sock"
+
+    @property
+    def target(self) -> str:
+        """The same for a gRPC client."""
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        """Of the running agent. Raises AgentFailed."""
+        if self._process is None or self._process.poll() is not None:
+            raise AgentFailed(f"the agent does not run\n{self.log()}")
+        return self._process.pid
+
+    def _configuration(self, interfaces: Sequence[str], mode: str, redirect: bool) -> str:
+        raise NotImplementedError
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command that runs `l4lb-agent` inside `lb` with the unit's identity."""
+        argv = [sys.executable, "-m", "l4lb_agent", *arguments]
+        return netns.entering(self._lab.namespace("lb"), unprivileged(argv))
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(self._app), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
+
+    def start(self) -> None:
+        """Start it and return at once."""
+        argv = self.command("--config", str(self._file))
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), cwd=self._app, start_new_session=True
+            )
+
+    def wait_ready(self, client: l4lb.Client, within: float = 20.0) -> AgentInfo:
+        """Return what it says of itself once it is READY. Raises AgentFailed."""
+        until = time.monotonic() + within
+        while not self._answers():  # asked without gRPC, which would wait a second between attempts
+            self._check(until, "does not answer")
+        while not (info := client.agent()).ready:
+            self._check(until, f"is not ready: {info.not_ready_reason}")
+        return info
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    def _check(self, until: float, what: str) -> None:
+        if self._process is None or self._process.poll() is not None or time.monotonic() > until:
+            raise AgentFailed(f"the agent {what}\n{self.log()}")
+        time.sleep(0.02)
+
+    def log(self, lines: int = 30) -> str:
+        """End of what it logged."""
+        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:]) if self.log_file.exists() else ""
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `l4lb-agent ARGUMENTS --config FILE` to its end, for instance `detach`."""
+        argv = self.command(*arguments, "--config", str(self._file))
+        return subprocess.run(argv, capture_output=True, text=True, env=self._environment(), cwd=self._app, check=False)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and wait until it is gone; SIGKILL after 10 s."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

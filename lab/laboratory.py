@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from lab import install, netns, offload, state
+from lab import install, netns, offload, relay, state
 from lab.nginx import Nginx, make_files
 from lab.offload import Peer
 from lab.topology import BACKENDS, PORT_ECHO, PORT_HTTP, Host, Topology, address_lines
@@ -22,7 +22,7 @@ class Laboratory:
         self.nginx: dict[str, Nginx] = {}
         self.digests: dict[str, str] = {}
         self.offload = ""  # what was done about checksum offload, in words
-        self._echoes: list[subprocess.Popen[bytes]] = []
+        self._helpers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "Laboratory":
         self.run = state.claim()
@@ -58,21 +58,33 @@ class Laboratory:
         for name in BACKENDS:
             arguments = (self.namespace(name), self.run.path / f"nginx-{name}", f"backend-{name}", self.run.path / "www", PORT_HTTP)
             self.nginx[name] = Nginx(binary, *arguments)
-            self._start_echo(name)
+            self._helper(name, "lab.echo", str(PORT_ECHO))
         self.traffic = Traffic(self.namespace("client"))
         for nginx in self.nginx.values():
             nginx.wait()
-        for echo in self._echoes:
-            assert echo.stdout is not None
-            if echo.stdout.readline() != b"ready\n":
-                raise RuntimeError("an echo server does not start")
+        self._wait_helpers()
 
-    def _start_echo(self, name: str) -> None:
-        argv = netns.entering(self.namespace(name), [sys.executable, "-m", "lab.echo", str(PORT_ECHO)])
-        with (self.run.path / f"echo-{name}").open("w") as errors:
-            self._echoes.append(
+    def _helper(self, role: str, module: str, *arguments: str) -> None:
+        """Start one of our own servers in a namespace; `_wait_helpers` tells when all serve."""
+        argv = netns.entering(self.namespace(role), [sys.executable, "-m", module, *arguments])
+        with (self.run.path / f"{module}-{role}.log").open("w") as errors:
+            self._helpers.append(
                 subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
             )
+
+    def _wait_helpers(self) -> None:
+        for helper in self._helpers:
+            if helper.stdout and not helper.stdout.closed:
+                with helper.stdout as output:
+                    if output.readline() != b"ready\n":
+                        raise RuntimeError(f"{helper.args!r} does not start")
+
+    def start_relay(self, socket: Path) -> str:
+        """Make the agent's `socket` reachable from the controller, over the management link. Returns the target for a gRPC client there."""
+        address = self.topology.management("lb")
+        self._helper("lb", "lab.relay", address, str(relay.PORT), str(socket))
+        self._wait_helpers()
+        return f"{address}:{relay.PORT}"
 
     def _wire(self) -> None:
         topology, prefix = self.topology, self.run.prefix
@@ -118,7 +130,9 @@ class Laboratory:
             self.traffic.kill()
         for nginx in self.nginx.values():
             nginx.stop()
-        for echo in self._echoes:
-            echo.kill()
-            echo.communicate()
+        for helper in self._helpers:
+            helper.kill()
+            helper.wait()
+            if helper.stdout:
+                helper.stdout.close()
         self.run.remove()
