@@ -7,8 +7,9 @@ from typing import Any
 
 from l4lb import DrainProgress
 from l4lb.v1.backend_pb2 import AdminState, Backend, DrainResult
-from lab.demo.stage import WEIGHTS, Stage
+from lab.demo.stage import Stage
 from lab.nginx import SLOW_BYTES
+from lab.services import WEIGHTS
 from lab.topology import FAMILIES
 from lab.traffic import Load, LoadFailed
 

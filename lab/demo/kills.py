@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from lab.demo.stage import Stage, identities
+from lab.demo.stage import Stage
+from lab.services import identities
 
 KILLS = 5
 DOWN_SECONDS = 3.0

@@ -7,8 +7,9 @@ from typing import Any
 from l4lb.v1.agent_pb2 import XdpMode
 from l4lb.v1.stats_pb2 import Stats
 from lab.agent import Identity
-from lab.demo.stage import WEIGHTS, Stage
+from lab.demo.stage import Stage
 from lab.nginx import Nginx
+from lab.services import WEIGHTS, programs
 from lab.topology import BACKENDS, FAMILIES
 
 REQUESTS = 1000
@@ -102,7 +103,7 @@ def move(stage: Stage) -> None:
     """Step 2, last: a backend with another address and MAC, the same program."""
     checks, lab = stage.checks, stage.lab
     checks.step("backend-b moves to another address and another MAC")
-    before = stage.tags()
+    before = programs(stage.client.agent())
     lab.move("b", lab.topology.spare(), MOVED_MAC)
     for family in FAMILIES:
         address = lab.topology.spare().of(family)
@@ -110,7 +111,7 @@ def move(stage: Stage) -> None:
         checks.equal(f"the kernel's next hop of web{family}/b", moved.next_hop.mac, MOVED_MAC)
     seen = stage.count(lab.traffic.counted(stage.vips(), _MOVED_REQUESTS, "moved"), "requests after the move")
     _logs(stage, seen, "moved", lab.nginx)
-    after = stage.tags()
+    after = programs(stage.client.agent())
     checks.that("the same program serves it: nothing is compiled in", before == after, ", ".join(f"id {i} tag {t}" for i, t in after))
 
 
