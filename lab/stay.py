@@ -3,14 +3,11 @@
 import argparse
 import signal
 import sys
-from pathlib import Path
 
-import l4lb
 from lab import interrupt, netns
 from lab.agent import Agent
-from lab.check import Checks
-from lab.demo.stage import Stage
 from lab.laboratory import Laboratory
+from lab.services import balanced
 
 _COMMANDS = """
 laboratory {id} is up; Ctrl-C removes it
@@ -19,11 +16,12 @@ laboratory {id} is up; Ctrl-C removes it
     {client} curl -s http://{vip4}/whoami
     {client} curl -s -g 'http://[{vip6}]/whoami'
   the agent:
-    {python} -m l4lb.cli --target {target} backend list web4
-    {python} -m l4lb.cli --target {target} drain web4/a
-    {python} -m l4lb.cli --target {target} stats --watch
+    export L4LB_TARGET={target}
+    {l4lbctl} backend list web4
+    {l4lbctl} drain web4/a
+    {l4lbctl} stats --watch
     tail -f {log}
-    kill -9 {pid}          # the datapath goes on; {agent}
+    kill -9 {pid}          # the datapath goes on without it
   packets as they arrive at the load balancer's port:
     {switch} tcpdump -ni lb
   access logs:
@@ -34,11 +32,10 @@ laboratory {id} is up; Ctrl-C removes it
 def _print_commands(lab: Laboratory, agent: Agent) -> None:
     vip = lab.topology.vip()
     enter = {role: " ".join(netns.entering(lab.namespace(role), [])).removesuffix(" --") for role in ("client", "switch")}
-    python = f"PYTHONPATH={Path(__file__).resolve().parents[1] / 'clients/python'} {sys.executable}"
     print(
         _COMMANDS.format(
-            id=lab.id, client=enter["client"], switch=enter["switch"], vip4=vip.v4, vip6=vip.v6, python=python, target=agent.target,
-            log=agent.log_file, pid=agent.pid, agent="it is not started again here", run=lab.run.path,
+            id=lab.id, client=enter["client"], switch=enter["switch"], vip4=vip.v4, vip6=vip.v6, l4lbctl="scripts/l4lbctl", target=agent.target,
+            log=agent.log_file, pid=agent.pid, run=lab.run.path,
         ),
         flush=True,
     )  # fmt: skip
@@ -53,10 +50,8 @@ def main() -> int:
     try:
         with Laboratory(routed=options.routed) as lab:
             agent = Agent(lab)
-            agent.start()
-            with l4lb.Client(agent.target) as client:
-                agent.wait_ready(client)
-                Stage(lab, agent, client, Checks()).add_web()
+            with balanced(lab, agent) as running:
+                running.add_web()
                 _print_commands(lab, agent)
                 signal.pause()
     except KeyboardInterrupt:
