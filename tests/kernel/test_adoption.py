@@ -13,7 +13,7 @@ from l4lb_agent.dataplane.kernel import KernelDatapath, detach_all
 from l4lb_agent.dataplane.maps import ShapeError
 from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.tables import Grace, Write, array_key
-from tests.kernel.conftest import Pair, run, verdict
+from tests.kernel.conftest import Pair, enter, run, verdict
 from tests.kernel.trivial import PASS, TX, Trivial
 
 SIZES = mapspec.Sizes(services=4, backends=8, addresses=8, flows=1024, rings_1021=2, rings_4093=1, rings_16381=1, rings_65537=1)
@@ -218,6 +218,40 @@ def test_another_pin_directory_on_the_interface_is_told_the_program(inside: Pair
     with pytest.raises(OSError, match=f"program {program} .*which this pin directory does not own"):
         second.attach("eth0", "auto")
     first.close()
+    second.close()
+
+
+def test_pins_removed_under_a_running_agent_cost_nothing_and_are_made_again(inside: Pair, bpffs: Path) -> None:
+    datapath = KernelDatapath(bpffs / "l4lb", SIZES, Trivial())
+    attached = datapath.attach("eth0", "auto")
+    maps = [(state.name, state.map_id) for state in datapath.maps()]
+    for folder in ("links", "maps", "generations"):
+        pins.remove(bpffs / "l4lb" / folder)
+    assert f"prog/xdp id {attached.program_id}" in inside.ip(inside.lb, "link", "show", "eth0")
+    assert (datapath.interface_state("eth0").mode, datapath.interface_state("eth0").reason) == ("", "its pin was removed")
+    datapath.sweep()
+    again = datapath.attach("eth0", "auto")
+    assert (again.link_id, again.program_id) == (attached.link_id, attached.program_id)
+    datapath.close()
+    second = KernelDatapath(bpffs / "l4lb", SIZES, Trivial())
+    assert second.adopted
+    assert [(state.name, state.map_id) for state in second.maps()] == maps
+    assert second.attach("eth0", "auto").program_id == attached.program_id
+    second.close()
+
+
+def test_a_link_of_another_namespace_is_not_taken_for_this_one_s(inside: Pair, bpffs: Path) -> None:
+    """The same name and index, another device: its own link is made."""
+    datapath = KernelDatapath(bpffs / "l4lb", SIZES, Trivial())
+    first = datapath.attach("eth0", "auto")
+    datapath.close()
+    with open(f"/run/netns/{inside.peer}") as namespace:
+        enter(namespace.fileno())
+    second = KernelDatapath(bpffs / "l4lb", SIZES, Trivial())
+    moved = second.attach("eth0", "auto")
+    assert moved.ifindex == first.ifindex
+    assert (moved.mode, moved.link_id != first.link_id) == ("native", True)
+    assert "xdp" not in inside.ip(inside.lb, "link", "show", "eth0")
     second.close()
 
 

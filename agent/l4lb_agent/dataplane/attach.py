@@ -1,4 +1,7 @@
-"""Pinned bpf_links: one an interface, adopted by the next agent, recreated when its device was replaced."""
+"""Pinned bpf_links: one an interface, adopted by the next agent, recreated when its device was replaced.
+
+A link lives while it is pinned or open: the agent keeps its own open, so that a pin removed under it costs nothing and is made again.
+"""
 
 import errno
 import os
@@ -22,6 +25,7 @@ class Links:
         self._folder.mkdir(mode=0o750, exist_ok=True)
         self._generations = generations
         self._reasons: dict[str, str] = {}
+        self._held: dict[str, Fd] = {}
 
     def attach(self, interface: str, mode: str, generation: Generation) -> InterfaceState:
         """Make `generation` run on `interface` in `mode` (auto, native, generic) without a packet between two programs.
@@ -29,21 +33,27 @@ class Links:
         Raises OSError: ENODEV without such an interface, EBUSY when a program of somebody else is there, EEXIST when ours runs in the
         other mode, what the driver said when it takes no XDP in this mode."""
         found = device.find(interface)
-        pinned = pins.open_pin(self._path(interface))
-        if pinned is not None:
-            with pinned:
-                if self._adopt(pinned, found, mode, generation):
-                    return self.state(interface)
-        link, reason = self._create(found, mode, generation.program)
-        with link:
+        self._folder.mkdir(mode=0o750, exist_ok=True)
+        link = pins.open_pin(self._path(interface))
+        if link is None and interface in self._held:
+            link = Fd(os.dup(self._held[interface].fileno()))
+        if link is None or not self._adopt(link, found, mode, generation):
+            link, self._reasons[interface] = self._create(found, mode, generation.program)
             pins.publish(self._path(interface), link)
-        self._reasons[interface] = reason
+        elif not self._path(interface).exists():
+            pins.publish(self._path(interface), link)
+        self._hold(interface, link)
         return self.state(interface)
+
+    def _hold(self, interface: str, link: Fd) -> None:
+        before, self._held[interface] = self._held.get(interface), link
+        if before is not None:
+            before.close()
 
     def _adopt(self, link: Fd, found: device.Device, mode: str, generation: Generation) -> bool:
         info = syscall.link_info(link.fileno())
-        if info.ifindex != found.ifindex:
-            return False  # the device went away, or another one has its name now
+        if info.ifindex != found.ifindex or info.program_id != found.xdp_program:
+            return False  # the device went away, or another one, of another namespace too, has its name now
         if mode in MODES and found.xdp_mode != mode:
             message = f"interface {found.name} runs in {found.xdp_mode} mode, {mode} is configured"
             raise OSError(errno.EEXIST, f"{message}: changing it interrupts traffic, run `l4lb-agent detach` first")
@@ -77,7 +87,8 @@ class Links:
         try:
             link = pins.open_pin(self._path(interface))
             if link is None:
-                reason = str(_occupied(found).strerror) if found.xdp_mode else "not attached"
+                ours = interface in self._held
+                reason = "its pin was removed" if ours else str(_occupied(found).strerror) if found.xdp_mode else "not attached"
                 return InterfaceState(interface, found.ifindex, reason=reason)
             with link:
                 info = syscall.link_info(link.fileno())
@@ -110,6 +121,15 @@ class Links:
                     syscall.link_detach(link.fileno())
         pins.remove(self._path(interface))
         self._reasons.pop(interface, None)
+        held = self._held.pop(interface, None)
+        if held is not None:
+            held.close()
+
+    def close(self) -> None:
+        """Close what is held; the pins keep it attached."""
+        for link in self._held.values():
+            link.close()
+        self._held.clear()
 
     def interfaces(self) -> list[str]:
         """Interfaces that have a pinned link."""

@@ -23,9 +23,11 @@ class Generation:
 
 
 class Program(Protocol):
-    """What program.py compiles. `tag` (hexadecimal) names the bytecode of all its programs: equal tags need no reload."""
+    """What program.py compiles."""
 
-    tag: str
+    @property
+    def tag(self) -> str:
+        """Hexadecimal name of the bytecode of all its programs: equal tags need no reload."""
 
     @property
     def shared(self) -> frozenset[str]:

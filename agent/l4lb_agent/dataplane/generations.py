@@ -27,6 +27,13 @@ class Generations:
         pins.publish_folder(self._folder / loaded.tag, {"program": loaded.program, "tails": loaded.tails})
         return loaded
 
+    def repin(self, generation: Generation) -> None:
+        """Pin a generation again when a part of it is pinned no more."""
+        where = self._folder / generation.tag
+        if not (where / "program").exists() or not (where / "tails").exists():
+            self._folder.mkdir(mode=0o750, exist_ok=True)
+            pins.publish_folder(where, {"program": generation.program, "tails": generation.tails})
+
     def _open(self, tag: str) -> Generation | None:
         program, tails = (pins.open_pin(self._folder / tag / name) for name in ("program", "tails"))
         return Generation(tag, program, tails) if program and tails else None

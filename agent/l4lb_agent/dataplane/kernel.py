@@ -80,7 +80,10 @@ class KernelDatapath:
         self._links.detach(interface)
 
     def sweep(self) -> FlowCounts:
-        """Count flows by backend, delete those that expired 2 s ago or longer (forward first, reply last)."""
+        """Count flows by backend, delete those that expired 2 s ago or longer (forward first, reply last). Pins of maps and of the
+        program that somebody removed are made again."""
+        self._maps.repin()
+        self._generations.repin(self._generation)
         raw = self._maps.lookup("config", array_key(0))
         config = layout.Config.from_buffer_copy(raw or bytes(ctypes.sizeof(layout.Config)))
         idle = {index: layout.Service.from_buffer_copy(element).idle_seconds for index, element in self._maps.elements("services")}
@@ -141,6 +144,7 @@ class KernelDatapath:
     def close(self) -> None:
         """Give back descriptors and the lock; the datapath goes on forwarding."""
         self._ticks.close()
+        self._links.close()
         self._generation.close()
         self._maps.close()
         self._lock.close()

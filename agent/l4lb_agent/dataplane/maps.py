@@ -51,7 +51,7 @@ class Maps:
         self.specs = {spec.name: spec for spec in mapspec.specs(sizes)}
         self.fds: dict[str, Fd] = {}
         self._cpus = cpus()
-        where = pin_dir / "maps"
+        self._folder = where = pin_dir / "maps"
         try:
             self._adopt(where)
             self.adopted = len(self.fds) == len(self.specs)
@@ -83,6 +83,13 @@ class Maps:
             return
         for spec in missing:
             pins.publish(where / spec.name, self.fds[spec.name])
+
+    def repin(self) -> None:
+        """Pin again what is pinned no more; the maps themselves live while they are open or in use."""
+        self._folder.mkdir(mode=0o750, exist_ok=True)
+        for name, fd in self.fds.items():
+            if not (self._folder / name).exists():
+                pins.publish(self._folder / name, fd)
 
     def number(self, name: str) -> int:
         """Descriptor of a map."""
