@@ -41,7 +41,7 @@ class Node:
             self.desired = decide(self.desired, command, FACTS).desired
 
     def steps(self, free: frozenset[int] = frozenset()) -> tuple[tables.Step, ...]:
-        self.ids = ids.assign(self.ids, self.desired, self.world.config, free=free)
+        self.ids = ids.assign(self.ids, self.desired, self.world.config, self.actual, free=free)
         self.built = build.build(self.desired, self.ids, self.rings(), self.world, self.actual)
         return plan(self.actual, self.built.tables)
 

@@ -38,11 +38,12 @@ class Decision:
     change: Change | None = None
     service: VirtualService | None = None
     backend: Backend | None = None
+    answered: int | None = None  # revision of the first answer to a repeated request
 
     @property
     def revision(self) -> int:
         """Revision to answer with."""
-        return self.desired.revision
+        return self.desired.revision if self.answered is None else self.answered
 
 
 def decide(desired: Desired, command: Command, facts: Facts) -> Decision:
@@ -85,7 +86,7 @@ def decide_once(desired: Desired, command: Command, facts: Facts, request_id: st
                 field="request_id",
                 metadata={"request_id": request_id},
             )
-        return Decision(replace(desired, revision=seen.revision), None, seen.service, seen.backend)
+        return Decision(desired, None, seen.service, seen.backend, seen.revision)
     decision = decide(desired, command, facts)
     remembered = Remembered(request_id, request_hash, facts.now, decision.revision, decision.service, decision.backend)
     change = decision.change or Change(desired.revision, facts.now)

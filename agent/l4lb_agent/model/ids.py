@@ -41,17 +41,18 @@ def owned_addresses(desired: Desired, config: DatapathConfig) -> tuple[Address, 
     return tuple(sorted({service.vip for service in desired.services.values()} | set(config.snat)))
 
 
-def assign(before: Ids, desired: Desired, config: DatapathConfig, *, free: frozenset[int] = frozenset()) -> Ids:
-    """The ids for `desired`. `free` are retired backend ids of which a sweep has found no entry."""
+def assign(before: Ids, desired: Desired, config: DatapathConfig, actual: Tables, *, free: frozenset[int] = frozenset()) -> Ids:
+    """The ids for `desired`. `free` are retired backend ids of which a sweep has found no entry; an id whose element in `actual` is not
+    zero goes to nobody new."""
     sizes, keys = config.sizes, backend_keys(desired)
-    retired = before.retired - free
-    backends = _assign(before.backends, keys.values(), _backend_limit(sizes), retired | before.retired)
+    backends = _assign(before.backends, keys.values(), _backend_limit(sizes), actual.get("backends"), before.retired)
     gone = {id_ for key, id_ in before.backends.items() if key not in backends}
+    services = (service.identity for service in desired.services.values())
     return Ids(
-        services=_assign(before.services, (service.identity for service in desired.services.values()), sizes.services),
-        addresses=_assign(before.addresses, owned_addresses(desired, config), sizes.addresses),
+        services=_assign(before.services, services, sizes.services, actual.get("services")),
+        addresses=_assign(before.addresses, owned_addresses(desired, config), sizes.addresses, actual.get("addresses")),
         backends=backends,
-        retired=retired | gone,
+        retired=before.retired - free | gone,
     )
 
 
@@ -77,7 +78,9 @@ def restore(tables: Tables, desired: Desired) -> Ids:
     return Ids(services, addresses, backends, retired)
 
 
-def _assign(before: Mapping[Key, int], wanted: Iterable[Key], size: int, taken: frozenset[int] = frozenset()) -> dict[Key, int]:
+def _assign(
+    before: Mapping[Key, int], wanted: Iterable[Key], size: int, elements: Mapping[bytes, bytes], taken: frozenset[int] = frozenset()
+) -> dict[Key, int]:
     """Keeps the ids of what is still wanted; what is new gets the lowest id that nobody had."""
     kept: dict[Key, int] = {}
     new: list[Key] = []
@@ -87,7 +90,7 @@ def _assign(before: Mapping[Key, int], wanted: Iterable[Key], size: int, taken: 
         else:
             new.append(key)
     if new:
-        used = taken.union(before.values())
+        used = taken.union(before.values(), (id_ for id_, _ in _elements(elements)))
         free = (id_ for id_ in range(1, size) if id_ not in used)
         kept.update(zip(new, free))
     return kept

@@ -1,0 +1,272 @@
+"""The agent: every part of control put together, as the API sees it (facade.Control)."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+
+from l4lb_agent.control.drainer import Drainer
+from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, Snapshot, StatsSample
+from l4lb_agent.control.monitor import Interface, Monitor
+from l4lb_agent.control.ports import Clock, Datapath, JournalFile, Network
+from l4lb_agent.control.reconciler import Reconciler, pending
+from l4lb_agent.control.sampler import Sampler, Sweep
+from l4lb_agent.control.start import Started
+from l4lb_agent.control.store import Store
+from l4lb_agent.control.surroundings import Surroundings
+from l4lb_agent.control.views import Views
+from l4lb_agent.control.watch import Watchers
+from l4lb_agent.model import commands, layout
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.backend import AdminState, Drain
+from l4lb_agent.model.config import DatapathConfig
+from l4lb_agent.model.decide import Decision, Facts
+from l4lb_agent.model.desired import Change, Desired
+from l4lb_agent.model.errors import Unavailable
+
+NEXT_HOP_SECONDS = 2.0  # how long AddBackend and UpdateBackend wait for one
+REPORT_SECONDS = 0.05  # several things that happen at once are told once
+CAPABILITIES = ("NAT", "IPV4", "IPV6", "TCP", "UDP", "DRAIN", "WATCH", "STATS", "REQUEST_ID", "VALIDATE_ONLY")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The world, as control needs it."""
+
+    datapath: Datapath
+    network: Network
+    clock: Clock
+    journal: JournalFile
+
+
+@dataclass(frozen=True)
+class Host:
+    """What never changes while the agent runs."""
+
+    boot_id: str
+    kernel: str
+    interfaces: tuple[Interface, ...]
+    config: DatapathConfig
+
+
+class Agent:
+    """Everything but gRPC. `ready_changed` is called whenever `ready` may be another."""
+
+    def __init__(self, doors: Doors, host: Host, started: Started, ready_changed: Callable[[], None]) -> None:
+        self._doors, self._host, self._ready_changed = doors, host, ready_changed
+        self._started = doors.clock.time()
+        self._news = asyncio.Event()
+        replayed = started.replayed
+        self._surroundings = Surroundings(doors.network, doors.clock, self._network_changed)
+        self._surroundings.adopt(started.next_hops)
+        self._store = Store(doors.journal, replayed.desired, replayed.secrets, self._facts)
+        self._reconciler = Reconciler(
+            doors.datapath, self._surroundings, doors.clock, host.config, replayed.secrets, lambda: self._store.desired, started.actual
+        )
+        self._sampler = Sampler(doors.datapath, doors.clock, lambda: any(True for _ in self._drainer.draining()))
+        self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler)
+        self._drainer = Drainer(self._store, self._reconciler, self._sampler, doors.clock, self._flows_lost)
+        self._watchers = Watchers(lambda: self._store.desired, lambda backend: self._views.backend(self._store.desired, backend))
+        self._watchers.replay(replayed.base, replayed.changes)
+        self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
+        self._store.listen(self._published)
+        self._sampler.listeners.append(self._swept)
+        self._reconciler.listeners.append(self._news.set)
+        self._want()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every interface is attached and the kernel forwards as asked."""
+        return not self.not_ready_reason
+
+    @property
+    def not_ready_reason(self) -> str:
+        """What is missing, in words."""
+        if self._reconciler.error:
+            return f"the kernel refused a write: {self._reconciler.error}"
+        if not self._reconciler.applied_revision and not self._reconciler.in_step:
+            return "the maps have not been compared with what was asked yet"
+        return "; ".join(self._monitor.missing)
+
+    async def run(self) -> None:
+        """Reconciles once, then attaches and follows the world until cancelled. What the journal holds already is then complete."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._store.run())
+            try:
+                await self._surroundings.look()
+            except OSError as error:
+                _log.warning("event=network_lookup_failed error=%r", str(error))
+            self._reconciler.wake()
+            group.create_task(self._reconciler.run())
+            group.create_task(self._surroundings.run())
+            await self._reconciler.until(lambda: self._reconciler.in_step, None)
+            _log.info("event=reconciled revision=%d map_writes=%d", self._reconciler.applied_revision, self._reconciler.map_writes)
+            group.create_task(self._monitor.run())
+            group.create_task(self._sampler.run())
+            group.create_task(self._drainer.run())
+            group.create_task(self._report())
+
+    async def change(
+        self, command: commands.Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False
+    ) -> Outcome:
+        """See facade.Control."""
+        if isinstance(command, commands.RemoveBackend | commands.DeleteService | commands.DrainBackend):
+            await self._count_flows()
+        decision = await self._store.change(command, request_id=request_id, request_hash=request_hash, validate_only=validate_only)
+        if not validate_only:
+            await self._reconciler.applied(decision.revision)
+            decision = await self._settle(command, decision)
+        desired = decision.desired
+        return Outcome(
+            decision.revision,
+            self._views.service(desired, decision.service) if decision.service else None,
+            self._views.backend(desired, decision.backend) if decision.backend else None,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """See facade.Control."""
+        desired = self._store.desired
+        return Snapshot(
+            desired.revision,
+            [self._views.service(desired, desired.services[name]) for name in sorted(desired.services)],
+            [self._views.backend(desired, desired.backends[name]) for name in sorted(desired.backends)],
+        )
+
+    def watch(self, service: str, resume_revision: int) -> AsyncIterator[BackendEvent]:
+        """See facade.Control."""
+        return self._watchers.watch(service, resume_revision)
+
+    def stats(self) -> StatsSample:
+        """See facade.Control. Raises Unavailable when the kernel does not give the counters."""
+        desired = self._store.desired
+        try:
+            counters, maps = self._sampler.counters(), self._doors.datapath.maps()
+        except OSError as error:
+            raise Unavailable(f"the counters cannot be read: {error}", reason="COUNTERS_UNREADABLE") from error
+        services = {name: self._reconciler.ids.services.get(service.identity, 0) for name, service in desired.services.items()}
+        backends = {name: self._views.datapath_id(desired, backend) for name, backend in desired.backends.items()}
+        return StatsSample(
+            counters,
+            self._sampler.counts,
+            {name: number for name, number in services.items() if number},
+            {name: number for name, number in backends.items() if number},
+            maps,
+        )
+
+    def agent(self) -> AgentView:
+        """See facade.Control."""
+        try:
+            maps = self._views.maps(tuple(self._doors.datapath.maps()))
+        except OSError as error:
+            raise Unavailable(f"the maps cannot be read: {error}", reason="MAPS_UNREADABLE") from error
+        desired = self._store.desired
+        view = AgentView(
+            ready=self.ready,
+            not_ready_reason=self.not_ready_reason,
+            revision=desired.revision,
+            applied_revision=self._reconciler.applied_revision,
+            interfaces=list(self._monitor.states.values()),
+            maps=maps,
+            warnings=(),
+            started=self._started,
+            map_writes=self._reconciler.map_writes,
+            reconcile_retries=self._reconciler.retries + self._monitor.retries + self._surroundings.lookup_errors,
+            snat_addresses=[str(address) for address in self._host.config.snat],
+            capabilities=CAPABILITIES,
+            layout_version=layout.LAYOUT_VERSION,
+            kernel=self._host.kernel,
+        )
+        warnings = self._views.warnings(desired, view)
+        if self._store.journal_error:
+            warnings.append(("JOURNAL_FAILED", f"the journal cannot be written: {self._store.journal_error}"))
+        return replace(view, warnings=warnings)
+
+    async def _settle(self, command: commands.Command, decision: Decision) -> Decision:
+        """Waits for what an answer promises besides the writes: a next hop, or the end of a drain without flows."""
+        backend = decision.backend
+        if isinstance(command, commands.AddBackend | commands.UpdateBackend) and backend:
+            await self._reconciler.until(lambda: not self._waits(backend.name), NEXT_HOP_SECONDS)
+            if self._reconciler.error:
+                raise pending(self._reconciler.error)
+        if isinstance(command, commands.DrainBackend) and backend and backend.drain and not backend.drain.initial_flows:
+            try:
+                await self._drainer.settle(backend.name)
+            except OSError as error:
+                _log.warning("event=sweep_failed error=%r", str(error))
+            now = self._store.desired.backends.get(backend.name)
+            if decision.answered is None and now is not None and now.admin is AdminState.DRAINED:
+                await self._reconciler.applied(now.revision)
+                return replace(decision, desired=self._store.desired, backend=now)
+        return decision
+
+    def _waits(self, name: str) -> str:
+        backend = self._store.desired.backends.get(name)
+        return self._views.backend_waits(self._store.desired, backend) if backend else ""
+
+    async def _count_flows(self) -> None:
+        try:
+            await self._sampler.fresh()
+        except OSError as error:
+            raise Unavailable(f"the flow table cannot be read: {error}", reason="FLOWS_UNREADABLE") from error
+
+    def _facts(self) -> Facts:
+        desired, hops = self._store.desired, self._surroundings.next_hops
+        return Facts(
+            self._doors.clock.time(),
+            self._host.boot_id,
+            self._host.config,
+            self._views.live_flows(desired),
+            frozenset(backend.name for backend in desired.backends.values() if backend.address not in hops),
+        )
+
+    def _published(self, before: Desired, change: Change) -> None:
+        self._want()
+        self._watchers.published(before, change)
+        self._reconciler.wake()
+        self._drainer.wake()
+        if any(backend.admin is AdminState.DRAINING for backend in change.backends):
+            self._sampler.hurry()
+
+    def _want(self) -> None:
+        self._surroundings.want(backend.address for backend in self._store.desired.backends.values())
+
+    def _network_changed(self) -> None:
+        self._reconciler.wake()
+        self._monitor.wake()
+
+    def _swept(self, sweep: Sweep) -> None:
+        self._news.set()
+        self._reconciler.swept(sweep.counts, sweep.began)
+        self._drainer.wake()
+
+    def _owned(self) -> frozenset[Address]:
+        return frozenset(self._reconciler.ids.addresses)
+
+    def _flows_lost(self, drain: Drain) -> bool:
+        """Whether the flow table of a drain is gone: another boot, or maps that this process had to make."""
+        made_anew = not self._doors.datapath.adopted and drain.started < self._started
+        return made_anew or drain.boot_id != self._host.boot_id
+
+    async def _report(self) -> None:
+        """Tells watchers, the monitor and __main__ what has changed without anybody asking for it."""
+        seen: dict[str, tuple[object, ...]] = {}
+        owned = self._owned()
+        while True:
+            desired = self._store.desired
+            now = {name: self._seen(self._views.backend(desired, backend)) for name, backend in desired.backends.items()}
+            self._watchers.touched(name for name, values in now.items() if name in seen and seen[name] != values)
+            seen = now
+            if owned != self._owned():
+                owned = self._owned()
+                self._monitor.wake()
+            self._ready_changed()
+            await self._news.wait()
+            self._news.clear()
+            await asyncio.sleep(REPORT_SECONDS)
+
+    @staticmethod
+    def _seen(view: BackendView) -> tuple[object, ...]:
+        draining = view.backend.admin is AdminState.DRAINING
+        return (view.reconciling, view.next_hop, view.datapath_id, view.slot_share, view.live_flows if draining else 0)

@@ -1,0 +1,82 @@
+"""Rings of all services, built in a thread and kept while nothing that they depend on changes."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from l4lb_agent.model import build, ring
+from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.ids import Ids, backend_keys
+from l4lb_agent.model.ring import Ring
+
+RingKey = tuple[str, int, tuple[tuple[str, int], ...]]  # service, size, identities with weights
+
+
+@dataclass(frozen=True)
+class Image:
+    """A ring with the share of the slots that each identity has, and as a map element for the ids it was made with."""
+
+    ring: Ring
+    shares: Mapping[str, float]
+    ids: tuple[int, ...] = ()
+    element: bytes = b""
+
+
+@dataclass(frozen=True)
+class Images:
+    """By service name; services without backends for new flows are absent."""
+
+    by_service: Mapping[str, Image] = field(default_factory=dict)
+
+    @property
+    def elements(self) -> dict[str, bytes]:
+        """Ring map elements by service name."""
+        return {name: image.element for name, image in self.by_service.items()}
+
+
+def identity(backend: Backend) -> str:
+    """What the ring hashes."""
+    return f"{backend.address} {backend.port}"
+
+
+class Rings:
+    """Remembers the rings of the last call, by everything that they depend on."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._kept: dict[RingKey, Image] = {}
+
+    async def images(self, desired: Desired, ids: Ids, excluded: frozenset[str]) -> Images:
+        """The rings for `desired` without the backends whose names are `excluded`, or that have no id yet."""
+        keys = backend_keys(desired)
+        members: dict[str, dict[str, tuple[int, int]]] = {}
+        for backend in desired.backends.values():
+            number = ids.backends.get(keys[backend.name])
+            if backend.wants_new_flows and backend.name not in excluded and number is not None:
+                members.setdefault(backend.service, {})[identity(backend)] = (backend.weight, number)
+        kept, made = {}, {}
+        for name, of_service in members.items():
+            size = desired.services[name].ring_size
+            key = (name, size, tuple(sorted((one, weight) for one, (weight, _) in of_service.items())))
+            kept[key] = made[name] = await self._image(key, {one: number for one, (_, number) in of_service.items()})
+        self._kept = kept
+        return Images(made)
+
+    async def _image(self, key: RingKey, numbers: Mapping[str, int]) -> Image:
+        image = self._kept.get(key)
+        if image is None:
+            image = await asyncio.to_thread(_built, key, self._secret)
+        ids = tuple(numbers[owner] for owner in image.ring.owners)
+        if image.ids != ids:
+            element = build.ring_element(image.ring.with_ids(numbers).tobytes(), image.ring.size)
+            image = Image(image.ring, image.shares, ids, element)
+        return image
+
+
+def _built(key: RingKey, secret: bytes) -> Image:
+    _, size, weights = key
+    made = ring.build(size, dict(weights), secret)
+    counted = Counter(made.slots)
+    return Image(made, {owner: counted[index] / size for index, owner in enumerate(made.owners)})

@@ -1,0 +1,87 @@
+"""Reads counters when somebody wants them, and sweeps the flow table again and again."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from l4lb_agent.control.ports import Clock, Datapath
+from l4lb_agent.model.observed import Counters, FlowCounts
+
+CACHE_SECONDS = 0.05
+SHORTEST, LONGEST = 1.0, 30.0  # seconds between sweeps
+SHARE = 0.04  # of one core that sweeping may take when the flow table is large
+DRAINING_SHARE = 0.25  # while somebody waits for a drain
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One look at the whole flow table."""
+
+    counts: FlowCounts
+    began: float  # monotonic
+    seconds: float
+
+
+class Sampler:
+    """Calls each of `listeners` after every sweep. `draining` says whether a drain runs."""
+
+    def __init__(self, datapath: Datapath, clock: Clock, draining: Callable[[], bool]) -> None:
+        self.last: Sweep | None = None
+        self.listeners: list[Callable[[Sweep], None]] = []
+        self._datapath, self._clock, self._draining = datapath, clock, draining
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._counters: tuple[float, Counters] | None = None
+
+    @property
+    def counts(self) -> FlowCounts:
+        """Of the last sweep."""
+        return self.last.counts if self.last else FlowCounts()
+
+    def counters(self) -> Counters:
+        """Read now, or at most 50 ms ago. Raises OSError."""
+        now = self._clock.monotonic()
+        if self._counters is None or now - self._counters[0] >= CACHE_SECONDS:
+            self._counters = (now, self._datapath.counters())
+        return self._counters[1]
+
+    async def fresh(self) -> Sweep:
+        """A sweep that begins from now on; callers that wait together share one. Raises OSError."""
+        asked = self._clock.monotonic()
+        async with self._lock:
+            if self.last is None or self.last.began < asked:
+                self.last = await self._sweep()
+            return self.last
+
+    def hurry(self) -> None:
+        """Sweeps soon: a drain has begun."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sweeps until cancelled."""
+        while True:
+            try:
+                await self.fresh()
+            except OSError as error:
+                _log.error("event=sweep_failed error=%r", str(error))
+            try:
+                await asyncio.wait_for(self._wake.wait(), self.pause())
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    def pause(self) -> float:
+        """Seconds until the next sweep."""
+        took = self.last.seconds if self.last else 0.0
+        return min(LONGEST, max(SHORTEST, took / (DRAINING_SHARE if self._draining() else SHARE)))
+
+    async def _sweep(self) -> Sweep:
+        began = self._clock.monotonic()
+        counts = await asyncio.to_thread(self._datapath.sweep)
+        sweep = self.last = Sweep(counts, began, self._clock.monotonic() - began)
+        for listener in self.listeners:
+            listener(sweep)
+        return sweep

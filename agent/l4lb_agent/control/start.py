@@ -1,0 +1,66 @@
+"""What the agent begins with: the maps as they are, the journal as it was left, and which secrets hold."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from l4lb_agent.control.ports import Datapath, JournalFile
+from l4lb_agent.model import layout, records
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.build import secrets_of
+from l4lb_agent.model.config import Secrets
+from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.observed import NextHop
+from l4lb_agent.model.records import Replayed
+from l4lb_agent.model.tables import Tables, array_key
+
+_log = logging.getLogger(__name__)
+
+
+class JournalMissing(Exception):
+    """The pinned maps forward for services of which the journal knows nothing: going on would delete them."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The maps, the desired state and the next hops in use."""
+
+    actual: Tables
+    replayed: Replayed
+    next_hops: Mapping[Address, NextHop]
+
+
+def begin(datapath: Datapath, journal: JournalFile, made: Secrets) -> Started:
+    """Reads maps and journal; a new journal begins with a snapshot that holds `made`, the secrets of a first start.
+
+    Secrets of adopted maps win over the journal's: their flows and index entries were placed by them, and exchanging those of an
+    attached program would make every packet miss for an instant. Raises JournalMissing, records.RecordError, OSError."""
+    actual = datapath.read_tables()
+    replayed = records.replay(journal.load())
+    config = actual.get("config").get(array_key(0))
+    adopted = secrets_of(config) if config else None
+    if replayed is None:
+        services = sum(map(any, actual.get("services").values()))
+        if services:
+            raise JournalMissing(
+                f"the journal is empty, but the pinned maps forward for {services} services: put the journal back into state_dir, "
+                "or give up those services by `l4lb-agent detach`"
+            )
+        replayed = Replayed(adopted or made, Desired(), ())
+        journal.snapshot(records.snapshot(replayed.desired, replayed.secrets))
+    elif adopted is not None and adopted != replayed.secrets:
+        _log.warning("event=secrets_adopted why='the pinned maps work with other secrets than the journal holds'")
+        replayed = replace(replayed, secrets=adopted)
+        journal.snapshot(records.snapshot(replayed.desired, replayed.secrets))
+    return Started(actual, replayed, _next_hops(actual))
+
+
+def _next_hops(actual: Tables) -> dict[Address, NextHop]:
+    """What the backends' elements say: it holds until the network says otherwise."""
+    found: dict[Address, NextHop] = {}
+    for element in actual.get("backends").values():
+        backend = layout.Backend.from_buffer_copy(element)
+        if backend.ifindex and backend.flags & layout.BACKEND_KEEP:
+            hop = NextHop("", backend.ifindex, bytes(backend.source_mac), bytes(backend.destination_mac), None, backend.mtu)
+            found[Address(bytes(backend.address))] = hop
+    return found

@@ -1,0 +1,116 @@
+"""What was asked for together with what is seen of it: the views that the API answers with."""
+
+from l4lb_agent.control import rings
+from l4lb_agent.control.facade import AgentView, BackendView, ServiceView
+from l4lb_agent.control.reconciler import Reconciler
+from l4lb_agent.control.sampler import Sampler
+from l4lb_agent.control.surroundings import Surroundings
+from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.config import DatapathConfig
+from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.ids import backend_keys
+from l4lb_agent.model.observed import MapState
+from l4lb_agent.model.service import VirtualService
+
+SLOTS_FOR_EACH = 100  # fewer slots a backend make shares and disruption worse
+FILLING = 0.75  # of the flow table
+
+Warnings = list[tuple[str, str]]
+
+
+class Views:
+    """Reads the newest state of every part; keeps nothing itself."""
+
+    def __init__(self, config: DatapathConfig, reconciler: Reconciler, surroundings: Surroundings, sampler: Sampler) -> None:
+        self._config, self._reconciler, self._surroundings, self._sampler = config, reconciler, surroundings, sampler
+
+    def service(self, desired: Desired, service: VirtualService) -> ServiceView:
+        """One virtual service."""
+        image = self._reconciler.images.by_service.get(service.name)
+        return ServiceView(service, self._service_waits(desired, service), image.ring.digest if image else "")
+
+    def backend(self, desired: Desired, backend: Backend) -> BackendView:
+        """One backend."""
+        image = self._reconciler.images.by_service.get(backend.service)
+        total = sum(other.weight for other in desired.backends_of(backend.service) if other.wants_new_flows)
+        number = self.datapath_id(desired, backend)
+        counts = self._sampler.counts
+        return BackendView(
+            backend,
+            reconciling=self.backend_waits(desired, backend),
+            datapath_id=number,
+            wanted_share=backend.weight / total if backend.wants_new_flows and total else 0.0,
+            slot_share=image.shares.get(rings.identity(backend), 0.0) if image else 0.0,
+            next_hop=self._surroundings.next_hops.get(backend.address),
+            live_flows=counts.live.get(number, 0),
+            counted=counts.at,
+        )
+
+    def datapath_id(self, desired: Desired, backend: Backend) -> int:
+        """0 while it has none."""
+        if backend.service not in desired.services:
+            return 0
+        service = desired.services[backend.service].identity
+        return self._reconciler.ids.backends.get((service, backend.address, backend.port), 0)
+
+    def live_flows(self, desired: Desired) -> dict[str, int]:
+        """Flows by backend name, by the last sweep; only those with any."""
+        live, numbers = self._sampler.counts.live, self._reconciler.ids.backends
+        return {name: live[numbers[key]] for name, key in backend_keys(desired).items() if live.get(numbers.get(key, 0))}
+
+    def backend_waits(self, desired: Desired, backend: Backend) -> str:
+        """What is missing until the kernel forwards as asked for this backend, "" when it does."""
+        if backend.address not in self._reconciler.next_hops:
+            return f"the next hop of {backend.address} is not resolved: no route, or no answer from the neighbour"
+        if backend.name in self._reconciler.deferred:
+            return "no datapath id is free until the flows of removed backends have gone"
+        return self._behind(backend.revision)
+
+    def _service_waits(self, desired: Desired, service: VirtualService) -> str:
+        if not self._config.snat_of(service.vip.family):
+            return f"no SNAT address of IPv{service.vip.family} is configured: [datapath] snat in agent.toml"
+        if service.name in self._reconciler.deferred:
+            return f"no ring of {service.ring_size} slots is free"
+        return self._behind(service.revision)
+
+    def _behind(self, revision: int) -> str:
+        if self._reconciler.error:
+            return f"the kernel refused a write, which is tried again: {self._reconciler.error}"
+        return "" if self._reconciler.applied_revision >= revision else "being written"
+
+    def maps(self, states: tuple[MapState, ...]) -> tuple[tuple[MapState, int], ...]:
+        """Each map with its entries in use: by the last sweep for flows, by what was written for the others."""
+        counts, numbers, actual = self._sampler.counts, self._reconciler.ids, self._reconciler.actual
+        known = {
+            "flows": counts.flows,
+            "replies": counts.replies,
+            "service_counters": len(numbers.services),
+            "backend_counters": len(numbers.backends),
+        }
+        return tuple((state, known.get(state.name, len(actual.get(state.name, ())))) for state in states)
+
+    def warnings(self, desired: Desired, agent: AgentView) -> Warnings:
+        """What the operator should know."""
+        found: Warnings = []
+        for service in desired.services.values():
+            if service.vip in self._surroundings.local:
+                found.append(
+                    (
+                        "VIP_IS_LOCAL",
+                        f"{service.vip} of {service.name} is also an address of this host: in any gap the host answers its packets",
+                    )
+                )
+            if not self._config.snat_of(service.vip.family):
+                found.append(("NO_SNAT_ADDRESS", f"{service.name} forwards nothing: {self._service_waits(desired, service)}"))
+            backends = len(desired.backends_of(service.name))
+            if backends * SLOTS_FOR_EACH > service.ring_size:
+                found.append(
+                    (
+                        "RING_SMALL",
+                        f"{service.name} has {backends} backends on {service.ring_size} slots: advised are {SLOTS_FOR_EACH} for each",
+                    )
+                )
+        for state, used in agent.maps:
+            if state.name == "flows" and used > FILLING * state.max_entries:
+                found.append(("FLOW_TABLE_FILLING", f"{used} of {state.max_entries} flow entries are in use: raise [sizes] flows"))
+        return found
