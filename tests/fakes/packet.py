@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from l4lb_agent.model import hashing, index, layout
+from l4lb_agent.model import index, layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.tables import Elements, Tables, array_key
 

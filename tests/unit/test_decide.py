@@ -263,13 +263,11 @@ def test_a_full_size_is_refused_by_the_name_of_its_setting(setting: str) -> None
     tight = {"services": {"services": 3}, "backends": {"backends": 4}, "addresses": {"addresses": 4}, "rings_1021": {"rings_1021": 4}}
     facts = Facts(1000.0, "boot-1", config(sizes=small_sizes(**tight[setting])))
     state = Desired()
+    asked: list[commands.Command] = [commands.CreateService(service(f"s{n}", f"192.0.2.{n}")) for n in range(1, 40)]
+    if setting == "backends":
+        asked[1:] = [commands.AddBackend(backend("s1", f"b{n}", f"10.0.0.{n}")) for n in range(1, 40)]
     with pytest.raises(errors.ResourceExhausted) as caught:
-        for number in range(1, 40):
-            state = after(
-                commands.CreateService(service(f"s{number}", f"192.0.2.{number}")) if setting != "backends" or number == 1 else
-                commands.AddBackend(backend("s1", f"b{number}", f"10.0.0.{number}")),
-                desired=state, facts=facts,
-            )  # fmt: skip
+        after(*asked, desired=state, facts=facts)
     assert caught.value.metadata["setting"] == setting
     assert setting in caught.value.message
 

@@ -34,18 +34,22 @@ class Node:
 
     @property
     def actual(self) -> tables.Tables:
+        """What the kernel would hold."""
         return tables.Tables({name: dict(elements) for name, elements in self.maps.items()})
 
     def ask(self, *asked: commands.Command) -> None:
+        """Decides; writes nothing."""
         for command in asked:
             self.desired = decide(self.desired, command, FACTS).desired
 
     def steps(self, free: frozenset[int] = frozenset()) -> tuple[tables.Step, ...]:
+        """The plan from here to what is asked for."""
         self.ids = ids.assign(self.ids, self.desired, self.world.config, self.actual, free=free)
         self.built = build.build(self.desired, self.ids, self.rings(), self.world, self.actual)
         return plan(self.actual, self.built.tables)
 
     def rings(self) -> dict[str, bytes]:
+        """Ring elements by service name."""
         made = {}
         for one in self.desired.services.values():
             members = {
@@ -60,9 +64,11 @@ class Node:
         return made
 
     def key(self, name: str) -> BackendKey:
+        """What the id of a backend depends on."""
         return ids.backend_keys(self.desired)[name]
 
     def write(self, step: tables.Step) -> None:
+        """Does one step."""
         if isinstance(step, tables.Write):
             self.maps.setdefault(step.map, {})[step.key] = step.value
             if not any(step.value):
@@ -81,6 +87,7 @@ class Node:
         raise AssertionError(f"never settles: {self.built.deferred}")
 
     def fates(self) -> dict[tuple[str, int, int], Fate]:
+        """What becomes of packets to every VIP, over both protocols and many slots."""
         return {
             (vip, protocol, slot): first_packet(self.actual, address(vip), 80, protocol, slot)
             for vip in VIPS

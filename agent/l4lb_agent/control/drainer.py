@@ -1,10 +1,10 @@
 """Ends drains: when no flow is left, or at the deadline."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterator
 
+from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock
 from l4lb_agent.control.reconciler import GRACE_SECONDS, Reconciler
 from l4lb_agent.control.sampler import Sampler
@@ -27,6 +27,7 @@ class Drainer:
         """`lost` says whether the flow table that a drain began with is gone."""
         self._store, self._reconciler, self._sampler, self._clock, self._lost = store, reconciler, sampler, clock, lost
         self._wake = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
         self._deadlines: dict[str, tuple[float, float]] = {}  # by name: the deadline in Unix seconds, and on the monotonic clock
 
     def wake(self) -> None:
@@ -41,9 +42,7 @@ class Drainer:
         """Ends drains until cancelled."""
         while True:
             pause = await self.check()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
-            self._wake.clear()
+            await heard(self._wake, pause)
 
     async def settle(self, name: str) -> None:
         """Counts the flows of a drain that has just been published, so that one without flows ends at once. Raises OSError."""
@@ -55,6 +54,10 @@ class Drainer:
 
     async def check(self) -> float | None:
         """Ends what can end; seconds until the next deadline, None without one."""
+        async with self._one_at_a_time:
+            return await self._check()
+
+    async def _check(self) -> float | None:
         pauses = []
         for backend in list(self.draining()):
             if backend.drain is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import tenacity
 
 from l4lb_agent.control import retry
+from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Datapath
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import InterfaceState
@@ -58,9 +59,7 @@ class Monitor:
         wake = self._wakes[interface.name]
 
         async def nap(seconds: float) -> None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), seconds)
-            wake.clear()
+            await heard(wake, seconds)
             await asyncio.sleep(min(seconds, retry.ATTACH_PAUSE[0]))
 
         def failed(state: tenacity.RetryCallState) -> None:
@@ -68,9 +67,7 @@ class Monitor:
 
         while True:
             await retry.until_done(retry.ATTACH_PAUSE, nap, failed)(self._attach, interface)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), LOOK_SECONDS)
-            wake.clear()
+            await heard(wake, LOOK_SECONDS)
 
     async def _attach(self, interface: Interface) -> None:
         """Attaches, or finds that nothing has changed. Raises OSError."""

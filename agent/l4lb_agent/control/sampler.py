@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock, Datapath
 from l4lb_agent.model.observed import Counters, FlowCounts
 
@@ -67,11 +68,7 @@ class Sampler:
                 await self.fresh()
             except OSError as error:
                 _log.error("event=sweep_failed error=%r", str(error))
-            try:
-                await asyncio.wait_for(self._wake.wait(), self.pause())
-            except TimeoutError:
-                continue
-            self._wake.clear()
+            await heard(self._wake, self.pause())
 
     def pause(self) -> float:
         """Seconds until the next sweep."""

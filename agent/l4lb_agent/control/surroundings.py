@@ -5,6 +5,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock, Network
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import NextHop
@@ -74,11 +75,8 @@ class Surroundings:
     async def _refresh(self) -> None:
         while True:
             missing = {address for address in self._wanted if address not in self.next_hops or address in self._lost}
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._pause if missing else None)
-            except TimeoutError:
+            if not await heard(self._wake, self._pause if missing else None):
                 self._pause = min(self._pause * 2, POLL_LONGEST)
-            self._wake.clear()
             everything, self._all = self._all, False
             if everything:
                 await asyncio.sleep(QUIET_SECONDS)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from l4lb_agent.control.facade import BackendEvent, BackendView
+from l4lb_agent.control.pause import heard
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.errors import OutOfRange
@@ -42,7 +43,7 @@ _TOGETHER: dict[tuple[str, str], str | None] = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class _Watcher:
     service: str
     waiting: dict[str, Happened] = field(default_factory=dict)  # by backend name, oldest first
@@ -105,9 +106,7 @@ class Watchers:
             watcher.revision = max(watcher.revision, begun)
             yield BackendEvent(SYNCED, watcher.revision)
             while True:
-                try:
-                    await asyncio.wait_for(watcher.wake.wait(), BOOKMARK_SECONDS)
-                except TimeoutError:
+                if not await heard(watcher.wake, BOOKMARK_SECONDS):
                     watcher.revision = self._desired().revision
                     yield BackendEvent(BOOKMARK, watcher.revision)
                 for event in self._drain(watcher):
@@ -138,7 +137,6 @@ class Watchers:
 
     def _drain(self, watcher: _Watcher) -> Iterable[BackendEvent]:
         """Sends what waits, one at a time: more may come, and coalesce, between two."""
-        watcher.wake.clear()
         while watcher.waiting:
             event = watcher.waiting.pop(next(iter(watcher.waiting)))
             now = self._desired().backends.get(event.backend.name)

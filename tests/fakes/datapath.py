@@ -1,0 +1,110 @@
+"""A datapath without a kernel: maps in memory, flows as numbers, failures on demand."""
+
+from collections.abc import Sequence
+
+from l4lb_agent.model import mapspec
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.mapspec import MapType, Sizes
+from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState
+from l4lb_agent.model.tables import Elements, Step, Tables, Write
+
+
+class FakeDatapath:
+    """control.ports.Datapath. Attributes are what tests set and look at; `maps_in_kernel` may be handed to the next one, as pins are."""
+
+    second_multiplier = 1 << 24
+
+    def __init__(self, sizes: Sizes, maps_in_kernel: dict[str, Elements] | None = None) -> None:
+        self.adopted = maps_in_kernel is not None
+        self.maps_in_kernel: dict[str, Elements] = {} if maps_in_kernel is None else maps_in_kernel
+        self.specs = {spec.name: spec for spec in mapspec.specs(sizes)}
+        self.steps: list[Step] = []
+        self.refuse_writes = 0  # this many writes fail with EIO
+        self.refuse_attaches = 0
+        self.live: dict[int, int] = {}  # flows by backend id
+        self.closed: dict[int, int] = {}
+        self.sweeps = 0
+        self.attached: dict[str, str] = {}
+        self.attempts = 0
+        self.present = {"eth0": 2}
+        self.announced: list[tuple[Address, str]] = []
+        self.cleared: list[tuple[str, int]] = []
+        self.counter_reads = 0
+
+    def read_tables(self) -> Tables:
+        """As the kernel holds them."""
+        return Tables({name: dict(elements) for name, elements in self.maps_in_kernel.items()})
+
+    def execute(self, step: Step) -> None:
+        """Checks sizes as the kernel does."""
+        if isinstance(step, Write):
+            if self.refuse_writes:
+                self.refuse_writes -= 1
+                raise OSError(5, f"write {step.map}: refused by the test")
+            spec = self.specs[step.map]
+            assert (len(step.key), len(step.value)) == (spec.key_size, spec.value_size), step
+            assert spec.type is not MapType.ARRAY or int.from_bytes(step.key, "little") < spec.max_entries, step
+            elements = self.maps_in_kernel.setdefault(step.map, {})
+            elements[step.key] = step.value
+            if not any(step.value):
+                del elements[step.key]
+        self.steps.append(step)
+
+    def attach(self, interface: str, mode: str) -> InterfaceState:
+        """Native unless generic is asked for."""
+        self.attempts += 1
+        if self.refuse_attaches:
+            self.refuse_attaches -= 1
+            raise OSError(16, f"interface {interface} already runs XDP program 7")
+        if interface not in self.present:
+            raise OSError(19, f"no interface {interface}")
+        self.attached.setdefault(interface, "generic" if mode == "generic" else "native")
+        return self.interface_state(interface)
+
+    def interface_state(self, interface: str) -> InterfaceState:
+        """Attached or not."""
+        mode = self.attached.get(interface, "")
+        ifindex = self.present.get(interface, 0)
+        return InterfaceState(interface, ifindex, mode, "" if mode else "not attached", ifindex * 10, 7, "tag")
+
+    def detach(self, interface: str) -> None:
+        """No longer attached."""
+        self.attached.pop(interface, None)
+
+    def sweep(self) -> FlowCounts:
+        """Counts what the test has put into `live` and `closed`."""
+        self.sweeps += 1
+        entries = {id_: self.live.get(id_, 0) + self.closed.get(id_, 0) for id_ in {*self.live, *self.closed}}
+        return FlowCounts(dict(self.live), entries, sum(entries.values()), sum(entries.values()), 0, float(self.sweeps))
+
+    def counters(self) -> Counters:
+        """Nothing has ever passed."""
+        self.counter_reads += 1
+        return Counters({}, {}, {}, 0.0)
+
+    def clear_backend_counters(self, backend_id: int) -> None:
+        """Remembered in `cleared`."""
+        self.cleared.append(("backend", backend_id))
+
+    def clear_service_counters(self, service_id: int) -> None:
+        """Remembered in `cleared`."""
+        self.cleared.append(("service", service_id))
+
+    def maps(self) -> Sequence[MapState]:
+        """One byte each."""
+        return [MapState(spec.name, number, spec.max_entries, 1) for number, spec in enumerate(self.specs.values(), 1)]
+
+    def now(self) -> int:
+        """The clock stands still."""
+        return 1
+
+    def announce(self, address: Address, interfaces: Sequence[str]) -> None:
+        """Remembered in `announced`."""
+        self.announced += [(address, interface) for interface in interfaces]
+
+    def withdraw(self, address: Address, interfaces: Sequence[str]) -> None:
+        """No longer in `announced`."""
+        self.announced = [(a, i) for a, i in self.announced if a != address or i not in interfaces]
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,99 @@
+"""Network, clock and journal without a kernel, a wall or a disk."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.observed import NextHop
+from tests.fakes.values import hop
+
+
+class FakeNetwork:
+    """control.ports.Network: every address is on the link unless it is in `missing`."""
+
+    def __init__(self) -> None:
+        self.missing: set[Address] = set()
+        self.moved: dict[Address, NextHop] = {}
+        self.kept: set[Address] = set()
+        self.local: frozenset[Address] = frozenset()
+        self.routes = b"routes"
+        self.refuse = 0  # this many look-ups fail with ENOBUFS
+        self.lookups = 0
+        self._events: asyncio.Queue[str] = asyncio.Queue()
+
+    async def next_hop(self, address: Address) -> NextHop | None:
+        """A MAC made of the address's last byte."""
+        self.lookups += 1
+        if self.refuse:
+            self.refuse -= 1
+            raise OSError(105, "refused by the test")
+        self.kept.add(address)
+        return None if address in self.missing else self.moved.get(address) or hop(address.packed[15])
+
+    async def forget(self, address: Address) -> None:
+        """No longer in `kept`."""
+        self.kept.discard(address)
+
+    async def local_addresses(self) -> frozenset[Address]:
+        """`local`."""
+        return self.local
+
+    async def interfaces(self) -> dict[str, int]:
+        """One."""
+        return {"eth0": 2}
+
+    async def routing(self) -> bytes:
+        """`routes`."""
+        return self.routes
+
+    async def changes(self) -> AsyncIterator[str]:
+        """What happen() says."""
+        while True:
+            yield await self._events.get()
+
+    def happen(self, kind: str) -> None:
+        """Tells of a change."""
+        self._events.put_nowait(kind)
+
+
+class FakeClock:
+    """control.ports.Clock: goes on by itself, and jumps when told to."""
+
+    def __init__(self) -> None:
+        self.wall = 1_000_000.0  # added to the monotonic clock
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        """The event loop's clock and what the test has added."""
+        return asyncio.get_running_loop().time() + self.ahead
+
+    def time(self) -> float:
+        """Unix seconds."""
+        return self.monotonic() + self.wall
+
+
+class FakeJournal:
+    """control.ports.JournalFile: records survive in `records` as JSON text."""
+
+    def __init__(self, records: list[str] | None = None) -> None:
+        self.records = records if records is not None else []
+        self.appends = 0
+        self.refuse: OSError | None = None
+
+    def load(self) -> list[dict[str, object]]:
+        """Everything since the last snapshot."""
+        return [json.loads(record) for record in self.records]
+
+    def append(self, records: Sequence[dict[str, object]]) -> None:
+        """All of them, or none."""
+        if self.refuse:
+            raise self.refuse
+        self.appends += 1
+        self.records += [json.dumps(record) for record in records]
+
+    def snapshot(self, record: dict[str, object]) -> None:
+        """Instead of everything before."""
+        if self.refuse:
+            raise self.refuse
+        self.records[:] = [json.dumps(record)]
