@@ -160,7 +160,7 @@ def _code(channel: Any, path: str, streams: bool) -> grpc.StatusCode:
         else:
             channel.unary_unary(path)(b"", timeout=5)
     except grpc.RpcError as error:
-        return error.code()  # type: ignore[attr-defined,no-any-return]
+        return error.code()
     return grpc.StatusCode.OK
 
 
