@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
 from l4lb_agent.control.drainer import Drainer
@@ -25,6 +25,7 @@ from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.errors import Unavailable
 
 NEXT_HOP_SECONDS = 2.0  # how long AddBackend and UpdateBackend wait for one
+STOP_SECONDS = 2.0  # for a disk that is slow when the agent stops
 REPORT_SECONDS = 0.05  # several things that happen at once are told once
 CAPABILITIES = ("NAT", "IPV4", "IPV6", "TCP", "UDP", "DRAIN", "WATCH", "STATS", "REQUEST_ID", "VALIDATE_ONLY")
 
@@ -58,6 +59,7 @@ class Agent:
         self._doors, self._host, self._ready_changed = doors, host, ready_changed
         self._started = doors.clock.time()
         self._news = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
         replayed = started.replayed
         self._surroundings = Surroundings(doors.network, doors.clock, self._network_changed)
         self._surroundings.adopt(started.next_hops)
@@ -93,7 +95,7 @@ class Agent:
     async def run(self) -> None:
         """Reconciles once, then attaches and follows the world until cancelled. What the journal holds already is then complete."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._store.run())
+            self._writer = group.create_task(self._store.run())
             try:
                 await self._surroundings.look()
             except OSError as error:
@@ -107,6 +109,12 @@ class Agent:
             group.create_task(self._sampler.run())
             group.create_task(self._drainer.run())
             group.create_task(self._report())
+
+    async def stop(self) -> None:
+        """Lets changes that are being journaled finish; then run() may be cancelled."""
+        self._store.stop()
+        if self._writer:
+            await asyncio.wait({self._writer}, timeout=STOP_SECONDS)
 
     async def change(
         self, command: commands.Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False
@@ -134,7 +142,7 @@ class Agent:
             [self._views.backend(desired, desired.backends[name]) for name in sorted(desired.backends)],
         )
 
-    def watch(self, service: str, resume_revision: int) -> AsyncIterator[BackendEvent]:
+    def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
         """See facade.Control."""
         return self._watchers.watch(service, resume_revision)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from l4lb_agent.control.facade import BackendEvent, BackendView
@@ -95,7 +95,7 @@ class Watchers:
                 for watcher in self._watchers:
                     watcher.tell(Happened(MODIFIED, desired.revision, backend))
 
-    async def watch(self, service: str, resume_revision: int) -> AsyncIterator[BackendEvent]:
+    async def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
         """Everything (or what came after `resume_revision`), SYNCED, then changes; BOOKMARK while nothing happens. Raises OutOfRange."""
         watcher = _Watcher(service)
         begun = self._begin(watcher, resume_revision)

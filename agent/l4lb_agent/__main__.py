@@ -1,0 +1,170 @@
+"""`l4lb-agent`: flags and agent.toml become objects, and the agent runs until it is told to stop. The only place that knows every part.
+
+Exit status: 0 stopped as told, the datapath goes on forwarding; 1 something failed, starting again may help; 2 starting again cannot help.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from l4lb_agent import __version__, config
+from l4lb_agent.api.server import ApiServer
+from l4lb_agent.api.unix_socket import SocketRefused
+from l4lb_agent.config import Config, ConfigError
+from l4lb_agent.control import start
+from l4lb_agent.control.agent import Agent, Doors, Host
+from l4lb_agent.dataplane import kernel
+from l4lb_agent.dataplane.kernel import KernelDatapath
+from l4lb_agent.dataplane.maps import ShapeError
+from l4lb_agent.dataplane.program import CompileError, compile_or_cached
+from l4lb_agent.model.config import Secrets
+from l4lb_agent.model.records import RecordError
+from l4lb_agent.system import identity, log
+from l4lb_agent.system.clock import SystemClock
+from l4lb_agent.system.disk import JournalFile
+from l4lb_agent.system.network import KernelNetwork
+from l4lb_agent.system.notify import Notifier
+
+BPF_DIR = Path(__file__).parent / "bpf"
+GRACE_SECONDS = 1.0  # that running calls get when the agent stops
+HOPELESS = (ConfigError, BlockingIOError, ShapeError, SocketRefused, start.JournalMissing, RecordError)
+
+_log = logging.getLogger("l4lb_agent")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns the exit status."""
+    asked = _flags().parse_args(arguments)
+    try:
+        settings = config.load(asked.config)
+    except ConfigError as error:
+        for line in error.errors:
+            print(f"l4lb-agent: {asked.config}: {line}", file=sys.stderr)
+        return 2
+    lines = log.start(settings.log_level)
+    try:
+        return _detach(settings) if asked.command == "detach" else _run(settings)
+    except HOPELESS as error:
+        _log.error("event=refused error=%r", _words(error))
+        return 2
+    except (OSError, CompileError) as error:
+        _log.error("event=failed error=%r", _words(error))
+        return 1
+    except Exception:
+        _log.exception("event=crashed")
+        return 1
+    finally:
+        lines.drain(1.0)
+
+
+def _flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="l4lb-agent", description="Owns the XDP program of a layer-4 load balancer and offers its API; without a command it runs."
+    )
+    parser.add_argument("command", nargs="?", choices=["run", "detach"], default="run", help="detach: take program, maps and flows away")
+    parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE", help=f"default {config.DEFAULT_PATH}")
+    parser.add_argument("--version", action="version", version=f"l4lb-agent {__version__}")
+    return parser
+
+
+def _words(error: BaseException) -> str:
+    """The error's message; of an OSError what was attempted, without the number."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _detach(settings: Config) -> int:
+    interfaces = kernel.detach_all(settings.pin_dir)
+    _log.info("event=detached pin_dir=%s interfaces=%s", settings.pin_dir, ",".join(interfaces) or "none")
+    return 0
+
+
+def _run(settings: Config) -> int:
+    """Compiles and loads before anything that is attached changes, then serves."""
+    _log.info("event=starting version=%s pin_dir=%s", __version__, settings.pin_dir)
+    for folder in (settings.state_dir, settings.runtime_dir, settings.cache_dir):
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    with ExitStack() as opened:
+        journal = JournalFile(settings.state_dir)
+        opened.callback(journal.close)
+        program = compile_or_cached(BPF_DIR, settings.cache_dir)
+        datapath = KernelDatapath(settings.pin_dir, settings.datapath.sizes, program)
+        opened.callback(datapath.close)
+        _log.info("event=loaded adopted=%s tag=%s", datapath.adopted, program.tag)
+        started = start.begin(datapath, journal, Secrets(secrets.token_bytes(16), secrets.token_bytes(16)))
+        return asyncio.run(_serve(settings, datapath, journal, started))
+
+
+async def _serve(settings: Config, datapath: KernelDatapath, journal: JournalFile, started: start.Started) -> int:
+    """Answers, reconciles, attaches, says READY; until SIGTERM or SIGINT."""
+    network = KernelNetwork()
+    changed, stopping = asyncio.Event(), asyncio.Event()
+    host = Host(_boot_id(), identity.kernel_release(), settings.interfaces, settings.datapath)
+    agent = Agent(Doors(datapath, network, SystemClock(), journal), host, started, changed.set)
+    server = ApiServer(agent, settings.socket, version=__version__, mode=settings.socket_mode)
+    notifier = Notifier()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await server.start()
+    _log.info("event=serving socket=%s", settings.socket)
+    running = {
+        asyncio.create_task(agent.run(), name="agent"),
+        asyncio.create_task(_tell(agent, server, notifier, changed), name="readiness"),
+        asyncio.create_task(_watchdog(notifier), name="watchdog"),
+    }
+    told = asyncio.create_task(stopping.wait(), name="stop")
+    done, _ = await asyncio.wait({told, *running}, return_when=asyncio.FIRST_COMPLETED)
+    notifier.stopping()
+    await server.stop(GRACE_SECONDS)
+    await agent.stop()
+    for task in (told, *running):
+        task.cancel()
+    await asyncio.gather(told, *running, return_exceptions=True)
+    network.close()
+    for task in done - {told}:
+        _log.error("event=part_failed part=%s", task.get_name(), exc_info=task.exception())
+        return 1
+    _log.info("event=stopped forwarding=continues")
+    return 0
+
+
+async def _tell(agent: Agent, server: ApiServer, notifier: Notifier, changed: asyncio.Event) -> None:
+    """Tells health and the service manager when the agent becomes ready, or is not any more."""
+    ready = False
+    while True:
+        await changed.wait()
+        changed.clear()
+        if agent.ready and not ready:
+            _log.info("event=ready")
+            notifier.ready()
+        elif ready and not agent.ready:
+            _log.warning("event=not_ready reason=%r", agent.not_ready_reason)
+        if agent.ready != ready:
+            ready = agent.ready
+            await server.serving(ready)
+        notifier.status("forwarding as asked" if ready else f"not ready: {agent.not_ready_reason}")
+
+
+async def _watchdog(notifier: Notifier) -> None:
+    """Shows the service manager that the event loop turns."""
+    while notifier.watchdog_seconds:
+        notifier.watchdog()
+        await asyncio.sleep(notifier.watchdog_seconds / 2)
+    await asyncio.Event().wait()
+
+
+def _boot_id() -> str:
+    """Empty where /proc/sys is hidden: then only the maps, which do not outlive a boot, tell one boot from another."""
+    with contextlib.suppress(OSError, ValueError):
+        return identity.boot_id()
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
