@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import functools
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ class ShapeError(OSError):
     """A pinned map is not as this version wants it; nothing was written."""
 
 
+@functools.cache
 def cpus() -> int:
     """CPUs that the kernel may ever bring up: per-CPU maps hold a value for each."""
     text = Path("/sys/devices/system/cpu/possible").read_text()
