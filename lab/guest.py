@@ -29,7 +29,7 @@ from lab.cpio import Archive
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("python3-bpfcc", "iproute2", "ethtool", "mount", "util-linux", "coreutils", "dash")
-DISTRIBUTIONS = ("pytest", "pytest-asyncio", "pytest-timeout", "scapy")
+DISTRIBUTIONS = ("pytest", "pytest-asyncio", "pytest-timeout", "scapy", "pyroute2", "tenacity")
 MODULES = ("net/llc/llc.ko", "net/802/stp.ko", "net/bridge/bridge.ko", "drivers/net/veth.ko")  # in the order of their dependencies
 SOURCES = ("agent", "bpf", "clients/python", "lab", "tests", "bench", "proto", "pyproject.toml")
 CHECKOUT = "l4lb"  # where the checkout lies in the guest, from its root
