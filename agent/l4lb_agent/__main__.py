@@ -91,12 +91,12 @@ def _run(settings: Config) -> int:
     for folder in (settings.state_dir, settings.runtime_dir, settings.cache_dir):
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     with ExitStack() as opened:
-        journal = JournalFile(settings.state_dir)
-        opened.callback(journal.close)
         program = compile_or_cached(BPF_DIR, settings.cache_dir)
         datapath = KernelDatapath(settings.pin_dir, settings.datapath.sizes, program)
         opened.callback(datapath.close)
         _log.info("event=loaded adopted=%s tag=%s", datapath.adopted, program.tag)
+        journal = JournalFile(settings.state_dir)
+        opened.callback(journal.close)
         started = start.begin(datapath, journal, Secrets(secrets.token_bytes(16), secrets.token_bytes(16)))
         return asyncio.run(_serve(settings, datapath, journal, started))
 

@@ -1,0 +1,140 @@
+"""agent.toml: what it means, and how it says what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from l4lb_agent.config import Config, ConfigError, load, parse
+from l4lb_agent.control.monitor import Interface
+from l4lb_agent.model.config import DatapathConfig, Timeouts
+from l4lb_agent.model.mapspec import Sizes
+from tests.fakes.values import address
+
+MINIMAL = '[[interface]]\nname = "eth0"\n'
+ROOT = Path(__file__).parents[2]
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    return caught.value.errors
+
+
+def test_an_interface_is_all_that_must_be_said() -> None:
+    assert parse(MINIMAL) == Config(interfaces=(Interface("eth0", "auto"),))
+
+
+def test_every_setting_is_read() -> None:
+    text = """
+    [agent]
+    pin_dir = "/p"
+    state_dir = "/s"
+    runtime_dir = "/r"
+    cache_dir = "/c"
+    log_level = "debug"
+    [[interface]]
+    name = "eth0"
+    mode = "native"
+    [[interface]]
+    name = "eth1"
+    mode = "generic"
+    [datapath]
+    transmit = "redirect"
+    snat = ["192.0.2.10", "2001:db8::10"]
+    port_range = [2000, 3000]
+    rst_rate = 1
+    rst_burst = 2
+    [datapath.timeouts]
+    syn = 1
+    answered = 2
+    closing = 3
+    udp = 4
+    quarantine_long = 5
+    quarantine_short = 6
+    [sizes]
+    services = 10
+    backends = 11
+    addresses = 12
+    flows = 13
+    rings_1021 = 14
+    rings_4093 = 15
+    rings_16381 = 16
+    rings_65537 = 17
+    [api]
+    socket = "/a/sock"
+    mode = "0600"
+    """
+    snat = (address("192.0.2.10"), address("2001:db8::10"))
+    datapath = DatapathConfig(snat, 2000, 3000, True, 1, 2, Timeouts(1, 2, 3, 4, 5, 6), Sizes(10, 11, 12, 13, 14, 15, 16, 17))
+    interfaces = (Interface("eth0", "native"), Interface("eth1", "generic"))
+    assert parse(text) == Config(
+        Path("/p"), Path("/s"), Path("/r"), Path("/c"), "debug", interfaces, datapath, Path("/a/sock"), 0o600
+    )  # fmt: skip
+
+
+def test_the_socket_follows_the_runtime_folder() -> None:
+    assert parse(MINIMAL + '[agent]\nruntime_dir = "/r"').socket == Path("/r/admin.sock")
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("agent.pin_dir", '[agent]\npin_dir = "relative"'),
+        ("agent.pin_dirr", '[agent]\npin_dirr = "/p"'),
+        ("agent.log_level", '[agent]\nlog_level = "loud"'),
+        ("agent", "agent = 1"),
+        ("interfaces", "interfaces = []"),
+        ("interface[1].mode", '[[interface]]\nname = "eth1"\nmode = "fast"'),
+        ("interface[1].name", '[[interface]]\nmode = "auto"'),
+        ("interface[1].name", '[[interface]]\nname = "a-name-too-long-for-linux"'),
+        ("interface[1].name", '[[interface]]\nname = "../eth"'),
+        ("interface[1].name", '[[interface]]\nname = "eth0"'),
+        ("interface[1].speed", '[[interface]]\nname = "eth1"\nspeed = 1'),
+        ("datapath.snat", '[datapath]\nsnat = ["192.0.2.300"]'),
+        ("datapath.snat", '[datapath]\nsnat = ["224.0.0.1"]'),
+        ("datapath.snat", '[datapath]\nsnat = ["192.0.2.1", "192.0.2.1"]'),
+        ("datapath.snat", '[datapath]\nsnat = "192.0.2.1"'),
+        ("datapath.port_range", "[datapath]\nport_range = [2000]"),
+        ("datapath.port_range", "[datapath]\nport_range = [3000, 2000]"),
+        ("datapath.port_range", "[datapath]\nport_range = [0, 2000]"),
+        ("datapath.transmit", '[datapath]\ntransmit = "pigeon"'),
+        ("datapath.rst_rate", "[datapath]\nrst_rate = -1"),
+        ("datapath.timeouts.syn", "[datapath.timeouts]\nsyn = 0"),
+        ("datapath.timeouts.sin", "[datapath.timeouts]\nsin = 1"),
+        ("sizes.services", "[sizes]\nservices = 70000"),
+        ("sizes.backends", "[sizes]\nbackends = 32769"),
+        ("sizes.flows", '[sizes]\nflows = "many"'),
+        ("sizes.flows", "[sizes]\nflows = true"),
+        ("api.mode", "[api]\nmode = 432"),
+        ("api.mode", '[api]\nmode = "0666"'),
+        ("api.port", "[api]\nport = 1"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_field(field: str, text: str) -> None:
+    top = text.startswith(("agent =", "interfaces ="))
+    found = errors(f"{text}\n{MINIMAL}" if top else f"{MINIMAL}{text}")
+    assert [line.split(":")[0] for line in found] == [field]
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    found = errors('[agent]\npin_dir = 1\n[api]\nmode = "x"\n')
+    assert [line.split(":")[0] for line in found] == ["agent.pin_dir", "interface", "api.mode"]
+
+
+def test_a_file_that_is_missing_or_no_toml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load(tmp_path / "none.toml")
+    bad = tmp_path / "bad.toml"
+    bad.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError):
+        load(bad)
+    assert "TOML" in errors("=")[0]
+
+
+def test_the_example_shows_the_defaults() -> None:
+    example = (ROOT / "systemd/agent.toml.example").read_text()
+    shown = parse(example)
+    lines = [line[1:] if line.startswith("#") and " = " in line else line for line in example.splitlines()]
+    uncommented = parse("\n".join(lines))
+    assert shown == uncommented
+    assert shown.interfaces == (Interface("eth0", "auto"),)
