@@ -56,16 +56,16 @@ def _guarded(behaviour: Any, method: str) -> Behaviour:
             fields.known(request)
             return await behaviour(request, context)
         except Refused as error:
-            _log.info("%s refused: %s (%s)", method, error.message, error.reason)
+            _log.info("event=refused rpc=%s code=%s reason=%s message=%r", method, error.code, error.reason, error.message)
             await context.abort_with_status(status.of(error))
         except grpc.aio.AbortError:
             raise
         except grpc.aio.InternalError:  # what a write raises when the caller has gone
-            _log.debug("%s: the caller has gone", method)
+            _log.debug("event=caller_gone rpc=%s", method)
             await context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
         except Exception:
             correlation_id = uuid.uuid4().hex
-            _log.exception("%s failed, correlation id %s", method, correlation_id)
+            _log.exception("event=failed rpc=%s correlation_id=%s", method, correlation_id)
             await context.abort_with_status(status.internal(correlation_id))
 
     return guarded

@@ -5,21 +5,40 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from l4lb_agent.model.errors import InvalidArgument
 
 DEFAULT_SIZE, MAX_SIZE = 100, 1000
+MAX_BYTES = 3 * 1024 * 1024  # of a page; with one more resource it still fits into a message
+
+
+class Sized(Protocol):
+    """A protobuf message, as far as pages care."""
+
+    def ByteSize(self) -> int:
+        """Bytes on the wire."""
+
+
 T = TypeVar("T")
+M = TypeVar("M", bound=Sized)
 
 
-def page(items: Sequence[T], name: Callable[[T], str], size: int, token: str, arguments: str) -> tuple[list[T], str]:
-    """At most `size` of `items`, which are sorted by `name`, and the token of the next page, "" on the last one. What is added or removed
-    between two pages shifts nothing: a page goes on after a name, not after a count. Raises InvalidArgument (INVALID_PAGE_TOKEN)."""
+def page(items: Sequence[tuple[str, T]], render: Callable[[T], M], size: int, token: str, arguments: str) -> tuple[list[M], str]:
+    """At most `size` of `items`, which are sorted by their names, as messages; and the token of the next page, "" on the last one. A page
+    that would be too long for a message is shorter. What is added or removed between two pages shifts nothing: a page goes on after a
+    name, not after a count. Raises InvalidArgument (INVALID_PAGE_TOKEN)."""
     after = _open(token, arguments)
-    rest = [item for item in items if name(item) > after]
-    chosen = rest[: min(size or DEFAULT_SIZE, MAX_SIZE)]
-    return chosen, _seal(name(chosen[-1]), arguments) if len(chosen) < len(rest) else ""
+    rest = [item for item in items if item[0] > after]
+    messages: list[M] = []
+    total = 0
+    for _, item in rest[: min(size or DEFAULT_SIZE, MAX_SIZE)]:
+        if total >= MAX_BYTES:
+            break
+        messages.append(render(item))
+        total += messages[-1].ByteSize()
+    more = len(messages) < len(rest)
+    return messages, _seal(rest[len(messages) - 1][0], arguments) if more else ""
 
 
 def _digest(arguments: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from l4lb_agent.api.pace import Pace
 from l4lb_agent.control.facade import Control, Outcome
 from l4lb_agent.model.errors import NotFound, ResourceExhausted
 
+_log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 MAX_STREAMS = 512  # of WatchBackends and StreamStats together: other calls keep their share of the server
 INTERVAL_SECONDS = (0.1, 3600.0)
@@ -42,10 +44,9 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     async def ListVirtualServices(self, request: pb.ListVirtualServicesRequest, _context: Context) -> pb.ListVirtualServicesResponse:
         """Reads virtual services by name."""
         snapshot = self._control.snapshot()
-        chosen, token = pages.page(snapshot.services, lambda v: v.service.name, request.page_size, request.page_token, "services")
-        return pb.ListVirtualServicesResponse(
-            services=map(convert.service, chosen), next_page_token=token, revision=snapshot.revision
-        )  # fmt: skip
+        services = [(view.service.name, view) for view in snapshot.services]
+        page, token = pages.page(services, convert.service, request.page_size, request.page_token, "services")
+        return pb.ListVirtualServicesResponse(services=page, next_page_token=token, revision=snapshot.revision)
 
     async def UpdateVirtualService(self, request: pb.UpdateVirtualServiceRequest, _context: Context) -> pb.UpdateVirtualServiceResponse:
         """Changes the fields that the mask names."""
@@ -72,10 +73,9 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         """Reads the backends of one virtual service, or of all."""
         parent = self._parent(request.parent)
         snapshot = self._control.snapshot()
-        views = [view for view in snapshot.backends if not parent or view.backend.service == parent]
-        arguments = f"backends of {parent}"
-        chosen, token = pages.page(views, lambda v: v.backend.name, request.page_size, request.page_token, arguments)
-        return pb.ListBackendsResponse(backends=map(convert.backend, chosen), next_page_token=token, revision=snapshot.revision)
+        backends = [(view.backend.name, view) for view in snapshot.backends if not parent or view.backend.service == parent]
+        page, token = pages.page(backends, convert.backend, request.page_size, request.page_token, f"backends of {parent}")
+        return pb.ListBackendsResponse(backends=page, next_page_token=token, revision=snapshot.revision)
 
     async def UpdateBackend(self, request: pb.UpdateBackendRequest, _context: Context) -> pb.UpdateBackendResponse:
         """Changes the fields that the mask names."""
@@ -124,7 +124,10 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     async def _change(self, command: Any, request: Any) -> Outcome:
         request_id = fields.request_id(request.request_id)
         digest = fields.request_hash(request) if request_id else ""
-        return await self._control.change(command, request_id=request_id, request_hash=digest, validate_only=request.validate_only)
+        outcome = await self._control.change(command, request_id=request_id, request_hash=digest, validate_only=request.validate_only)
+        if not request.validate_only:
+            _log.info("event=changed request=%s revision=%d request_id=%s", type(request).__name__, outcome.revision, request_id or "none")
+        return outcome
 
     def _parent(self, parent: str) -> str:
         """Name of the virtual service whose backends are meant, "" for all."""

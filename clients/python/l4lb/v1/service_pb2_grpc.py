@@ -150,7 +150,7 @@ class LoadBalancerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListVirtualServices(self, request, context):
-        """Reads all virtual services by name.
+        """Reads all virtual services by name, page by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,7 +185,7 @@ class LoadBalancerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBackends(self, request, context):
-        """Reads the backends of one virtual service, or of all with `services/-`, by name.
+        """Reads the backends of one virtual service, or of all with `services/-`, by name, page by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,7 +242,7 @@ class LoadBalancerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetConfig(self, request, context):
-        """Reads all desired state at one revision.
+        """Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
