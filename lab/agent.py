@@ -70,17 +70,18 @@ class AgentFailed(RuntimeError):
 class Agent:
     """The agent of one laboratory: its folders, its configuration, its process."""
 
-    def __init__(self, lab: Laboratory, *, interfaces: Sequence[str] = ("eth0",), mode: str = "native", redirect: bool = False) -> None:
-        """Make folders that belong to the agent's user, and the configuration. Starts nothing."""
+    def __init__(
+        self, lab: Laboratory, *, interfaces: Sequence[str] = ("eth0",), mode: str = "native", redirect: bool = False, name: str = "agent"
+    ) -> None:
+        """Make folders that belong to the agent's user, and the configuration. Starts nothing. Each agent of a laboratory has a name."""
         self._lab = lab
         self._process: subprocess.Popen[bytes] | None = None
         self._app = install.installed(install.checkout(), install.cache_folder())
-        self.log_file = lab.run.path / "agent.log"
-        self.pin_dir = lab.folder_for("l4lb", UID, lab.run.bpffs)
-        self.state_dir = lab.folder_for("state", UID)
-        self.runtime_dir = lab.folder_for("runtime", UID)
-        self.cache_dir = lab.folder_for("cache", UID)
-        self._file = lab.run.path / "agent.toml"
+        self.log_file = lab.run.path / f"{name}.log"
+        self.pin_dir = lab.folder_for(f"l4lb-{name}", UID, lab.run.bpffs)
+        folder = lab.folder_for(name, UID)
+        self.state_dir, self.runtime_dir, self.cache_dir = (lab.folder_for(each, UID, folder) for each in ("state", "runtime", "cache"))
+        self._file = folder / "agent.toml"
         self._file.write_text(self._configuration(interfaces, mode, redirect))
 
     @property

@@ -124,6 +124,14 @@ class Laboratory:
         """MAC address of a host's eth0."""
         return netns.run(["ip", "-n", self.namespace(name), "-o", "link", "show", "dev", "eth0"]).split("link/ether ")[1].split()[0]
 
+    def link(self, name: str) -> str:
+        """What ip(8) says of a host's eth0."""
+        return netns.run(["ip", "-n", self.namespace(name), "-d", "link", "show", "dev", "eth0"])
+
+    def forget_neighbours(self, name: str) -> None:
+        """Make a host resolve everyone anew."""
+        netns.batch(self.namespace(name), ["neigh flush dev eth0"])
+
     def close(self) -> None:
         """End every process of the run and remove all it has made. May be called again after a failure."""
         if hasattr(self, "traffic"):

@@ -56,11 +56,12 @@ class Balanced:
 
 
 @contextmanager
-def balanced(lab: Laboratory, agent: Agent) -> Iterator[Balanced]:
-    """A running, READY agent in `lab`; it ends with the laboratory. Raises AgentFailed."""
+def balanced(lab: Laboratory, agent: Agent, *, wait: bool = True) -> Iterator[Balanced]:
+    """A running agent in `lab`, READY unless not waited for; it ends with the laboratory. Raises AgentFailed."""
     agent.start()
     with l4lb.Client(agent.target) as client:
-        agent.wait_ready(client)
+        if wait:
+            agent.wait_ready(client)
         yield Balanced(lab, agent, client)
 
 

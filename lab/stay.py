@@ -32,13 +32,8 @@ laboratory {id} is up; Ctrl-C removes it
 def _print_commands(lab: Laboratory, agent: Agent) -> None:
     vip = lab.topology.vip()
     enter = {role: " ".join(netns.entering(lab.namespace(role), [])).removesuffix(" --") for role in ("client", "switch")}
-    print(
-        _COMMANDS.format(
-            id=lab.id, client=enter["client"], switch=enter["switch"], vip4=vip.v4, vip6=vip.v6, l4lbctl="scripts/l4lbctl", target=agent.target,
-            log=agent.log_file, pid=agent.pid, run=lab.run.path,
-        ),
-        flush=True,
-    )  # fmt: skip
+    values = {"id": lab.id, "run": lab.run.path, "vip4": vip.v4, "vip6": vip.v6, "target": agent.target, "log": agent.log_file}
+    print(_COMMANDS.format(**values, **enter, l4lbctl="scripts/l4lbctl", pid=agent.pid), flush=True)
 
 
 def main() -> int:
