@@ -20,6 +20,18 @@ UID: Final = 47654
 CAPABILITIES: Final = {"bpf": 39, "net_admin": 12, "perfmon": 38}  # names of setpriv(1), bits of linux/capability.h
 _MASK: Final = sum(1 << bit for bit in CAPABILITIES.values())
 
+_CONFIGURATION: Final = """\
+[agent]
+pin_dir = "{pin_dir}"
+state_dir = "{state_dir}"
+runtime_dir = "{runtime_dir}"
+cache_dir = "{cache_dir}"
+
+[datapath]
+snat = [{snat}]
+transmit = "{transmit}"
+{interfaces}"""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -80,7 +92,8 @@ class Agent:
         self.log_file = lab.run.path / f"{name}.log"
         self.pin_dir = lab.folder_for(f"l4lb-{name}", UID, lab.run.bpffs)
         folder = lab.folder_for(name, UID)
-        self.state_dir, self.runtime_dir, self.cache_dir = (lab.folder_for(each, UID, folder) for each in ("state", "runtime", "cache"))
+        self.state_dir, self.runtime_dir = (lab.folder_for(each, UID, folder) for each in ("state", "runtime"))
+        self.cache_dir = install.program_cache(install.cache_folder(), UID)
         self._file = folder / "agent.toml"
         self._file.write_text(self._configuration(interfaces, mode, redirect))
 
@@ -102,7 +115,16 @@ class Agent:
         return self._process.pid
 
     def _configuration(self, interfaces: Sequence[str], mode: str, redirect: bool) -> str:
-        raise NotImplementedError
+        topology = self._lab.topology
+        return _CONFIGURATION.format(
+            pin_dir=self.pin_dir,
+            state_dir=self.state_dir,
+            runtime_dir=self.runtime_dir,
+            cache_dir=self.cache_dir,
+            snat=f'"{topology.snat().v4}", "{topology.snat().v6}"',
+            transmit="redirect" if redirect else "tx",
+            interfaces="".join(f'\n[[interface]]\nname = "{interface}"\nmode = "{mode}"\n' for interface in interfaces),
+        )
 
     def command(self, *arguments: str) -> list[str]:
         """The command that runs `l4lb-agent` inside `lb` with the unit's identity."""
@@ -138,7 +160,7 @@ class Agent:
             raise AgentFailed(f"the agent {what}\n{self.log()}")
         time.sleep(0.02)
 
-    def log(self, lines: int = 30) -> str:
+    def log(self, lines: int = 40) -> str:
         """End of what it logged."""
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:]) if self.log_file.exists() else ""
 

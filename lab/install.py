@@ -51,6 +51,14 @@ def installed(root: Path, cache: Path) -> Path:
     return copy
 
 
+def program_cache(cache: Path, uid: int) -> Path:
+    """Where the agents of all laboratories, run as `uid`, keep what they have compiled."""
+    folder = cache / "lab-programs"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    os.chown(folder, uid, uid)
+    return folder
+
+
 def _make(root: Path, cache: Path, copy: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix="making-app.", dir=cache))
     try:

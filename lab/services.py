@@ -57,12 +57,15 @@ class Balanced:
 
 @contextmanager
 def balanced(lab: Laboratory, agent: Agent, *, wait: bool = True) -> Iterator[Balanced]:
-    """A running agent in `lab`, READY unless not waited for; it ends with the laboratory. Raises AgentFailed."""
+    """A running agent in `lab`, READY unless not waited for; killed in the end. Raises AgentFailed."""
     agent.start()
-    with l4lb.Client(agent.target) as client:
-        if wait:
-            agent.wait_ready(client)
-        yield Balanced(lab, agent, client)
+    try:
+        with l4lb.Client(agent.target) as client:
+            if wait:
+                agent.wait_ready(client)
+            yield Balanced(lab, agent, client)
+    finally:
+        agent.kill()
 
 
 def programs(info: AgentInfo) -> set[tuple[int, str]]:

@@ -48,7 +48,7 @@ class Topology:
 
     def _host(self, link: int, number: int) -> Host:
         link = link if self.routed else 0
-        return Host(f"10.77.{link}.{number}", f"fd77:0:0:{link}::{number}")
+        return Host(f"10.77.{link}.{number}", f"fd77:0:0:{link}::{number}" if link else f"fd77::{number}")
 
     def host(self, role: str) -> Host:
         """Address of client, lb, a or b."""
@@ -119,6 +119,8 @@ class Topology:
             return {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
         if role == "client":  # nobody answers for an address: known after 0.6 s instead of 3
             return {f"{family}/neigh/eth0/retrans_time_ms": "200" for family in ("ipv4", "ipv6")}
+        if role in BACKENDS:  # a host that changes its MAC address tells its neighbours
+            return {"ipv4/conf/eth0/arp_notify": "1", "ipv6/conf/eth0/ndisc_notify": "1"}
         return {}
 
 

@@ -33,6 +33,7 @@ def _play(lab: Laboratory, checks: Checks) -> Stage:
             checks.failed(failure)
         if checks.broken:
             print(f"\nthe agent's log ends:\n{agent.log()}", flush=True)
+        agent.kill()
         return stage
 
 
