@@ -5,7 +5,7 @@ Time never passes in a test: what has to be old is made old by moving stamps in 
 
 import ctypes
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,7 +62,7 @@ class Balancer:
             name: Fd(syscall.map_create(s.type, s.key_size, s.value_size, s.max_entries, 0, name)) for name, s in self.specs.items()
         }
         self.generation: Generation = objects.load({name: fd.fileno() for name, fd in self.maps.items()}, missing)
-        self._sizes = sizes
+        self._sizes, self._cpus = sizes, cpus()
         self._entries: list[index.Entry] = []
         self._counts: dict[tuple[int, int], tuple[int, int]] = {}
         self.packets = 0
@@ -111,15 +111,18 @@ class Balancer:
     def own(self, text: str, flags: int) -> None:
         """Make an address one that the datapath owns; again for other flags."""
         packed = address(text)
-        place = self._place(layout.INDEX_ADDRESS, packed, 0, 0, self._owned)
+        place = self._owned_place(packed)
         self.write("addresses", place, bytes(layout.OwnedAddress(address=(layout.U8 * 16)(*packed), flags=flags)))
 
     def service(self, number: int, vip: str, vip_port: int, protocol: int, now: int = 0, *, size: int = 1021, idle: int = 900) -> None:
         """A service with ring `now` of `size` slots."""
         packed = address(vip)
         word = now << 48 | layout.RING_SIZES.index(size) | layout.SERVICE_PRESENT
-        fields = dict(vip=(layout.U8 * 16)(*packed), port=port(vip_port), protocol=protocol, family=Address(packed).family)
-        self.write("services", number, bytes(layout.Service(word=word, idle_seconds=idle, **fields)))
+        element = layout.Service(
+            word=word, vip=(layout.U8 * 16)(*packed), port=port(vip_port), protocol=protocol, family=Address(packed).family,
+            idle_seconds=idle,
+        )  # fmt: skip
+        self.write("services", number, bytes(element))
         self._put(layout.INDEX_SERVICE, number, packed, vip_port, protocol)
 
     def ring(self, element: int, slots: Sequence[int], size: int = 1021) -> None:
@@ -145,14 +148,12 @@ class Balancer:
             setattr(element, name, value)
         self.write("backends", number, bytes(element))
 
-    def _owned(self, number: int) -> bytes:
-        return self.read("addresses", number)[:16]
-
-    def _place(self, kind: int, packed: bytes, number: int, protocol: int, held: object) -> int:
-        used = {self._owned(i): i for i in range(self.specs["addresses"].max_entries) if any(self._owned(i))}
+    def _owned_place(self, packed: bytes) -> int:
+        every = range(self.specs["addresses"].max_entries)
+        used = {owned: place for place in every if any(owned := self.read("addresses", place)[:16])}
         if packed not in used:
             used[packed] = len(used)
-            self._put(kind, used[packed], packed, number, protocol)
+            self._put(layout.INDEX_ADDRESS, used[packed], packed, 0, 0)
         return used[packed]
 
     def _put(self, kind: int, number: int, packed: bytes, at: int, protocol: int) -> None:
@@ -186,14 +187,15 @@ class Balancer:
         return next((tuple(words) for i, words in self._sums(name, 5) if i == number), (0,) * 5)
 
     def _sums(self, name: str, words: int) -> Iterator[tuple[int, list[int]]]:
-        size, entries = 8 * words * cpus(), self.specs[name].max_entries
+        size, entries = 8 * words * self._cpus, self.specs[name].max_entries
         keys, values = bytearray(4 * entries), bytearray(size * entries)
         syscall.map_lookup_batch(self.maps[name].fileno(), bytearray(8), True, keys, values, entries)
-        numbers = memoryview(values).cast("Q")
+        numbers, zeros = memoryview(values).cast("Q"), bytes(size)
         for number in range(entries):
-            part = numbers[number * words * cpus() : (number + 1) * words * cpus()]
-            if any(part):
-                yield number, [sum(part[word::words]) for word in range(words)]
+            if values.startswith(zeros, number * size):
+                continue
+            part = numbers[number * words * self._cpus : (number + 1) * words * self._cpus]
+            yield number, [sum(part[word::words]) for word in range(words)]
 
     def read(self, name: str, key: int | bytes) -> bytes:
         """An element; KeyError when there is none."""
@@ -219,15 +221,24 @@ class Balancer:
         """The reply halves."""
         return [(layout.ReplyKey.from_buffer_copy(k), layout.Reply.from_buffer_copy(v)) for k, v in self.elements("replies").items()]
 
+    def states(self) -> set[tuple[int, int]]:
+        """(state, flags) of every half: one element while both halves of the only flow say the same."""
+        return {(f.state, f.flags) for _, f in self.flows()} | {(r.state, r.flags) for _, r in self.replies()}
+
+    def erase(self, name: str) -> None:
+        """Delete every element of flows or replies."""
+        for key in self.elements(name):
+            syscall.map_delete(self.maps[name].fileno(), key)
+
     # --- time
 
-    def age(self, seconds: int, maps: Sequence[str] = ("flows", "replies"), *, created: bool = True) -> None:
+    def age(self, seconds: int, maps: Sequence[str] = ("flows", "replies")) -> None:
         """Move every stamp of the halves in `maps` that far into the past."""
         for name, kind in (("flows", layout.Flow), ("replies", layout.Reply)):
             for key, value in self.elements(name).items() if name in maps else ():
                 element = kind.from_buffer_copy(value)
                 element.seen -= seconds
-                element.created -= seconds if created else 0
+                element.created -= seconds
                 self.write(name, key, bytes(element))
 
     # --- which slot
@@ -235,11 +246,3 @@ class Balancer:
     def slot(self, client: str, client_port: int, vip: str, vip_port: int, protocol: int, size: int = 1021) -> int:
         """The slot of a tuple by the Python mirror of the hash."""
         return hashing.slot_hash(address(client), address(vip), client_port, vip_port, protocol, SLOT_SECRET) * size >> 32
-
-
-def states(balancer: Balancer) -> Mapping[str, list[tuple[int, int]]]:
-    """(state, flags) of every half."""
-    return {
-        "flows": [(f.state, f.flags) for _, f in balancer.flows()],
-        "replies": [(r.state, r.flags) for _, r in balancer.replies()],
-    }

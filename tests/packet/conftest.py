@@ -23,13 +23,13 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Objects:
 
 
 @pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    """A network namespace and one CPU for the test: no routes but its own, and per-CPU budgets that count."""
+def alone() -> Iterator[set[int]]:
+    """A network namespace and one CPU for the test: no routes but its own, and per-CPU budgets that count. Yields all the CPUs."""
     home, cpus = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.sched_getaffinity(0)
     assert syscall._LIBC.unshare(CLONE_NEWNET) == 0, "needs root"
     os.sched_setaffinity(0, {min(cpus)})
     try:
-        yield
+        yield cpus
     finally:
         os.sched_setaffinity(0, cpus)
         assert syscall._LIBC.setns(home, CLONE_NEWNET) == 0

@@ -6,10 +6,7 @@ from scapy.packet import Packet
 
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.packet.balancer import Balancer
-from tests.packet.wire import FAMILIES, PROTOCOLS, V4, V6, Family, from_backend, from_client, same, to_backend, to_client
-
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f"v{f.version}")
-each_protocol = pytest.mark.parametrize("kind", PROTOCOLS, ids=lambda k: k.__name__)
+from tests.packet.wire import V4, V6, Family, each_family, each_protocol, from_backend, from_client, same, to_backend, to_client
 
 
 def opened(lb: Balancer, family: Family, kind: type[Packet] = TCP) -> None:

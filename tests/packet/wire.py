@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -87,3 +88,7 @@ def same(actual: bytes, expected: Packet) -> None:
     """Byte for byte; both dissected in the failure."""
     if actual != bytes(expected):
         raise AssertionError(f"got\n{Ether(actual).show(dump=True)}\nexpected\n{expected.show(dump=True)}")
+
+
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f"v{f.version}")
+each_protocol = pytest.mark.parametrize("kind", PROTOCOLS, ids=lambda k: k.__name__)

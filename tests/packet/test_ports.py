@@ -1,0 +1,189 @@
+"""SNAT ports: kept, searched, refused; both halves of a flow or none."""
+
+import dataclasses
+import os
+import threading
+
+import pytest
+from scapy.layers.inet import TCP, UDP
+
+from l4lb_agent.dataplane import syscall
+from l4lb_agent.model import layout
+from l4lb_agent.model.reasons import Reason
+from tests.packet.balancer import SIZES, Balancer, address, port
+from tests.packet.conftest import Make, furnish
+from tests.packet.wire import V4, V6, Family, each_family, each_protocol, from_backend, from_client, same, to_backend, to_client
+
+OTHER = {4: "198.51.100.8", 6: "2001:db8:1::8"}
+
+
+def host(number: int) -> int:
+    """A port field as a number."""
+    return port(number)  # swapping is its own inverse
+
+
+def snat_ports(lb: Balancer) -> list[int]:
+    """SNAT ports in use."""
+    return [host(key.snat_port) for key, _ in lb.replies()]
+
+
+@each_family
+@each_protocol
+@pytest.mark.parametrize("own", [1024, 1025, 40000, 65535])
+def test_a_clients_port_is_kept(lb: Balancer, family: Family, kind: type, own: int) -> None:
+    assert lb.send(from_client(family, kind, port=own, flags="S")).reason is Reason.FLOW_CREATED
+    assert snat_ports(lb) == [own]
+
+
+@pytest.mark.parametrize("own", [1, 80, 1023])
+def test_a_privileged_port_is_never_used_for_snat(lb: Balancer, own: int) -> None:
+    lb.configure(port_low=1)
+    lb.send(from_client(V4, port=own, flags="S"))
+    assert own not in snat_ports(lb)
+
+
+def test_every_port_is_within_the_configured_range(lb: Balancer) -> None:
+    lb.configure(port_low=20000, port_high=20999)
+    for own in range(1024, 65536, 1021):
+        assert lb.send(from_client(V4, port=own, flags="S")).reason in (Reason.FLOW_CREATED, Reason.FLOW_TABLE_FULL)
+    ports = snat_ports(lb)
+    assert len(ports) > 50
+    assert all(20000 <= number <= 20999 for number in ports)
+    assert len(set(ports)) == len(ports)
+
+
+@each_family
+@each_protocol
+def test_two_clients_with_one_port_get_two_and_their_own_answers(lb: Balancer, family: Family, kind: type) -> None:
+    lb.send(from_client(family, kind, flags="S"))
+    lb.send(from_client(family, kind, client=OTHER[family.version], flags="S"))
+    first, second = sorted(lb.replies(), key=lambda pair: bytes(pair[1].client) != address(family.client))
+    assert host(first[0].snat_port) == 40000
+    assert host(second[0].snat_port) != 40000
+    same(lb.send(from_backend(family, kind, flags="SA")).data, to_client(family, kind, flags="SA"))
+    answer = lb.send(from_backend(family, kind, port=host(second[0].snat_port), flags="SA"))
+    assert answer.reason is Reason.TO_CLIENT
+    assert bytes(second[1].client) == address(OTHER[family.version])
+
+
+def test_one_port_serves_every_backend(lb: Balancer) -> None:
+    lb.ring(1, [1, 2, 3])
+    lb.configure(port_low=5000, port_high=5000)
+    reasons = [lb.send(from_client(V4, port=number, flags="S")).reason for number in range(2000, 2030)]
+    assert reasons.count(Reason.FLOW_CREATED) == 3
+    assert {bytes(key.backend) for key, _ in lb.replies()} == {address(text) for text in V4.backends}
+
+
+def test_a_busy_port_is_looked_for_on_the_other_addresses_too(lb: Balancer) -> None:
+    second = "192.0.2.21"
+    lb.snat(V4.snat, second, V6.snat)
+    lb.configure(port_low=5000, port_high=5000)
+    for number in range(2000, 2030):
+        lb.send(from_client(V4, port=number, flags="S"))
+    assert {bytes(key.snat) for key, _ in lb.replies()} == {address(V4.snat), address(second)}
+
+
+@each_family
+def test_an_exhausted_backend_refuses_new_flows_and_keeps_old_ones(lb: Balancer, family: Family) -> None:
+    lb.configure(port_low=40000, port_high=40000)
+    lb.send(from_client(family, flags="S", seq=1))
+    result = lb.send(from_client(family, client=OTHER[family.version], flags="S"))
+    assert result.reason is Reason.NO_SOURCE_PORT
+    assert len(lb.flows()) == len(lb.replies()) == 1
+    same(lb.send(from_client(family, flags="A")).data, to_backend(family, flags="A"))
+
+
+def marks(lb: Balancer) -> dict[int, int]:
+    """Places of port_full that are not zero."""
+    found = {}
+    for place in range(4096):
+        value = int.from_bytes(lb.read("port_full", place), "little")
+        if value:
+            found[place] = value
+    return found
+
+
+def test_after_a_failed_search_syns_are_refused_without_another_for_a_tenth_of_a_second(lb: Balancer) -> None:
+    lb.configure(port_low=40000, port_high=40000, second_multiplier=0)  # time stands still
+    lb.send(from_client(V4, flags="S"))
+    other = from_client(V4, client=OTHER[4], flags="S")
+    assert lb.send(other).reason is Reason.NO_SOURCE_PORT
+    lb.erase("replies")
+    assert lb.send(other).reason is Reason.NO_SOURCE_PORT, "the port is free, but nobody looks"
+    ((place, until),) = marks(lb).items()
+    assert until == 2, "in 1/16 s from now"
+    lb.write("port_full", place, (0).to_bytes(4, "little"))
+    assert lb.send(other).reason is Reason.FLOW_CREATED
+
+
+def test_a_mark_of_long_ago_refuses_nothing(lb: Balancer) -> None:
+    for place in range(4096):
+        lb.write("port_full", place, (0xFFFFFFF0).to_bytes(4, "little"))
+    lb.configure(second_multiplier=0)
+    assert lb.send(from_client(V4, flags="S")).reason is Reason.FLOW_CREATED
+
+
+@each_family
+@each_protocol
+def test_a_full_table_refuses_new_flows_and_keeps_old_ones(lb: Balancer, family: Family, kind: type) -> None:
+    reasons = [lb.send(from_client(family, kind, port=2000 + i, flags="S")).reason for i in range(100)]
+    created = reasons.count(Reason.FLOW_CREATED)
+    assert created == lb.specs["flows"].max_entries
+    assert reasons == [Reason.FLOW_CREATED] * created + [Reason.FLOW_TABLE_FULL] * (100 - created)
+    for own in (2000, 2000 + created - 1):
+        there = lb.send(from_client(family, kind, b"x", port=own, flags="A"))
+        same(there.data, to_backend(family, kind, b"x", port=own, flags="A"))
+        back = lb.send(from_backend(family, kind, b"y", port=own, flags="A"))
+        same(back.data, to_client(family, kind, b"y", port=own, flags="A"))
+
+
+@each_protocol
+def test_a_claim_is_undone_when_the_forward_half_does_not_fit(lb: Balancer, kind: type) -> None:
+    for i in range(lb.specs["flows"].max_entries):
+        lb.write("flows", bytes(layout.FlowKey(client_port=i)), bytes(layout.Flow()))
+    assert lb.send(from_client(V4, kind, flags="S")).reason is Reason.FLOW_TABLE_FULL
+    assert not lb.replies(), "no half of a flow stays behind"
+
+
+@each_family
+def test_without_a_snat_address_of_the_family_there_are_no_flows(lb: Balancer, family: Family) -> None:
+    lb.configure(**{f"snat_v{family.version}": 0})
+    assert lb.send(from_client(family, flags="S")).reason is Reason.NO_SNAT_ADDRESS
+    other = V6 if family is V4 else V4
+    assert lb.send(from_client(other, flags="S")).reason is Reason.FLOW_CREATED
+
+
+def test_two_cpus_that_start_the_same_flow_at_once_make_one_pair(make: Make, alone: set[int]) -> None:
+    """The loser of the race gives its claim back and follows the winner's flow."""
+    lb = make(sizes=dataclasses.replace(SIZES, flows=4096))
+    furnish(lb)
+    packets = [bytes(from_client(V4, UDP, b"x", port=2000 + i)) for i in range(500)]
+    start = threading.Barrier(2)
+
+    def one_cpu(cpu: int) -> None:
+        os.sched_setaffinity(0, {cpu})
+        start.wait(10)
+        for packet in packets:
+            syscall.prog_test_run(lb.generation.program.fileno(), packet, ifindex=1)
+
+    threads = [threading.Thread(target=one_cpu, args=(cpu,)) for cpu in (min(alone), max(alone))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    pairs = {(bytes(f.snat), f.snat_port, bytes(k.client), k.client_port) for k, f in lb.flows()}
+    assert len(pairs) == len(packets)
+    assert {(bytes(k.snat), k.snat_port, bytes(r.client), r.client_port) for k, r in lb.replies()} == pairs
+    counted = {Reason(reason): packets_ for (reason, _), (packets_, _) in lb.reasons().items()}
+    assert counted == {Reason.FLOW_CREATED: len(packets), Reason.TO_BACKEND: len(packets)}
+
+
+def test_the_halves_know_each_other(lb: Balancer) -> None:
+    lb.send(from_client(V4, TCP, flags="S", seq=77))
+    ((flow_key, flow),) = lb.flows()
+    ((reply_key, reply),) = lb.replies()
+    assert (bytes(flow.snat), flow.snat_port) == (bytes(reply_key.snat), reply_key.snat_port)
+    assert (bytes(flow_key.client), flow_key.client_port) == (bytes(reply.client), reply.client_port)
+    assert (bytes(flow_key.vip), flow_key.vip_port) == (bytes(reply.vip), reply.vip_port)
+    assert (flow.backend, flow.service, flow.state, flow.created) == (reply.backend, reply.service, reply.state, reply.created)
+    assert (flow.backend, flow.service, flow.sequence) == (1, 1, 77)

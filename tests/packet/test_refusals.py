@@ -1,0 +1,203 @@
+"""What is not forwarded: passed untouched when it is not ours, dropped with its own reason when it is."""
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.sctp import SCTP
+from scapy.packet import Packet, Raw
+
+from l4lb_agent.model import layout
+from l4lb_agent.model.reasons import Reason, Verdict
+from tests.packet.balancer import Balancer
+from tests.packet.conftest import Make, furnish
+from tests.packet.wire import CLIENT_MAC, LB_MAC, V4, V6, Family, each_family, each_protocol, from_backend, from_client
+
+L2 = Ether(src=CLIENT_MAC, dst=LB_MAC)
+IP4 = IP(src=V4.client, dst=V4.vip)
+IP6 = IPv6(src=V6.client, dst=V6.vip)
+
+FOREIGN = {
+    "tcp4": L2 / IP(src=V4.client, dst="192.0.2.99") / TCP(dport=80, flags="S"),
+    "tcp6": L2 / IPv6(src=V6.client, dst="2001:db8::99") / TCP(dport=80, flags="S"),
+    "options": L2 / IP(src=V4.client, dst="192.0.2.99", options=[b"\x94\x04\x00\x00"]) / UDP(),
+    "fragment": L2 / IP(src=V4.client, dst="192.0.2.99", frag=100) / Raw(b"x" * 64),
+    "broken_length": L2 / IP(src=V4.client, dst="192.0.2.99", len=9000) / UDP(),
+    "ttl": L2 / IP(src=V4.client, dst="192.0.2.99", ttl=1) / UDP(),
+    "multicast": L2 / IPv6(src=V6.client, dst="ff02::fb") / UDP(dport=5353),
+    "mapped": L2 / IPv6(src=V6.client, dst="::192.0.2.10") / TCP(dport=80),
+}
+NOT_IP = {
+    "arp_other": Ether(src=CLIENT_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, psrc=V4.client, pdst="192.0.2.99"),
+    "arp_reply": L2 / ARP(op=2, psrc=V4.client, pdst=V4.vip),
+    "arp_gratuitous": L2 / ARP(op=1, psrc=V4.vip, pdst=V4.vip),
+    "lldp": Ether(src=CLIENT_MAC, dst="01:80:c2:00:00:0e", type=0x88CC) / Raw(b"x" * 50),
+    "vlan": L2 / Dot1Q(vlan=7) / IP4 / TCP(dport=80),
+    "short_ipv4": bytes(L2 / IP4)[:33],
+    "short_ipv6": bytes(L2 / IP6)[:53],
+    "header_only": bytes(L2 / IP4)[:14],
+}
+# The same for an address of ours
+REFUSED = {
+    "tcp_options_length": (L2 / IP4 / TCP(dport=80, dataofs=15), Reason.MALFORMED),
+    "tcp_short_header": (L2 / IP4 / TCP(dport=80, dataofs=4), Reason.MALFORMED),
+    "tcp_cut": (bytes(L2 / IP(src=V4.client, dst=V4.vip, len=30, proto=6) / Raw(bytes(10))), Reason.MALFORMED),
+    "tcp_syn_fin": (L2 / IP4 / TCP(dport=80, flags="SF"), Reason.MALFORMED),
+    "tcp_syn_rst": (L2 / IP6 / TCP(dport=80, flags="SR"), Reason.MALFORMED),
+    "udp_length_small": (L2 / IP4 / UDP(dport=80, len=7), Reason.MALFORMED),
+    "udp_length_large": (L2 / IP4 / UDP(dport=80, len=9), Reason.MALFORMED),
+    "udp6_length_large": (L2 / IP6 / UDP(dport=80, len=9), Reason.MALFORMED),
+    "ipv4_length_small": (L2 / IP(src=V4.client, dst=V4.vip, len=19) / TCP(dport=80), Reason.MALFORMED),
+    "ipv4_length_large": (L2 / IP(src=V4.client, dst=V4.vip, len=41) / TCP(dport=80), Reason.MALFORMED),
+    "ipv6_length_large": (L2 / IPv6(src=V6.client, dst=V6.vip, plen=21) / TCP(dport=80), Reason.MALFORMED),
+    "ipv4_version": (L2 / IP(src=V4.client, dst=V4.vip, version=5) / TCP(dport=80), Reason.MALFORMED),
+    "ipv4_header_short": (L2 / IP(src=V4.client, dst=V4.vip, ihl=4) / TCP(dport=80), Reason.MALFORMED),
+    "ipv6_version": (L2 / IPv6(src=V6.client, dst=V6.vip, version=4) / TCP(dport=80), Reason.MALFORMED),
+    "ipv4_options": (L2 / IP(src=V4.client, dst=V4.vip, options=[b"\x94\x04\x00\x00"]) / TCP(dport=80), Reason.IP_OPTIONS),
+    "hop_by_hop": (L2 / IP6 / IPv6ExtHdrHopByHop() / TCP(dport=80), Reason.IP_OPTIONS),
+    "routing": (L2 / IP6 / IPv6ExtHdrRouting() / TCP(dport=80), Reason.IP_OPTIONS),
+    "destination_options": (L2 / IP6 / IPv6ExtHdrDestOpt() / TCP(dport=80), Reason.IP_OPTIONS),
+    "fragment_first": (L2 / IP(src=V4.client, dst=V4.vip, flags="MF") / UDP(dport=80) / Raw(bytes(64)), Reason.FRAGMENT),
+    "fragment_later": (L2 / IP(src=V4.client, dst=V4.vip, frag=8, proto=17) / Raw(bytes(64)), Reason.FRAGMENT),
+    "fragment6": (L2 / IP6 / IPv6ExtHdrFragment(m=1) / UDP(dport=80) / Raw(bytes(64)), Reason.FRAGMENT),
+    "echo4": (L2 / IP4 / ICMP(), Reason.ICMP_UNSUPPORTED),
+    "unreachable4": (L2 / IP4 / ICMP(type=3, code=4) / IP(src=V4.vip, dst=V4.client) / TCP(), Reason.ICMP_UNSUPPORTED),
+    "echo6": (L2 / IP6 / ICMPv6EchoRequest(), Reason.ICMP_UNSUPPORTED),
+    "sctp": (L2 / IP4 / SCTP(), Reason.PROTOCOL_UNSUPPORTED),
+    "icmpv6_in_ipv4": (L2 / IP(src=V4.client, dst=V4.vip, proto=58) / Raw(bytes(8)), Reason.PROTOCOL_UNSUPPORTED),
+    "no_next_header": (L2 / IPv6(src=V6.client, dst=V6.vip, nh=59), Reason.PROTOCOL_UNSUPPORTED),
+    "other_port": (L2 / IP4 / TCP(dport=81, flags="S"), Reason.NO_SERVICE),
+    "other_port6": (L2 / IP6 / UDP(dport=53) / Raw(b"q"), Reason.NO_SERVICE),
+    "snat_stray": (L2 / IP(src=V4.client, dst=V4.snat) / TCP(dport=40000, flags="S"), Reason.NO_FLOW),
+    "snat_stray6": (L2 / IPv6(src=V6.client, dst=V6.snat) / UDP(dport=40000) / Raw(b"q"), Reason.NO_FLOW),
+}
+SOURCES_THAT_CANNOT_BE = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.1.1", "255.255.255.255", V4.vip]
+SOURCES_THAT_CANNOT_BE_V6 = ["::", "::1", "ff02::1", "ff0e::5", V6.vip]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_is_for_others_passes_untouched(lb: Balancer, name: str) -> None:
+    raw = bytes(FOREIGN[name])
+    result = lb.send(raw)
+    assert (result.reason, result.verdict, result.data) == (Reason.FOREIGN, Verdict.PASS, raw)
+
+
+@pytest.mark.parametrize("name", NOT_IP)
+def test_what_is_not_ip_passes_untouched(lb: Balancer, name: str) -> None:
+    raw = bytes(NOT_IP[name])
+    result = lb.send(raw)
+    assert (result.reason, result.verdict, result.data) == (Reason.NOT_IP, Verdict.PASS, raw)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_balanced_is_dropped_with_its_own_reason(lb: Balancer, name: str) -> None:
+    packet, reason = REFUSED[name]
+    result = lb.send(packet)
+    assert (result.reason, result.verdict) == (reason, Verdict.DROP)
+    assert not lb.flows()
+    assert not lb.replies()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_same_passes_untouched_when_the_address_is_also_the_hosts(lb: Balancer, name: str) -> None:
+    for family in (V4, V6):
+        lb.own(family.vip, layout.ADDRESS_VIP | layout.ADDRESS_LOCAL)
+        lb.own(family.snat, layout.ADDRESS_SNAT | layout.ADDRESS_LOCAL)
+    raw = bytes(REFUSED[name][0])
+    result = lb.send(raw)
+    assert (result.reason, result.verdict, result.data) == (Reason.LOCAL, Verdict.PASS, raw)
+
+
+@each_family
+def test_a_service_works_on_an_address_that_is_also_the_hosts(lb: Balancer, family: Family) -> None:
+    lb.own(family.vip, layout.ADDRESS_VIP | layout.ADDRESS_LOCAL)
+    lb.own(family.snat, layout.ADDRESS_SNAT | layout.ADDRESS_LOCAL)
+    assert lb.send(from_client(family, flags="S")).reason is Reason.FLOW_CREATED
+    assert lb.send(from_backend(family, flags="SA")).reason is Reason.TO_CLIENT
+
+
+@each_family
+def test_an_address_may_be_vip_and_snat_address_at_once(lb: Balancer, family: Family) -> None:
+    lb.snat(*(f.vip if f is family else f.snat for f in (V4, V6)))
+    lb.own(family.vip, layout.ADDRESS_VIP | layout.ADDRESS_SNAT)
+    assert lb.send(from_client(family, flags="S")).reason is Reason.FLOW_CREATED
+    assert lb.send(from_backend(family, snat=family.vip, flags="SA")).reason is Reason.TO_CLIENT
+
+
+@pytest.mark.parametrize("source", SOURCES_THAT_CANNOT_BE + SOURCES_THAT_CANNOT_BE_V6)
+@each_protocol
+def test_a_source_that_cannot_be_starts_no_flow_and_gets_no_answer(lb: Balancer, source: str, kind: type[Packet]) -> None:
+    lb.configure(rst_rate=10, rst_burst=10)
+    family = V6 if ":" in source else V4
+    assert lb.send(from_client(family, kind, client=source, flags="S")).reason is Reason.MALFORMED
+    if kind is TCP:
+        assert lb.send(from_client(family, kind, client=source, flags="A")).reason is Reason.MALFORMED
+    assert not lb.flows()
+
+
+@each_family
+@pytest.mark.parametrize(("field", "value"), [("dst", "ff:ff:ff:ff:ff:ff"), ("dst", "01:00:5e:00:00:01"), ("src", "03:00:00:00:00:01")])
+def test_a_frame_that_is_not_for_one_station_starts_no_flow(lb: Balancer, family: Family, field: str, value: str) -> None:
+    packet = from_client(family, flags="S")
+    setattr(packet, field, value)
+    assert lb.send(packet).reason is Reason.MALFORMED
+
+
+@each_family
+@each_protocol
+def test_a_ring_without_backends_refuses_new_flows_and_keeps_old_ones(lb: Balancer, family: Family, kind: type[Packet]) -> None:
+    lb.send(from_client(family, kind, flags="S"))
+    lb.ring(1 if family is V4 else 2, [0])
+    assert lb.send(from_client(family, kind, port=50000, flags="S")).reason is Reason.NO_BACKEND
+    assert lb.send(from_client(family, kind, flags="A")).reason is Reason.TO_BACKEND
+
+
+@each_family
+@each_protocol
+def test_a_service_without_ring_has_no_backend(lb: Balancer, family: Family, kind: type[Packet]) -> None:
+    number = 1 + 2 * (family is V6) + (kind is UDP)
+    lb.service(number, family.vip, 80, 6 if kind is TCP else 17, now=0)
+    assert lb.send(from_client(family, kind, flags="S")).reason is Reason.NO_BACKEND
+
+
+@each_family
+def test_a_backend_without_next_hop_is_unresolved_for_new_and_old_flows(lb: Balancer, family: Family) -> None:
+    lb.send(from_client(family, flags="S"))
+    lb.set_backend(1 if family is V4 else 4, ifindex=0)
+    for packet in (from_client(family, flags="A"), from_client(family, port=50000, flags="S")):
+        result = lb.send(packet)
+        assert (result.reason, result.verdict) == (Reason.BACKEND_UNRESOLVED, Verdict.DROP)
+    assert len(lb.flows()) == 1
+
+
+@each_family
+def test_a_packet_longer_than_the_way_out_is_dropped_by_its_own_length(lb: Balancer, family: Family) -> None:
+    """The IP packet counts, not the frame: padding is no reason."""
+    lb.set_backend(1 if family is V4 else 4, mtu=100)
+    lb.send(from_client(family, flags="S"))
+    room = 100 - (40 if family is V4 else 60)
+    assert lb.send(bytes(from_client(family, payload=bytes(room), flags="A")) + bytes(50)).reason is Reason.TO_BACKEND
+    assert lb.send(from_client(family, payload=bytes(room + 1), flags="A")).reason is Reason.MTU_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    ("missing", "packet"),
+    [
+        ("nat_new", from_client(V4, flags="S")),
+        ("nat_new", from_client(V6, UDP, b"q")),
+        ("answer", from_client(V4, flags="A")),
+        ("answer", Ether(src=CLIENT_MAC, dst=LB_MAC) / ARP(op=1, psrc=V4.client, pdst=V4.vip)),
+    ],
+)
+def test_a_missing_tail_is_a_reason_of_its_own(make: Make, missing: str, packet: Packet) -> None:
+    lb = make(missing=frozenset({missing}))
+    furnish(lb)
+    result = lb.send(packet)
+    assert (result.reason, result.verdict) == (Reason.TAIL_CALL_FAILED, Verdict.DROP)
+
+
+def test_without_a_configuration_everything_passes(make: Make) -> None:
+    lb = make()
+    for packet in (from_client(V4, flags="S"), from_client(V6, flags="S"), from_backend(V4, flags="A")):
+        assert lb.send(packet).data == bytes(packet)
+    assert {Verdict(verdict) for _, verdict in lb.reasons()} == {Verdict.PASS}

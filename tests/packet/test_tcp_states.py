@@ -1,0 +1,129 @@
+"""TCP states of a flow: the same in both halves, whatever passes."""
+
+import pytest
+from scapy.layers.inet import UDP
+
+from l4lb_agent.model.layout import (
+    FLOW_ANSWERED,
+    FLOW_BACKEND_FIN,
+    FLOW_BACKEND_FIN_FIRST,
+    FLOW_CLIENT_FIN,
+    FLOW_CLOSED,
+    FLOW_CLOSING,
+    FLOW_ESTABLISHED,
+    FLOW_RESET,
+    FLOW_SYN,
+    FLOW_UDP,
+    FLOW_UDP_ANSWERED,
+)  # fmt: skip
+from l4lb_agent.model.reasons import Reason
+from tests.packet.balancer import Balancer
+from tests.packet.wire import V4, Family, each_family, from_backend, from_client, same, to_backend, to_client
+
+BOTH = FLOW_CLIENT_FIN | FLOW_BACKEND_FIN
+
+
+def play(lb: Balancer, script: str, family: Family = V4) -> None:
+    """Each step is a side and TCP flags, as `c:S b:SA c:A`; all must be forwarded."""
+    for step in script.split():
+        side, flags = step.split(":")
+        packet = from_client(family, flags=flags, seq=1000) if side == "c" else from_backend(family, flags=flags, seq=9000)
+        reason = lb.send(packet).reason
+        assert reason in (Reason.FLOW_CREATED, Reason.TO_BACKEND, Reason.TO_CLIENT), f"{step}: {reason!r}"
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "flags"),
+    [
+        ("c:S", FLOW_SYN, 0),
+        ("c:S c:S", FLOW_SYN, 0),
+        ("c:S b:SA", FLOW_ANSWERED, 0),
+        ("c:S b:SA b:SA", FLOW_ANSWERED, 0),
+        ("c:S b:SA c:A", FLOW_ESTABLISHED, 0),
+        ("c:S b:SA c:PA b:PA c:A", FLOW_ESTABLISHED, 0),
+        ("c:S b:SA c:A c:FA", FLOW_CLOSING, FLOW_CLIENT_FIN),
+        ("c:S b:SA c:A c:FA b:A b:PA", FLOW_CLOSING, FLOW_CLIENT_FIN),
+        ("c:S b:SA c:A c:FA b:FA", FLOW_CLOSED, BOTH),
+        ("c:S b:SA c:A c:FA b:FA c:A", FLOW_CLOSED, BOTH),
+        ("c:S b:SA c:A c:FA b:FA c:FA b:FA c:A", FLOW_CLOSED, BOTH),
+        ("c:S b:SA c:A b:FA", FLOW_CLOSING, FLOW_BACKEND_FIN | FLOW_BACKEND_FIN_FIRST),
+        ("c:S b:SA c:A b:FA c:A c:PA", FLOW_CLOSING, FLOW_BACKEND_FIN | FLOW_BACKEND_FIN_FIRST),
+        ("c:S b:SA c:A b:FA c:FA b:A", FLOW_CLOSED, BOTH | FLOW_BACKEND_FIN_FIRST),
+        ("c:S b:RA", FLOW_CLOSED, FLOW_RESET),
+        ("c:S b:SA c:R", FLOW_CLOSED, FLOW_RESET),
+        ("c:S b:SA c:A c:RA", FLOW_CLOSED, FLOW_RESET),
+        ("c:S b:SA c:A b:R", FLOW_CLOSED, FLOW_RESET),
+        ("c:S b:SA c:A c:FA b:R", FLOW_CLOSED, FLOW_CLIENT_FIN | FLOW_RESET),
+        ("c:S b:SA c:A c:FA b:FA c:R", FLOW_CLOSED, BOTH),
+        # a RST that the peer did not believe (RFC 5961 3.2): what it sends next brings the flow back
+        ("c:S b:SA c:A c:R b:PA", FLOW_ESTABLISHED, 0),
+        ("c:S b:SA c:A c:R c:PA", FLOW_ESTABLISHED, 0),
+        ("c:S b:SA c:A b:R c:A", FLOW_ESTABLISHED, 0),
+        ("c:S b:SA c:A c:FA c:R b:PA", FLOW_CLOSING, FLOW_CLIENT_FIN),
+        # the backend answers a SYN on a flow that it has forgotten
+        ("c:S b:SA c:A c:S b:SA", FLOW_ANSWERED, 0),
+        ("c:S b:SA c:A b:FA c:S b:SA c:A", FLOW_ESTABLISHED, 0),
+    ],
+)
+def test_the_state_follows_what_both_sides_said(lb: Balancer, script: str, state: int, flags: int) -> None:
+    play(lb, script)
+    assert lb.states() == {(state, flags)}, "in both halves"
+    assert len(lb.flows()) == len(lb.replies()) == 1
+
+
+@each_family
+def test_both_families_share_the_states(lb: Balancer, family: Family) -> None:
+    play(lb, "c:S b:SA c:A b:FA c:FA b:A", family)
+    assert lb.states() == {(FLOW_CLOSED, BOTH | FLOW_BACKEND_FIN_FIRST)}
+
+
+def test_udp_is_answered_by_the_backends_first_packet(lb: Balancer) -> None:
+    lb.send(from_client(V4, UDP, b"q"))
+    lb.send(from_client(V4, UDP, b"q"))
+    assert lb.states() == {(FLOW_UDP, 0)}
+    lb.send(from_backend(V4, UDP, b"a"))
+    assert lb.states() == {(FLOW_UDP_ANSWERED, 0)}
+
+
+def test_the_fins_sequence_is_kept_beside_the_initial_one(lb: Balancer) -> None:
+    lb.send(from_client(V4, flags="S", seq=0xFFFFFFF0))
+    lb.send(from_client(V4, payload=b"x" * 20, flags="FA", seq=0xFFFFFFF1))
+    ((_, flow),) = lb.flows()
+    assert flow.sequence == 0xFFFFFFF0
+    assert flow.last_sequence == 5, "the FIN follows 20 bytes of payload"
+    lb.send(from_client(V4, flags="FA", seq=2))
+    assert lb.flows()[0][1].last_sequence == 5, "the highest"
+
+
+@pytest.mark.parametrize("script", ["c:S b:SA c:A c:FA b:FA", "c:S b:SA c:A b:FA c:FA"])
+def test_late_packets_of_a_closed_flow_pass_during_its_quarantine(lb: Balancer, script: str) -> None:
+    play(lb, script)
+    same(lb.send(from_client(V4, flags="A")).data, to_backend(V4, flags="A"))
+    same(lb.send(from_backend(V4, flags="FA")).data, to_client(V4, flags="FA"))
+    assert {state for state, _ in lb.states()} == {FLOW_CLOSED}
+
+
+@pytest.mark.parametrize(
+    ("script", "seconds"),
+    [("c:S b:SA c:A c:FA b:FA", 5), ("c:S b:SA c:A b:FA c:FA", 60), ("c:S b:RA", 5), ("c:S b:SA c:A c:R", 5)],
+)
+def test_quarantine_is_long_only_when_the_backends_fin_came_first(lb: Balancer, script: str, seconds: int) -> None:
+    play(lb, script)
+    lb.age(seconds - 1)
+    assert lb.send(from_backend(V4, flags="R")).reason is Reason.TO_CLIENT
+    lb.age(seconds + 2)
+    assert lb.send(from_backend(V4, flags="R")).reason is Reason.NO_FLOW
+    assert lb.send(from_client(V4, flags="A")).reason is Reason.RST_LIMITED
+
+
+def test_stamps_move_with_every_packet_of_their_own_direction(lb: Balancer) -> None:
+    play(lb, "c:S b:SA c:A")
+    ((_, now),) = lb.flows()
+    lb.age(100)
+    lb.send(from_client(V4, flags="A"))
+    (_, flow), (_, reply) = lb.flows()[0], lb.replies()[0]
+    assert 0 <= flow.seen - now.seen <= 1
+    assert reply.seen <= now.seen - 99
+    assert flow.state == FLOW_ESTABLISHED
+    lb.send(from_backend(V4, flags="A"))
+    assert lb.replies()[0][1].seen >= now.seen
