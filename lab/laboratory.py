@@ -115,6 +115,10 @@ class Laboratory:
         lines += self.topology.routes(name)
         netns.batch(self.namespace(name), lines)
 
+    def change_mac(self, name: str, mac: str) -> None:
+        """Give a host another MAC address; it tells its neighbours."""
+        netns.batch(self.namespace(name), [f"link set eth0 address {mac}"])
+
     def addresses(self, name: str) -> list[str]:
         """Addresses with prefix length of a host's eth0, without link-local ones."""
         output = netns.run(["ip", "-n", self.namespace(name), "-o", "addr", "show", "dev", "eth0", "scope", "global"])

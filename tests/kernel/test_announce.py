@@ -73,6 +73,13 @@ def test_other_interfaces_are_told_even_when_one_is_missing(datapath: KernelData
     assert heard(inside, "192.0.2.99", announce_with_one_missing)
 
 
+def test_a_device_without_carrier_is_an_error_that_says_so(datapath: KernelDatapath, inside: Pair) -> None:
+    inside.ip(inside.peer, "link", "set", "eth0", "down")
+    with pytest.raises(OSError, match="announce 192.0.2.99 on eth0") as caught:
+        datapath.announce(address("192.0.2.99"), ["eth0"])
+    assert caught.value.errno == errno.ENETDOWN
+
+
 def test_the_frames_are_those_of_the_standards() -> None:
     from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
     from scapy.layers.l2 import ARP, Ether

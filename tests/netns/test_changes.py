@@ -34,8 +34,7 @@ def test_a_backend_moves_to_another_address_and_mac_and_the_same_program_serves_
 
 
 def test_a_changed_neighbour_is_followed(web: Balanced) -> None:
-    addresses = web.lab.topology.host("b")
-    web.lab.move("b", addresses, MAC)
+    web.lab.change_mac("b", MAC)
     for family in FAMILIES:
         assert eventually(lambda family=family: web.client.get_backend(f"web{family}/b").next_hop.mac == MAC)  # type: ignore[misc]
     assert eventually(lambda: not web.client.get_backend("web4/b").reconciling)

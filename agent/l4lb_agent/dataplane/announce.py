@@ -4,6 +4,7 @@ A raw socket needs CAP_NET_RAW. Instead a tiny traffic-control program is run on
 the device's ordinary transmit queue (bpf_clone_redirect), which needs nothing of the driver, unlike XDP's redirect.
 """
 
+import errno
 import fcntl
 import os
 import socket
@@ -58,7 +59,8 @@ def announce(address: Address, found: device.Device) -> None:
     with Fd(syscall.prog_load(transmitter(found.ifindex), "l4lb_announce", type=syscall.PROG_TYPE_SCHED_CLS)) as program:
         run = syscall.prog_test_run(program.fileno(), frame(address, found.mac))
     if run.retval:
-        code = -run.retval & 0xFFFFFFFF
+        # Negative: an errno. Positive (NET_XMIT_*): the queue refused it, as that of a device without carrier does.
+        code = 0x100000000 - run.retval if run.retval >> 31 else errno.ENETDOWN
         raise OSError(code, f"announce {address} on {found.name}: {os.strerror(code)}")
 
 
