@@ -19,7 +19,7 @@ from bench.measure import establish, measure
 from bench.network import network, next_hop
 from bench.programs import Programs
 from bench.rig import Rig, Void
-from bench.traffic import cases
+from bench.traffic import cases, few_of
 from lab import netns
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +58,7 @@ def machine() -> str:
 
 def table_size(flows: tuple[int, ...], chunk: int) -> int:
     """Entries that hold the established flows of all cases and a run of new ones, a quarter free."""
-    return (max(flows) + 2 * flows[min(1, len(flows) - 1)] + chunk) * 4 // 3
+    return (max(flows) + 2 * max(few_of(flows)) + chunk) * 4 // 3
 
 
 @contextlib.contextmanager

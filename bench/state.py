@@ -53,7 +53,7 @@ def rings(wanted: Desired, numbers: ids.Ids) -> Iterator[tuple[str, bytes]]:
 def writes(settings: DatapathConfig, hop: NextHop, second_multiplier: int) -> tuple[Write, ...]:
     """Every write that leads from empty maps to the benchmark's, with all backends behind one next hop."""
     wanted = desired()
-    numbers = ids.assign(ids.Ids(), wanted, settings)
+    numbers = ids.assign(ids.Ids(), wanted, settings, Tables())
     hops = {backend.address: hop for backend in wanted.backends.values()}
     world = build.World(settings, _SECRETS, second_multiplier, 1, hops)
     built = build.build(wanted, numbers, dict(rings(wanted, numbers)), world, Tables())
