@@ -171,6 +171,8 @@ def test_an_old_etag_is_aborted(stub: Any) -> None:
     stub.CreateVirtualService(create())
     stub.AddBackend(add())
     for call, request in (
+        (stub.UpdateVirtualService, pb.UpdateVirtualServiceRequest(service=service(name=WEB, etag='"999"'))),
+        (stub.UndrainBackend, pb.UndrainBackendRequest(name=A, etag='"999"')),
         (stub.UpdateBackend, update(weight=5, etag='"999"')),
         (stub.DrainBackend, pb.DrainBackendRequest(name=A, etag='"999"')),
         (stub.RemoveBackend, pb.RemoveBackendRequest(name=A, etag='"999"')),

@@ -84,6 +84,7 @@ class FakeControl:
                 self._match(self._backend(name).backend, command.etag)
                 return self._set(name, admin=AdminState.DRAINING, drain=drain)
             case commands.UndrainBackend(name):
+                self._match(self._backend(name).backend, command.etag)
                 return self._set(name, admin=AdminState.ENABLED, drain=None)
             case commands.EndDrain(name, result, remaining):
                 drained = replace(self._backend(name).backend.drain or Drain(0, None, command.result, ""), ended=NOW, result=result)  # type: ignore[arg-type]
