@@ -144,6 +144,9 @@ class Interface(ctypes.Structure):
     _fields_ = [("mac", U8 * 6), ("reserved", U8 * 2)]
 
 
+PORT_FULL_PLACES: Final = 4096
+
+
 class Traffic(ctypes.Structure):
     """service_counters[service] and backend_counters[backend], one per CPU."""
 

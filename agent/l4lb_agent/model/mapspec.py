@@ -69,7 +69,7 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         array("backends", size(layout.Backend), sizes.backends),
         MapSpec("flows", MapType.HASH, size(layout.FlowKey), size(layout.Flow), sizes.flows, False),
         MapSpec("replies", MapType.HASH, size(layout.ReplyKey), size(layout.Reply), sizes.flows, False),
-        array("port_full", 4, 4096, control=False),
+        array("port_full", 4, layout.PORT_FULL_PLACES, control=False),
         MapSpec("interfaces", MapType.HASH, 4, size(layout.Interface), 64, False),
         counters("service_counters", layout.Traffic, sizes.services),
         counters("backend_counters", layout.Traffic, sizes.backends),
