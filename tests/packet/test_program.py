@@ -1,0 +1,178 @@
+"""The programs as objects: compiled without a warning, within the verifier's budgets, cached honestly, bound to maps by name."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from l4lb_agent.dataplane import compiler, program, syscall
+from l4lb_agent.dataplane.fd import Fd
+from l4lb_agent.dataplane.program import CompileError, Objects
+from l4lb_agent.dataplane.syscall import VerifierError
+from l4lb_agent.model import layout, mapspec
+from l4lb_agent.model.mapspec import MapType
+from l4lb_agent.model.reasons import Reason
+from tests.packet.balancer import Balancer
+from tests.packet.conftest import Make, furnish
+from tests.packet.verifier import cost
+from tests.packet.wire import V4, from_client
+
+MAX_PROCESSED, MAX_STACK = 200_000, 384
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A copy of the sources that a test may spoil."""
+    return Path(shutil.copytree(program.BPF_DIR, tmp_path / "bpf"))
+
+
+@pytest.fixture
+def every_map(objects: Objects, lb: Balancer) -> Iterator[dict[str, int]]:
+    """Descriptors of all maps, those of a generation too."""
+    maps = {name: fd.fileno() for name, fd in lb.maps.items()} | {"tails": lb.generation.tails.fileno()}
+    own = {name: Fd(syscall.map_create(*sizes, 1, 0, name)) for name, sizes in objects.maps.items() if name not in maps}
+    yield maps | {name: fd.fileno() for name, fd in own.items()}
+    for fd in own.values():
+        fd.close()
+
+
+@pytest.mark.parametrize("name", compiler.PROGRAMS)
+def test_a_program_keeps_the_verifiers_budgets(objects: Objects, every_map: dict[str, int], name: str) -> None:
+    spent = cost(name, objects.programs[name], every_map)
+    assert 100 < spent.processed <= MAX_PROCESSED
+    assert 0 < spent.stack <= MAX_STACK
+
+
+def test_every_program_is_the_hot_one_or_has_a_slot() -> None:
+    assert {program.HOT, *program.TAILS} == set(compiler.PROGRAMS)
+    assert len(set(program.TAILS.values())) == len(program.TAILS)
+    assert max(program.TAILS.values()) < layout.TAILS
+
+
+def test_the_sources_compile_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", compiler.__name__, str(program.BPF_DIR), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
+    assert done.stderr + done.stdout == ""
+
+
+def test_c_and_the_map_specifications_agree_on_every_map(objects: Objects) -> None:
+    shared = {s.name: (int(s.type), s.key_size, s.value_size) for s in mapspec.specs(mapspec.Sizes())}
+    assert {name: sizes for name, sizes in objects.maps.items() if name in shared} == shared
+    assert set(objects.maps) - set(shared) == {"tails", "scratch", "rst_budget"}
+    assert objects.maps["tails"][0] == MapType.PROG_ARRAY
+
+
+def test_the_agent_never_imports_bcc() -> None:
+    code = "import sys; import l4lb_agent.dataplane.kernel, l4lb_agent.dataplane.program; sys.exit('bcc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_compiling_twice_gives_the_same_tag_and_the_kernels_tags_do_not_depend_on_maps(make: Make, tmp_path: Path) -> None:
+    first, second = (program.compile_or_cached(program.BPF_DIR, tmp_path / name) for name in ("a", "b"))
+    assert first.tag == second.tag
+    tags = {syscall.prog_info(make().generation.program.fileno()).tag for _ in range(2)}
+    assert len(tags) == 1
+
+
+def test_a_warm_cache_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cold = program.compile_or_cached(program.BPF_DIR, tmp_path)
+
+    def compiled(*_: object) -> None:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(program, "_compile", compiled)
+    assert program.compile_or_cached(program.BPF_DIR, tmp_path) == cold
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: b"",
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: b"\xff" + raw[1:],
+        lambda raw: b"[]",
+        lambda raw: raw.replace(b'"code": "', b'"code": "AAAA', 1),
+        lambda raw: json.dumps(json.loads(raw) | {"checksum": "0" * 64}).encode(),
+    ],
+    ids=["empty", "torn", "no_text", "other_json", "other_code", "other_checksum"],
+)
+def test_a_damaged_cache_file_is_replaced(tmp_path: Path, objects: Objects, damage: object) -> None:
+    program.compile_or_cached(program.BPF_DIR, tmp_path)
+    (path,) = tmp_path.iterdir()
+    good = path.read_bytes()
+    path.write_bytes(damage(good))  # type: ignore[operator]
+    assert program.compile_or_cached(program.BPF_DIR, tmp_path) == objects
+    assert path.read_bytes() == good
+
+
+def test_a_cache_file_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program.compile_or_cached(program.BPF_DIR, tmp_path)
+    (path,) = tmp_path.iterdir()
+    os.chown(path, 65534, 65534)
+    program.compile_or_cached(program.BPF_DIR, tmp_path)
+    assert path.stat().st_uid == os.geteuid(), "replaced by our own"
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path, objects: Objects) -> None:
+    (tmp_path / "file").write_text("")
+    assert program.compile_or_cached(program.BPF_DIR, tmp_path / "file") == objects
+
+
+def test_any_change_of_a_source_changes_the_key(sources: Path) -> None:
+    before = program.cache_key(sources)
+    assert before == program.cache_key(program.BPF_DIR)
+    for name in ("l4lb.c", "tcp.h", "stubs/include/linux/types.h"):
+        path = sources / name
+        path.write_text(path.read_text() + "\n")
+        assert program.cache_key(sources) != before
+        before = program.cache_key(sources)
+
+
+def test_a_compile_error_carries_the_compilers_words(sources: Path, tmp_path: Path) -> None:
+    (sources / "tcp.h").write_text("no C at all\n")
+    with pytest.raises(CompileError) as caught:
+        program.compile_or_cached(sources, tmp_path / "cache")
+    assert "tcp.h" in caught.value.log
+    assert "error" in str(caught.value)
+    assert not (tmp_path / "cache").exists(), "nothing is cached"
+
+
+def test_a_program_that_the_kernel_refuses_carries_the_verifiers_words(sources: Path, tmp_path: Path, lb: Balancer) -> None:
+    path = sources / "packet.h"
+    path.write_text(path.read_text().replace("return start + size <= (void *)(long)ctx->data_end ? start : NULL;", "return start;"))
+    bad = program.compile_or_cached(sources, tmp_path / "cache")
+    with pytest.raises(VerifierError) as caught:
+        bad.load({name: fd.fileno() for name, fd in lb.maps.items()})
+    assert "invalid access to packet" in caught.value.log
+
+
+def test_a_failed_load_leaves_no_descriptor_open(sources: Path, tmp_path: Path, objects: Objects, lb: Balancer) -> None:
+    maps = {name: fd.fileno() for name, fd in lb.maps.items()}
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyError):
+        objects.load({name: number for name, number in maps.items() if name != "replies"})
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_load_keeps_the_hot_program_and_the_tails_only(objects: Objects, lb: Balancer) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    generation = objects.load({name: fd.fileno() for name, fd in lb.maps.items()})
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    wanted = {syscall.map_info(lb.maps[name].fileno()).id for name in objects.shared}
+    assert wanted < syscall.prog_map_ids(generation.program.fileno())
+    generation.close()
+
+
+def test_two_generations_share_flows_and_not_their_tails(make: Make, objects: Objects) -> None:
+    lb = make()
+    furnish(lb)
+    lb.send(from_client(V4, flags="S"))
+    lb.generation.close()
+    lb.generation = objects.load({name: fd.fileno() for name, fd in lb.maps.items()})
+    assert lb.send(from_client(V4, flags="A")).reason is Reason.TO_BACKEND
+    assert lb.send(from_client(V4, port=50000, flags="S")).reason is Reason.FLOW_CREATED
