@@ -33,7 +33,8 @@ def drain(session: Session, /, name: str, no_wait: bool, wait_timeout: float | N
     backend = session.client.drain(name, **options)
     if not no_wait and not options["validate_only"]:
         with _progress() as report:
-            backend = session.client.wait_drained(name, timeout=wait_timeout, on_progress=report)
+            session.client.wait_drained(name, timeout=wait_timeout, on_progress=report)
+        backend = session.client.get_backend(name)  # the end of a drain is told a moment before the kernel has it
     render.one(session, backend)
     if backend.drain.result in (backend_pb2.DRAIN_RESULT_DEADLINE_KEPT, backend_pb2.DRAIN_RESULT_DEADLINE_CUT):
         raise click.exceptions.Exit(EXIT_TIMEOUT)
