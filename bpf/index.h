@@ -4,52 +4,55 @@
 #ifndef L4LB_INDEX_H
 #define L4LB_INDEX_H
 
-#define CANDIDATES 16
+#define PLACES 8
 
-/* Both buckets of a hash */
-struct candidates {
-	const struct bucket *first, *second;
-	__u64 wanted; /* the upper 48 bits of a matching entry */
-};
-
-static __always_inline struct candidates candidates_of(const struct config *c, __u64 hash, __u16 kind)
+/* An entry's upper 48 bits */
+static __always_inline __u64 wanted_entry(__u64 hash, __u16 kind)
 {
-	__u32 first = hash & c->index_mask, second = hash >> 16 & c->index_mask;
-	struct candidates found = {
-		.first = bucket_get(first),
-		.second = bucket_get(first == second ? second ^ 1 : second),
-		.wanted = hash >> 32 << 16 | kind,
-	};
-
-	return found;
+	return hash >> 32 << 16 | kind;
 }
 
-/* The entry in one of 16 places when it matches, else 0 */
-static __always_inline __u64 matching(const struct candidates *among, int place)
+static __always_inline const struct bucket *first_bucket(const struct config *c, __u64 hash)
 {
-	const struct bucket *b = place < CANDIDATES / 2 ? among->first : among->second;
-	__u64 entry = b ? b->entry[place % (CANDIDATES / 2)] : 0;
-
-	return entry >> 16 == among->wanted ? entry : 0;
+	return bucket_get(hash & c->index_mask);
 }
 
-/* The element of an address that the datapath owns; `address` is its address_hash() */
-static __always_inline struct owned_address *owned_find(const struct config *c, __u64 address, const struct address *a)
+/* The bucket to look into after `first`, or NULL: entries are in their second one only while the first is full */
+static __always_inline const struct bucket *second_bucket(const struct config *c, __u64 hash, const struct bucket *first)
 {
-	struct candidates among = candidates_of(c, index_hash(address, 0, 0, c->index_secret), INDEX_ADDRESS);
+	__u32 one = hash & c->index_mask, other = hash >> 16 & c->index_mask;
 
+#pragma unroll
+	for (int i = 0; i < PLACES; i++)
+		if (!first || !first->entry[i])
+			return NULL;
+	return bucket_get(one == other ? other ^ 1 : other);
+}
+
+static __always_inline struct owned_address *owned_in(const struct bucket *b, __u64 wanted, const struct address *a)
+{
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < CANDIDATES; i++) {
-		__u64 entry = matching(&among, i);
+	for (int i = 0; b && i < PLACES; i++) {
+		__u64 entry = b->entry[i];
 		struct owned_address *owned;
 
-		if (!entry)
+		if (entry >> 16 != wanted)
 			continue;
 		owned = owned_get((__u16)entry);
 		if (owned && owned->flags && same_address(&owned->address, a))
 			return owned;
 	}
 	return NULL;
+}
+
+/* The element of an address that the datapath owns; `address` is its address_hash() */
+static __always_inline struct owned_address *owned_find(const struct config *c, __u64 address, const struct address *a)
+{
+	__u64 hash = index_hash(address, 0, 0, c->index_secret), wanted = wanted_entry(hash, INDEX_ADDRESS);
+	const struct bucket *first = first_bucket(c, hash);
+	struct owned_address *owned = owned_in(first, wanted, a);
+
+	return owned ? owned : owned_in(second_bucket(c, hash, first), wanted, a);
 }
 
 /* The service's word, read once; 0 when the candidate is another service or none */
@@ -65,17 +68,13 @@ static __always_inline __u64 service_word(__u32 id, const union tuple *t)
 	return word & SERVICE_PRESENT ? word : 0;
 }
 
-/* Finds the service of the packet's destination, sets s->service and s->word; `address` is the destination's address_hash() */
-static __always_inline bool service_find(struct scratch *s, const struct config *c, __u64 address)
+static __always_inline bool service_in(struct scratch *s, const struct bucket *b, __u64 wanted)
 {
-	__u64 hash = index_hash(address, ntohs(s->tuple.destination_port), s->tuple.protocol, c->index_secret);
-	struct candidates among = candidates_of(c, hash, INDEX_SERVICE);
-
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < CANDIDATES; i++) {
-		__u64 entry = matching(&among, i), word;
+	for (int i = 0; b && i < PLACES; i++) {
+		__u64 entry = b->entry[i], word;
 
-		if (!entry)
+		if (entry >> 16 != wanted)
 			continue;
 		word = service_word((__u16)entry, &s->tuple);
 		if (!word)
@@ -85,6 +84,16 @@ static __always_inline bool service_find(struct scratch *s, const struct config 
 		return true;
 	}
 	return false;
+}
+
+/* Finds the service of the packet's destination, sets s->service and s->word; `address` is the destination's address_hash() */
+static __always_inline bool service_find(struct scratch *s, const struct config *c, __u64 address)
+{
+	__u64 hash = index_hash(address, ntohs(s->tuple.destination_port), s->tuple.protocol, c->index_secret);
+	__u64 wanted = wanted_entry(hash, INDEX_SERVICE);
+	const struct bucket *first = first_bucket(c, hash);
+
+	return service_in(s, first, wanted) || service_in(s, second_bucket(c, hash, first), wanted);
 }
 
 #endif

@@ -86,8 +86,8 @@ class Balancer:
             setattr(self.config, name, value)
         self.write("config", 0, bytes(self.config))
 
-    def start(self) -> None:
-        """A configuration that works, with one SNAT address for each family."""
+    def start(self, **fields: object) -> None:
+        """A configuration that works; `fields` differ from it."""
         times = [0, 5, 5, 0, 60, 0, 30, 0, 0, 0, 0, 0]
         self.configure(
             slot_secret=(layout.U64 * 2)(*SLOT_SECRET), index_secret=(layout.U64 * 2)(*INDEX_SECRET), layout=layout.LAYOUT_VERSION,
@@ -95,6 +95,7 @@ class Balancer:
             port_high=65535, timeout=(layout.U16 * 12)(*times), quarantine_long=60, quarantine_short=5, rst_rate=0, rst_burst=0,
             route_generation=1,
         )  # fmt: skip
+        self.configure(**fields)
 
     def snat(self, *addresses: str) -> None:
         """The SNAT addresses, each family in its part, owned."""

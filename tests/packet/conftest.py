@@ -59,9 +59,9 @@ def lb(make: Make) -> Balancer:
     return balancer
 
 
-def furnish(balancer: Balancer) -> None:
-    """What `lb` promises."""
-    balancer.start()
+def furnish(balancer: Balancer, **config: object) -> None:
+    """What `lb` promises, with these fields of the configuration."""
+    balancer.start(**config)
     balancer.snat(V4.snat, V6.snat)
     number = 0
     for base, family in ((1, V4), (4, V6)):

@@ -109,15 +109,23 @@ def test_the_at_risk_bit_is_no_part_of_a_backends_id(lb: Balancer) -> None:
     assert chosen(lb) == 1
 
 
-def test_services_and_addresses_are_found_whichever_bucket_they_are_in(lb: Balancer) -> None:
-    """More services on one address than a bucket has places; with a mask of 1 all share two buckets."""
-    numbers = list(range(5, 16))
+def test_services_and_addresses_are_found_whichever_bucket_they_are_in(make: Make) -> None:
+    """Two buckets only, and sixteen entries for their sixteen places: half of them are not where they are looked for first."""
+    lb = make()
+    furnish(lb, index_mask=1)
+    numbers = list(range(5, 13))
     for number in numbers:
         lb.service(number, V4.vip, 1000 + number, 6, now=1)
     for number in numbers:
         result = lb.send(from_client(V4, port=2000 + number, vip_port=1000 + number, flags="S"))
         assert result.reason is Reason.FLOW_CREATED
     assert sorted(flow.service for _, flow in lb.flows()) == numbers
+    for family in (V4, V6):
+        assert lb.send(from_client(family, TCP, flags="S")).reason is Reason.FLOW_CREATED
+        assert lb.send(from_client(family, UDP, b"q")).reason is Reason.FLOW_CREATED
+        assert lb.send(from_client(family, TCP, vip=family.snat, flags="S")).reason is Reason.NO_FLOW
+    assert lb.send(from_client(V4, vip_port=999, flags="S")).reason is Reason.NO_SERVICE
+    assert lb.send(from_client(V4, vip="192.0.2.99", flags="S")).reason is Reason.FOREIGN
 
 
 def test_a_candidate_with_the_right_tag_and_another_address_is_not_ours(lb: Balancer) -> None:
