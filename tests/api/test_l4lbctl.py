@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 import l4lb
+from l4lb.cli import base
 from l4lb.cli.main import cli
 from l4lb.v1 import service_pb2, service_pb2_grpc
 from l4lb_agent.api.roles import Role
@@ -216,3 +217,24 @@ def test_names_are_completed_from_the_agent(agent: Agent, run: Callable[..., Res
     run("backend add web/a --address 10.1.0.1")
     words = {"_L4LBCTL_COMPLETE": "bash_complete", "COMP_WORDS": f"l4lbctl -s {agent.target} backend show w", "COMP_CWORD": "5"}
     assert CliRunner().invoke(cli, [], prog_name="l4lbctl", env=words).output == "plain,web/a\n"
+
+
+def test_colours_follow_no_color(agent: Agent, run: Callable[..., Result]) -> None:
+    run("service create web --vip 10.0.0.1 --port 80")
+    bold = "\x1b[1m"
+    line = ["-s", agent.target, "service", "list"]
+    assert bold in CliRunner().invoke(cli, line, color=True, env={"NO_COLOR": None}).output
+    assert bold not in CliRunner().invoke(cli, line, color=True, env={"NO_COLOR": "1"}).output
+
+
+def test_the_exit_codes_in_the_help_are_those_that_commands_end_with() -> None:
+    text = CliRunner().invoke(cli, ["--help"]).output
+    codes = {
+        "done": 0,
+        "refused": base.EXIT_REFUSED,
+        "wrong usage": base.EXIT_USAGE,
+        "no agent": base.EXIT_UNREACHABLE,
+        "the time": base.EXIT_TIMEOUT,
+    }
+    for words, code in codes.items():
+        assert f"{code} {words}" in text

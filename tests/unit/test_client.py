@@ -1,5 +1,8 @@
 """What the client decides without any connection: names, requests, what a stream that comes back tells."""
 
+import os
+import subprocess
+import sys
 import uuid
 from typing import Any
 
@@ -159,3 +162,14 @@ def test_an_error_is_explained_with_field_reason_and_what_to_do() -> None:
         "It was changed meanwhile: read it again and repeat with the new etag.",
     ]
     assert "unix:///x" in explain(LOST, "unix:///x")
+
+
+def test_help_and_completion_need_neither_grpc_nor_rich_nor_yaml() -> None:
+    check = "import sys, l4lb.cli.main; print(sorted({'grpc', 'google.protobuf', 'rich', 'tenacity', 'yaml'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True, env=environment())
+    assert result.stdout == "[]\n"
+
+
+def environment() -> dict[str, str]:
+    """So that the child finds what this process finds."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,5 +1,7 @@
 """The command line itself: global options and the list of commands."""
 
+import os
+
 import click
 
 from l4lb import DEFAULT_TARGET, __version__
@@ -23,6 +25,8 @@ Colours follow NO_COLOR. Completion: eval "$(_L4LBCTL_COMPLETE=bash_source l4lbc
 @click.pass_context
 def cli(ctx: click.Context, server: str, output: str, call_timeout: float) -> None:
     """Drive an l4lb load balancer."""
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
     ctx.obj = Session(server, output, call_timeout)
     ctx.call_on_close(ctx.obj.close)
 
