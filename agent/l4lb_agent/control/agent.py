@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from l4lb_agent.control.drainer import Drainer
@@ -28,6 +28,7 @@ NEXT_HOP_SECONDS = 2.0  # how long AddBackend and UpdateBackend wait for one
 STOP_SECONDS = 2.0  # for a disk that is slow when the agent stops
 REPORT_SECONDS = 0.05  # several things that happen at once are told once
 CAPABILITIES = ("NAT", "IPV4", "IPV6", "TCP", "UDP", "DRAIN", "WATCH", "STATS", "REQUEST_ID", "VALIDATE_ONLY")
+COUNTING = (commands.RemoveBackend, commands.DrainBackend)  # decided by how many flows there are now
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Agent:
         self._started = doors.clock.time()
         self._news = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
+        self._want_soon = False
         replayed = started.replayed
         self._surroundings = Surroundings(doors.network, doors.clock, self._network_changed)
         self._surroundings.adopt(started.next_hops)
@@ -120,7 +122,7 @@ class Agent:
         self, command: commands.Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False
     ) -> Outcome:
         """See facade.Control."""
-        if isinstance(command, commands.RemoveBackend | commands.DeleteService | commands.DrainBackend):
+        if isinstance(command, COUNTING):
             await self._count_flows()
         decision = await self._store.change(command, request_id=request_id, request_hash=request_hash, validate_only=validate_only)
         if not validate_only:
@@ -219,18 +221,18 @@ class Agent:
         except OSError as error:
             raise Unavailable(f"the flow table cannot be read: {error}", reason="FLOWS_UNREADABLE") from error
 
-    def _facts(self) -> Facts:
+    def _facts(self, asked: Sequence[commands.Command]) -> Facts:
+        facts = Facts(self._doors.clock.time(), self._host.boot_id, self._host.config)
+        if not any(isinstance(command, COUNTING) for command in asked):
+            return facts
         desired, hops = self._store.desired, self._surroundings.next_hops
-        return Facts(
-            self._doors.clock.time(),
-            self._host.boot_id,
-            self._host.config,
-            self._views.live_flows(desired),
-            frozenset(backend.name for backend in desired.backends.values() if backend.address not in hops),
-        )
+        unresolved = frozenset(name for name, backend in desired.backends.items() if backend.address not in hops)
+        return replace(facts, live_flows=self._views.live_flows(desired), unresolved=unresolved)
 
     def _published(self, before: Desired, change: Change) -> None:
-        self._want()
+        if not self._want_soon:
+            self._want_soon = True
+            asyncio.get_running_loop().call_soon(self._want)
         self._watchers.published(before, change)
         self._reconciler.wake()
         self._drainer.wake()
@@ -238,6 +240,7 @@ class Agent:
             self._sampler.hurry()
 
     def _want(self) -> None:
+        self._want_soon = False
         self._surroundings.want(backend.address for backend in self._store.desired.backends.values())
 
     def _network_changed(self) -> None:
@@ -262,17 +265,20 @@ class Agent:
         seen: dict[str, tuple[object, ...]] = {}
         owned = self._owned()
         while True:
-            desired = self._store.desired
-            now = {name: self._seen(self._views.backend(desired, backend)) for name, backend in desired.backends.items()}
-            self._watchers.touched(name for name, values in now.items() if name in seen and seen[name] != values)
-            seen = now
+            began = self._doors.clock.monotonic()
+            if self._watchers:
+                desired = self._store.desired
+                now = {name: self._seen(self._views.backend(desired, backend)) for name, backend in desired.backends.items()}
+                self._watchers.touched(name for name, values in now.items() if name in seen and seen[name] != values)
+                seen = now
+            took = self._doors.clock.monotonic() - began
             if owned != self._owned():
                 owned = self._owned()
                 self._monitor.wake()
             self._ready_changed()
             await self._news.wait()
             self._news.clear()
-            await asyncio.sleep(REPORT_SECONDS)
+            await asyncio.sleep(max(REPORT_SECONDS, 10 * took))
 
     @staticmethod
     def _seen(view: BackendView) -> tuple[object, ...]:

@@ -13,7 +13,6 @@ from l4lb_agent.model import drain
 from l4lb_agent.model.backend import AdminState, Backend, Drain
 from l4lb_agent.model.commands import EndDrain
 from l4lb_agent.model.errors import Refused
-from l4lb_agent.model.ids import backend_keys
 
 RETRY_SECONDS = 1.0  # after the journal refused the end of a drain
 
@@ -84,8 +83,10 @@ class Drainer:
 
     def count(self, backend: Backend) -> int:
         """Flows by the last sweep."""
-        number = self._reconciler.ids.backends.get(backend_keys(self._store.desired)[backend.name])
-        return self._sampler.counts.live.get(number, 0) if number is not None else 0
+        service = self._store.desired.services.get(backend.service)
+        key = (service.identity, backend.address, backend.port) if service else None
+        number = self._reconciler.ids.backends.get(key, 0) if key else 0
+        return self._sampler.counts.live.get(number, 0)
 
     async def _count(self, backend: Backend) -> int:
         try:

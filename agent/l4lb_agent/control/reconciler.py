@@ -95,7 +95,6 @@ class Reconciler:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((revision, waiter))
-        self.wake()
         await waiter
 
     async def until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
@@ -120,18 +119,23 @@ class Reconciler:
     async def _pass(self) -> bool:
         """One plan; whether it had writes."""
         desired, world = self._desired(), self._world()
+        images, deferred, wrote = await asyncio.to_thread(self._work, desired, world)
+        self.images, self.deferred, self.next_hops = images, deferred, world.next_hops
+        self._done(desired)
+        return wrote
+
+    def _work(self, desired: Desired, world: World) -> tuple[Images, frozenset[str], bool]:
+        """Everything that takes time, in a thread."""
         actual = Tables(self._actual)
         self._assign(desired, actual)
-        unresolved = frozenset(b.name for b in desired.backends.values() if b.address not in world.next_hops)
-        images = await self._rings.images(desired, self.ids, unresolved)
+        unresolved = frozenset(name for name, backend in desired.backends.items() if backend.address not in world.next_hops)
+        images = self._rings.images(desired, self.ids, unresolved)
         built = build.build(desired, self.ids, images.elements, world, actual)
         steps = plan(actual, built.tables)
         if steps or self._uncleared:
             self.in_step = False
-            await asyncio.to_thread(self._execute, steps)
-        self.images, self.deferred, self.next_hops = images, built.deferred, world.next_hops
-        self._done(desired)
-        return bool(steps)
+            self._execute(steps)
+        return images, built.deferred, bool(steps)
 
     def _world(self) -> World:
         near = self._surroundings

@@ -1,11 +1,12 @@
-"""Rings of all services, built in a thread and kept while nothing that they depend on changes."""
+"""Rings of all services, kept while nothing that they depend on changes."""
 
-import asyncio
+import functools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from l4lb_agent.model import build, ring
+from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import Ids, backend_keys
@@ -38,7 +39,12 @@ class Images:
 
 def identity(backend: Backend) -> str:
     """What the ring hashes."""
-    return f"{backend.address} {backend.port}"
+    return _identity(backend.address, backend.port)
+
+
+@functools.lru_cache(maxsize=65536)
+def _identity(address: Address, port: int) -> str:
+    return f"{address} {port}"
 
 
 class Rings:
@@ -48,26 +54,27 @@ class Rings:
         self._secret = secret
         self._kept: dict[RingKey, Image] = {}
 
-    async def images(self, desired: Desired, ids: Ids, excluded: frozenset[str]) -> Images:
+    def images(self, desired: Desired, ids: Ids, excluded: frozenset[str]) -> Images:
         """The rings for `desired` without the backends whose names are `excluded`, or that have no id yet."""
         keys = backend_keys(desired)
         members: dict[str, dict[str, tuple[int, int]]] = {}
-        for backend in desired.backends.values():
-            number = ids.backends.get(keys[backend.name])
-            if backend.wants_new_flows and backend.name not in excluded and number is not None:
-                members.setdefault(backend.service, {})[identity(backend)] = (backend.weight, number)
+        for service, backends in desired.by_service.items():
+            for name, backend in backends.items():
+                number = ids.backends.get(keys[name])
+                if backend.wants_new_flows and name not in excluded and number is not None:
+                    members.setdefault(service, {})[identity(backend)] = (backend.weight, number)
         kept, made = {}, {}
         for name, of_service in members.items():
             size = desired.services[name].ring_size
             key = (name, size, tuple(sorted((one, weight) for one, (weight, _) in of_service.items())))
-            kept[key] = made[name] = await self._image(key, {one: number for one, (_, number) in of_service.items()})
+            kept[key] = made[name] = self._image(key, {one: number for one, (_, number) in of_service.items()})
         self._kept = kept
         return Images(made)
 
-    async def _image(self, key: RingKey, numbers: Mapping[str, int]) -> Image:
+    def _image(self, key: RingKey, numbers: Mapping[str, int]) -> Image:
         image = self._kept.get(key)
         if image is None:
-            image = await asyncio.to_thread(_built, key, self._secret)
+            image = _built(key, self._secret)
         ids = tuple(numbers[owner] for owner in image.ring.owners)
         if image.ids != ids:
             element = build.ring_element(image.ring.with_ids(numbers).tobytes(), image.ring.size)

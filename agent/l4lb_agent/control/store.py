@@ -9,7 +9,7 @@ import asyncio
 import errno
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from l4lb_agent.control.ports import JournalFile
@@ -37,9 +37,9 @@ class _Ask:
 
 
 class Store:
-    """The desired state. `facts` gives what decisions must know of the world at the time it is called."""
+    """The desired state. `facts` gives what decisions on these commands must know of the world now."""
 
-    def __init__(self, journal: JournalFile, desired: Desired, secrets: Secrets, facts: Callable[[], Facts]) -> None:
+    def __init__(self, journal: JournalFile, desired: Desired, secrets: Secrets, facts: Callable[[Sequence[Command]], Facts]) -> None:
         self.desired = desired
         self.journal_error = ""  # of the last append or snapshot, "" when it went well
         self._journal, self._secrets, self._facts = journal, secrets, facts
@@ -74,7 +74,7 @@ class Store:
         self._queue.put_nowait(None)
 
     async def _commit(self, batch: list[_Ask]) -> None:
-        facts, desired = self._facts(), self.desired
+        facts, desired = self._facts([ask.command for ask in batch]), self.desired
         decided: list[tuple[_Ask, Decision | Refused]] = []
         for ask in batch:
             try:

@@ -70,6 +70,10 @@ class Watchers:
         self._history: deque[Happened] = deque()
         self._from = desired().revision  # changes after this revision are remembered
 
+    def __bool__(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._watchers)
+
     def replay(self, base: Desired, changes: Iterable[Change]) -> None:
         """Remembers what the journal tells, so that watchers resume across restarts of the agent."""
         self._from = base.revision

@@ -1,6 +1,6 @@
 """What was asked for: the desired state, and the change that is one journal record. model/decide.py makes changes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -43,6 +43,11 @@ class Desired:
     services: Mapping[str, VirtualService] = field(default_factory=dict)  # by name
     backends: Mapping[str, Backend] = field(default_factory=dict)  # by name
     remembered: Mapping[str, Remembered] = field(default_factory=dict)  # by request id, oldest first
+    by_service: Mapping[str, Mapping[str, Backend]] = field(default_factory=dict, compare=False, repr=False)  # the backends again
+
+    def __post_init__(self) -> None:
+        if self.backends and not self.by_service:
+            object.__setattr__(self, "by_service", _grouped(self.backends.values()))
 
     def apply(self, change: Change) -> "Desired":
         """The state after `change`: how decisions, replay and watchers all move on."""
@@ -56,12 +61,24 @@ class Desired:
             revision=change.revision,
             services=MappingProxyType(services),
             backends=MappingProxyType(backends),
+            by_service=self._regrouped(change),
             remembered=self._remember(change.request, change.time) if change.request else self.remembered,
         )
 
     def backends_of(self, service: str) -> tuple[Backend, ...]:
         """Backends of the virtual service of that name."""
-        return tuple(backend for backend in self.backends.values() if backend.service == service)
+        return tuple(self.by_service.get(service, {}).values())
+
+    def _regrouped(self, change: Change) -> Mapping[str, Mapping[str, Backend]]:
+        """`by_service` after `change`: only the services it touches are copied."""
+        groups = dict(self.by_service)
+        for name in change.deleted:
+            service = name.split("/backends/")[0]
+            if service in groups:
+                groups[service] = {other: backend for other, backend in groups[service].items() if other != name and service != name}
+        for backend in change.backends:
+            groups[backend.service] = {**groups.get(backend.service, {}), backend.name: backend}
+        return MappingProxyType({service: group for service, group in groups.items() if group})
 
     def _remember(self, request: Remembered, now: float) -> Mapping[str, Remembered]:
         kept = dict(self.remembered)
@@ -71,3 +88,10 @@ class Desired:
             del kept[request_id]
         kept[request.request_id] = request
         return MappingProxyType(kept)
+
+
+def _grouped(backends: Iterable[Backend]) -> Mapping[str, Mapping[str, Backend]]:
+    groups: dict[str, dict[str, Backend]] = {}
+    for backend in backends:
+        groups.setdefault(backend.service, {})[backend.name] = backend
+    return groups

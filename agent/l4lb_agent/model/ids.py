@@ -33,7 +33,11 @@ class Ids:
 def backend_keys(desired: Desired) -> dict[str, BackendKey]:
     """Backend names with what their ids depend on."""
     services = {name: service.identity for name, service in desired.services.items()}
-    return {b.name: (services[b.service], b.address, b.port) for b in desired.backends.values()}
+    return {
+        name: (services[service], backend.address, backend.port)
+        for service, backends in desired.by_service.items()
+        for name, backend in backends.items()
+    }
 
 
 def owned_addresses(desired: Desired, config: DatapathConfig) -> tuple[Address, ...]:
