@@ -4,25 +4,6 @@
 #ifndef L4LB_NEIGHBOUR_H
 #define L4LB_NEIGHBOUR_H
 
-/* Our MAC on this interface: where the frame went to, or what the agent wrote when that was broadcast or multicast */
-static __always_inline bool own_mac(struct xdp_md *ctx, __u8 *mac)
-{
-	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
-	const struct interface *interface;
-
-	if (!frame || frame->source[0] & 1)
-		return false;
-	if (!(frame->destination[0] & 1)) {
-		copy_mac(mac, frame->destination);
-		return true;
-	}
-	interface = interface_get(ctx->ingress_ifindex);
-	if (!interface)
-		return false;
-	copy_mac(mac, interface->mac);
-	return true;
-}
-
 /* An ARP frame that we could answer: a request, for somebody other than the asker (RFC 5227 2.1.1). Its target goes into the tuple's
  * destination. */
 static __always_inline bool arp_request(struct xdp_md *ctx, struct scratch *s)

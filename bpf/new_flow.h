@@ -149,27 +149,19 @@ static __always_inline __u32 claim(struct scratch *s, const struct config *c, co
 	return REASON_NO_SOURCE_PORT;
 }
 
-/* Claims, unless a search for this backend and address has just failed: then SYNs are refused without searching */
-static __always_inline __u32 claim_or_refuse(struct scratch *s, const struct config *c, const struct backend *b, __u64 hash)
+/* Where the searches for this backend and address leave word that they failed */
+static __always_inline __u32 *full_mark(const struct scratch *s, const struct config *c, __u16 backend, __u64 seed)
 {
-	__u64 seed = mix(hash, (__u64)s->flow.backend << 32 | s->now, c->index_secret);
-	__u32 place = mix(s->flow.backend, address_of_try(s, c, seed, 0), c->index_secret) & (PORT_FULL_PLACES - 1);
-	__u32 *full = port_full_get(place), why;
-
-	if (full && *full - tick(c) - 1 < FULL_TICKS)
-		return REASON_NO_SOURCE_PORT;
-	why = claim(s, c, b, seed);
-	if (why == REASON_NO_SOURCE_PORT && full)
-		*full = tick(c) + FULL_TICKS;
-	return why;
+	return port_full_get(mix(backend, address_of_try(s, c, seed, 0), c->index_secret) & (PORT_FULL_PLACES - 1));
 }
 
 /* Makes both halves, in s->flow and in the maps. Returns the packet's reason: REASON_FLOW_CREATED; REASON_TO_BACKEND when another CPU was
  * faster with a packet of the same tuple; else why there is no flow. */
 static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const struct config *c, __u16 chosen, __u64 hash)
 {
+	__u64 seed = mix(hash, (__u64)chosen << 32 | s->now, c->index_secret);
 	const struct backend *b = backend_get(chosen);
-	__u32 why;
+	__u32 *full, why;
 	int error;
 
 	if (!chosen || !b || !(b->flags & BACKEND_KEEP))
@@ -179,9 +171,14 @@ static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const
 	why = obstacle(s, b->ifindex, b->mtu);
 	if (why)
 		return why;
+	full = full_mark(s, c, chosen, seed);
+	if (full && *full - tick(c) - 1 < FULL_TICKS)
+		return REASON_NO_SOURCE_PORT; /* a search has just failed: SYNs are refused without another */
 	fill_flow(s, chosen);
 	first_way_back(ctx, s, c, &s->reply);
-	why = claim_or_refuse(s, c, b, hash);
+	why = claim(s, c, b, seed);
+	if (why == REASON_NO_SOURCE_PORT && full)
+		*full = tick(c) + FULL_TICKS;
 	if (why)
 		return why;
 	error = s->displaces ? flow_put(&s->tuple.flow, &s->flow) : flow_claim(&s->tuple.flow, &s->flow);

@@ -133,6 +133,13 @@ static __always_inline void copy_mac(__u8 *to, const __u8 *from)
 	((half *)to)[2] = ((const half *)from)[2];
 }
 
+static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
+{
+	const half *x = (const half *)a, *y = (const half *)b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
+}
+
 static __always_inline void copy_address(struct address *to, const struct address *from)
 {
 	to->word[0] = from->word[0];

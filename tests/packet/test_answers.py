@@ -21,7 +21,7 @@ from l4lb_agent.model.reasons import Reason, Verdict
 from tests.packet.balancer import LOOPBACK, Balancer, mac
 from tests.packet.wire import BACKEND_PORT, CLIENT_MAC, CLIENT_PORT, LB_MAC, V4, V6, Family, built, each_family, from_client, same
 
-OUR_MAC = "02:00:00:00:00:aa"
+OTHER_MAC = "02:00:00:00:00:aa"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
@@ -29,7 +29,7 @@ BROADCAST = "ff:ff:ff:ff:ff:ff"
 def answering(lb: Balancer) -> Balancer:
     """With a RST budget and the MAC of the interface."""
     lb.configure(rst_rate=100, rst_burst=100)
-    lb.write("interfaces", LOOPBACK, bytes(layout.Interface(mac=mac(bytes.fromhex(OUR_MAC.replace(":", ""))))))
+    lb.write("interfaces", LOOPBACK, bytes(layout.Interface(mac=mac(bytes.fromhex(LB_MAC.replace(":", ""))))))
     return lb
 
 
@@ -91,14 +91,40 @@ def test_a_service_on_another_port_gets_no_rst(answering: Balancer) -> None:
 
 
 @pytest.mark.parametrize("owned", [V4.vip, V4.snat])
-@pytest.mark.parametrize(("destination", "expected"), [(BROADCAST, OUR_MAC), (LB_MAC, LB_MAC)])
-def test_an_arp_request_for_an_owned_address_is_answered(answering: Balancer, owned: str, destination: str, expected: str) -> None:
+@pytest.mark.parametrize("destination", [BROADCAST, LB_MAC])
+def test_an_arp_request_for_an_owned_address_is_answered(answering: Balancer, owned: str, destination: str) -> None:
     request = Ether(src=CLIENT_MAC, dst=destination) / ARP(op=1, hwsrc=CLIENT_MAC, psrc=V4.client, pdst=owned)
     padding = bytes(18)
     result = answering.send(bytes(request) + padding)
     assert (result.reason, result.verdict) == (Reason.ARP_ANSWERED, Verdict.TX)
-    reply = ARP(op=2, hwsrc=expected, psrc=owned, hwdst=CLIENT_MAC, pdst=V4.client)
-    assert result.data == bytes(Ether(src=expected, dst=CLIENT_MAC) / reply) + padding
+    reply = ARP(op=2, hwsrc=LB_MAC, psrc=owned, hwdst=CLIENT_MAC, pdst=V4.client)
+    assert result.data == bytes(Ether(src=LB_MAC, dst=CLIENT_MAC) / reply) + padding
+
+
+@pytest.mark.parametrize("name", ["rst4", "rst6", "arp", "neighbour"])
+def test_a_frame_for_another_station_is_not_answered(answering: Balancer, name: str) -> None:
+    """A switch floods frames whose station it does not know; an answer would confirm the other's MAC, or cut its connections."""
+    packet = {
+        "rst4": from_client(V4, flags="A"),
+        "rst6": from_client(V6, flags="A"),
+        "arp": Ether(src=CLIENT_MAC) / ARP(op=1, hwsrc=CLIENT_MAC, psrc=V4.client, pdst=V4.vip),
+        "neighbour": solicitation(V6.vip, unicast=True),
+    }[name]
+    packet.dst = OTHER_MAC
+    result = answering.send(packet)
+    assert (result.reason, result.verdict) == (Reason.NOT_IP if name == "arp" else Reason.FOREIGN, Verdict.PASS)
+    assert result.data == bytes(packet)
+
+
+@pytest.mark.parametrize("kind", ["arp", "neighbour"])
+def test_unicast_requests_are_answered_from_where_they_went_until_the_interface_is_known(lb: Balancer, kind: str) -> None:
+    if kind == "arp":
+        result = lb.send(Ether(src=CLIENT_MAC, dst=OTHER_MAC) / ARP(op=1, hwsrc=CLIENT_MAC, psrc=V4.client, pdst=V4.vip))
+        assert ARP(result.data[14:]).hwsrc == OTHER_MAC
+        return
+    packet = solicitation(V6.vip, unicast=True)
+    packet.dst = OTHER_MAC
+    same(lb.send(packet).data, advertisement(V6.vip, OTHER_MAC))
 
 
 def test_an_arp_probe_for_an_owned_address_is_answered(answering: Balancer) -> None:
@@ -151,17 +177,17 @@ def advertisement(target: str, our: str, *, to: str = V6.client, to_mac: str = C
 
 @pytest.mark.parametrize("owned", [V6.vip, V6.snat])
 @pytest.mark.parametrize("option", [True, False])
-@pytest.mark.parametrize(("unicast", "our"), [(False, OUR_MAC), (True, LB_MAC)])
-def test_a_neighbour_solicitation_is_answered(answering: Balancer, owned: str, option: bool, unicast: bool, our: str) -> None:
+@pytest.mark.parametrize("unicast", [False, True])
+def test_a_neighbour_solicitation_is_answered(answering: Balancer, owned: str, option: bool, unicast: bool) -> None:
     result = answering.send(solicitation(owned, unicast=unicast, option=option))
     assert (result.reason, result.verdict) == (Reason.NEIGHBOUR_ANSWERED, Verdict.TX)
-    same(result.data, advertisement(owned, our))
+    same(result.data, advertisement(owned, LB_MAC))
 
 
 def test_duplicate_address_detection_is_answered_to_all_nodes(answering: Balancer) -> None:
     result = answering.send(solicitation(V6.vip, source="::", option=False))
     assert result.reason is Reason.NEIGHBOUR_ANSWERED
-    same(result.data, advertisement(V6.vip, OUR_MAC, to="ff02::1", to_mac="33:33:00:00:00:01", solicited=0))
+    same(result.data, advertisement(V6.vip, LB_MAC, to="ff02::1", to_mac="33:33:00:00:00:01", solicited=0))
 
 
 def test_a_solicitation_from_beyond_the_link_is_not_answered(answering: Balancer) -> None:
