@@ -79,6 +79,7 @@ class FakeJournal:
     def __init__(self, records: list[str] | None = None) -> None:
         self.records = records if records is not None else []
         self.appends = 0
+        self.damage = ""
         self.refuse: OSError | None = None
 
     def load(self) -> list[dict[str, object]]:

@@ -189,6 +189,8 @@ class Agent:
             kernel=self._host.kernel,
         )
         warnings = self._views.warnings(desired, view)
+        if self._doors.journal.damage:
+            warnings.append(("JOURNAL_DAMAGED", f"at the start the journal was not whole: {self._doors.journal.damage}"))
         if self._store.journal_error:
             warnings.append(("JOURNAL_FAILED", f"the journal cannot be written: {self._store.journal_error}"))
         return replace(view, warnings=warnings)
@@ -196,7 +198,7 @@ class Agent:
     async def _settle(self, command: commands.Command, decision: Decision) -> Decision:
         """Waits for what an answer promises besides the writes: a next hop, or the end of a drain without flows."""
         backend = decision.backend
-        if isinstance(command, commands.AddBackend | commands.UpdateBackend) and backend:
+        if backend and _places(command):
             await self._reconciler.until(lambda: not self._waits(backend.name), NEXT_HOP_SECONDS)
             if self._reconciler.error:
                 raise pending(self._reconciler.error)
@@ -284,3 +286,9 @@ class Agent:
     def _seen(view: BackendView) -> tuple[object, ...]:
         draining = view.backend.admin is AdminState.DRAINING
         return (view.reconciling, view.next_hop, view.datapath_id, view.slot_share, view.live_flows if draining else 0)
+
+
+def _places(command: commands.Command) -> bool:
+    """Whether `command` may give a backend an address for which no next hop is known yet."""
+    added = isinstance(command, commands.AddBackend)
+    return added or (isinstance(command, commands.UpdateBackend) and (command.address is not None or command.create is not None))

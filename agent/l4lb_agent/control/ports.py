@@ -95,6 +95,8 @@ class Clock(Protocol):
 class JournalFile(Protocol):
     """Durable records. Blocking; called in a thread."""
 
+    damage: str  # what load() had to keep aside, "" when all was well
+
     def load(self) -> list[dict[str, object]]:
         """Every whole record since the last snapshot, the snapshot first. A torn or corrupt tail is cut off and kept aside."""
 

@@ -47,6 +47,7 @@ class Store:
         self._listeners: list[Published] = []
         self._bytes = 0  # of changes since the last snapshot
         self._snapshot_bytes = 0
+        self._errno: int | None = None
 
     def listen(self, listener: Published) -> None:
         """Calls `listener` for each change, in order, once it is in the journal."""
@@ -75,11 +76,15 @@ class Store:
 
     async def _commit(self, batch: list[_Ask]) -> None:
         facts, desired = self._facts([ask.command for ask in batch]), self.desired
-        decided: list[tuple[_Ask, Decision | Refused]] = []
+        decided: list[tuple[_Ask, Decision | Exception]] = []
         for ask in batch:
             try:
                 decision = decide_once(desired, ask.command, facts, ask.request_id, ask.request_hash)
             except Refused as error:
+                decided.append((ask, error))
+                continue
+            except Exception as error:  # a mistake of ours in one decision must not take the writer away from all others
+                _log.exception("event=decision_failed command=%s", type(ask.command).__name__)
                 decided.append((ask, error))
                 continue
             decided.append((ask, decision))
@@ -114,14 +119,16 @@ class Store:
 
     async def snapshot(self) -> None:
         """Replaces the journal by one record. A failure is logged; the journal goes on growing then."""
-        record = records.snapshot(self.desired, self._secrets)
         try:
-            await asyncio.to_thread(self._journal.snapshot, record)
+            self._snapshot_bytes = await asyncio.to_thread(self._write_snapshot, self.desired)
         except OSError as error:
             self._failed("snapshot", error)
-            self._bytes = 0  # try again after as many changes
-            return
-        self._bytes, self._snapshot_bytes = 0, len(json.dumps(record))
+        self._bytes = 0  # also after a failure: the next try comes after as many changes
+
+    def _write_snapshot(self, desired: Desired) -> int:
+        record = records.snapshot(desired, self._secrets)
+        self._journal.snapshot(record)
+        return len(json.dumps(record))
 
     def _failed(self, what: str, error: OSError) -> None:
         self.journal_error = f"{what}: {error}"
@@ -135,10 +142,10 @@ class Store:
         return Unavailable(message, reason="JOURNAL_FAILED")
 
 
-def _answer(ask: _Ask, outcome: Decision | Refused) -> None:
+def _answer(ask: _Ask, outcome: Decision | Exception) -> None:
     if ask.answer.done():
         return  # the caller has gone; the change stays
-    if isinstance(outcome, Refused):
+    if isinstance(outcome, Exception):
         ask.answer.set_exception(outcome)
     else:
         ask.answer.set_result(outcome)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.service import VirtualService
@@ -59,8 +58,8 @@ class Desired:
         return replace(
             self,
             revision=change.revision,
-            services=MappingProxyType(services),
-            backends=MappingProxyType(backends),
+            services=services,
+            backends=backends,
             by_service=self._regrouped(change),
             remembered=self._remember(change.request, change.time) if change.request else self.remembered,
         )
@@ -78,7 +77,7 @@ class Desired:
                 groups[service] = {other: backend for other, backend in groups[service].items() if other != name and service != name}
         for backend in change.backends:
             groups[backend.service] = {**groups.get(backend.service, {}), backend.name: backend}
-        return MappingProxyType({service: group for service, group in groups.items() if group})
+        return {service: group for service, group in groups.items() if group}
 
     def _remember(self, request: Remembered, now: float) -> Mapping[str, Remembered]:
         kept = dict(self.remembered)
@@ -87,7 +86,7 @@ class Desired:
                 break
             del kept[request_id]
         kept[request.request_id] = request
-        return MappingProxyType(kept)
+        return kept
 
 
 def _grouped(backends: Iterable[Backend]) -> Mapping[str, Mapping[str, Backend]]:
