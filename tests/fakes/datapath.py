@@ -20,6 +20,7 @@ class FakeDatapath:
         self.specs = {spec.name: spec for spec in mapspec.specs(sizes)}
         self.steps: list[Step] = []
         self.refuse_writes = 0  # this many writes fail with EIO
+        self.accept_writes: int | None = None  # after so many more, every write fails
         self.refuse_attaches = 0
         self.live: dict[int, int] = {}  # flows by backend id
         self.closed: dict[int, int] = {}
@@ -38,9 +39,11 @@ class FakeDatapath:
     def execute(self, step: Step) -> None:
         """Checks sizes as the kernel does."""
         if isinstance(step, Write):
-            if self.refuse_writes:
-                self.refuse_writes -= 1
+            if self.refuse_writes or self.accept_writes == 0:
+                self.refuse_writes = max(0, self.refuse_writes - 1)
                 raise OSError(5, f"write {step.map}: refused by the test")
+            if self.accept_writes:
+                self.accept_writes -= 1
             spec = self.specs[step.map]
             assert (len(step.key), len(step.value)) == (spec.key_size, spec.value_size), step
             assert spec.type is not MapType.ARRAY or int.from_bytes(step.key, "little") < spec.max_entries, step

@@ -228,6 +228,27 @@ async def test_a_next_hop_that_flickers_moves_nothing_and_one_that_stays_away_do
         assert seen(agent, A).reconciling
 
 
+async def test_lookups_that_fail_are_counted_and_made_again() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        node.network.refuse = 3
+        node.network.moved[address("10.0.0.1")] = hop(99)
+        node.network.happen("neighbour")
+        await until(lambda: node.network.refuse == 0)
+        await until(lambda: seen(agent, A).next_hop == hop(99))
+        assert agent.agent().reconcile_retries >= 1
+
+
+async def test_next_hops_are_kept_only_for_backends_there_are() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        assert node.network.kept == {address("10.0.0.1"), address("10.0.0.2")}
+        await agent.change(commands.RemoveBackend(A))
+        await until(lambda: node.network.kept == {address("10.0.0.2")})
+
+
 async def test_changed_routes_move_the_route_generation_and_nothing_else() -> None:
     node = Node()
     async with node.running() as agent:
@@ -256,6 +277,31 @@ async def test_a_refused_kernel_write_answers_pending_and_is_tried_again_until_i
         assert agent.agent().reconcile_retries == 3
         assert abs(seen(agent, A).slot_share - 5 / 6) < 0.01
         assert agent.agent().applied_revision == 4
+
+
+@pytest.mark.parametrize("writes", range(12))
+async def test_a_crash_after_any_write_is_made_good_by_the_next_start(writes: int) -> None:
+    """From an empty service to two changed ones: whichever write is the last before the crash, no packet dangles, before and after."""
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await agent.change(commands.CreateService(service("other", "192.0.2.2")))
+        node.datapath.accept_writes = writes
+        for command in (
+            commands.AddBackend(backend("web", "c", "10.0.0.3", 80)),
+            commands.AddBackend(backend("other", "a", "10.0.0.1", 80)),
+            commands.RemoveBackend(A),
+            commands.UpdateBackend(B, address=address("10.0.0.9")),
+        ):
+            with contextlib.suppress(errors.Unavailable):
+                await agent.change(command)
+        assert node.served_by() <= {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.9", "cut"}
+        assert agent.snapshot().revision == 8
+    node.restarted()
+    async with node.running() as agent:
+        assert node.served_by() == {"10.0.0.3", "10.0.0.9"}
+        assert first_packet(node.datapath.read_tables(), address("192.0.2.2"), 80, 6, 0).what == "forwarded"
+        assert len({view.datapath_id for view in agent.snapshot().backends}) == 3
 
 
 async def test_a_journal_that_cannot_be_written_refuses_and_changes_nothing() -> None:

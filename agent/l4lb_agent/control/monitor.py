@@ -33,7 +33,7 @@ class Monitor:
     def __init__(
         self, datapath: Datapath, interfaces: tuple[Interface, ...], owned: Callable[[], frozenset[Address]], changed: Callable[[], None]
     ) -> None:
-        self.states = {one.name: InterfaceState(one.name, reason="not attached yet") for one in interfaces}
+        self.states = {one.name: InterfaceState(one.name, reason=f"interface {one.name}: not attached yet") for one in interfaces}
         self.retries = 0
         self._datapath, self._interfaces, self._owned, self._changed = datapath, interfaces, owned, changed
         self._wakes = {one.name: asyncio.Event() for one in interfaces}
@@ -42,7 +42,7 @@ class Monitor:
     @property
     def missing(self) -> list[str]:
         """Why each interface without the program has none, in words."""
-        return [f"{state.name}: {state.reason}" for state in self.states.values() if not state.mode]
+        return [state.reason for state in self.states.values() if not state.mode]
 
     def wake(self) -> None:
         """Something may have changed: links, or the addresses to announce."""

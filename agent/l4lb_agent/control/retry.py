@@ -8,6 +8,7 @@ Nap = Callable[[float], Awaitable[None]]
 Retried = Callable[[tenacity.RetryCallState], None]
 
 KERNEL_PAUSE = (0.05, 2.0)  # seconds, first and longest, between tries of a plan that the kernel refused
+LOOKUP_PAUSE = (0.05, 2.0)  # of looking at the network
 ATTACH_PAUSE = (0.2, 5.0)  # of attaching to an interface that is missing or taken
 
 

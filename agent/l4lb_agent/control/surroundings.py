@@ -5,6 +5,9 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+import tenacity
+
+from l4lb_agent.control import retry
 from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock, Network
 from l4lb_agent.model.address import Address
@@ -80,24 +83,26 @@ class Surroundings:
             everything, self._all = self._all, False
             if everything:
                 await asyncio.sleep(QUIET_SECONDS)
-            try:
-                await self._look_again(everything)
-            except OSError as error:
-                self.lookup_errors += 1
-                _log.warning("event=network_lookup_failed error=%r", str(error))
-                self._all |= everything
-                await asyncio.sleep(self._pause)
+            await retry.until_done(retry.LOOKUP_PAUSE, asyncio.sleep, self._failed)(self._look_again, everything)
+
+    def _failed(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self.lookup_errors += 1
+        _log.warning("event=network_lookup_failed attempt=%d error=%r", state.attempt_number, str(error))
 
     async def _look_again(self, everything: bool) -> None:
         before = (dict(self.next_hops), self.local, self.route_generation)
-        while self._forget:
-            await self._network.forget(self._forget.pop())
-        if everything:
-            self.local = await self._network.local_addresses()
-            self.route_generation = generation(await self._network.routing())
-        await self._resolve(self._wanted if everything else {a for a in self._wanted if a not in self.next_hops or a in self._lost})
-        if before != (self.next_hops, self.local, self.route_generation):
-            self._changed()
+        try:
+            while self._forget:
+                await self._network.forget(self._forget.pop())
+            if everything:
+                self.local = await self._network.local_addresses()
+                self.route_generation = generation(await self._network.routing())
+            missing = {address for address in self._wanted if address not in self.next_hops or address in self._lost}
+            await self._resolve(self._wanted if everything else missing)
+        finally:  # a look that failed half way may have found something all the same
+            if before != (self.next_hops, self.local, self.route_generation):
+                self._changed()
 
     async def _resolve(self, addresses: Iterable[Address]) -> None:
         gate = asyncio.Semaphore(LOOKUPS)
