@@ -1,6 +1,7 @@
 """The laboratory's side of the load generators: starts them inside a namespace, waits until they are under way, takes their results."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -17,6 +18,14 @@ class LoadFailed(RuntimeError):
     """A load generator ended without a result."""
 
 
+def _line(pipe: int) -> str:
+    """The next line, read byte by byte: what a buffered read takes beyond it, `communicate` would never see."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(pipe, 1)):
+        line += byte
+    return line.decode()
+
+
 class Load:
     """One generator under way."""
 
@@ -31,7 +40,7 @@ class Load:
     def wait_ready(self) -> "Load":
         """Return when it is under way. Raises LoadFailed."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = _line(self._process.stdout.fileno())
         facts = json.loads(line or "{}")
         if not facts.get("ready"):
             # Without ever being ready it may still have a result, which says what failed.
