@@ -78,16 +78,15 @@ static __always_inline __u8 state_from_backend(__u8 tcp_flags, __u8 state, __u8 
  * the client would shake hands with two backends at once. */
 static __always_inline bool tcp_from_backend(struct scratch *s, struct reply *r)
 {
-	bool reset = r->state == FLOW_CLOSED && r->flags & FLOW_RESET;
 	__u8 state, flags;
 	struct flow *f;
 
-	if (r->state == FLOW_CLOSED && !reset && s->tcp_flags & (TCP_RST | TCP_SYN))
+	if (r->state == FLOW_CLOSED && !(r->flags & FLOW_RESET) && s->tcp_flags & (TCP_RST | TCP_SYN))
 		return true;
 	flags = flags_from_backend(s->tcp_flags, r->flags);
 	state = state_from_backend(s->tcp_flags, r->state, flags);
-	if (!(s->tcp_flags & TCP_RST) && !reset && state == r->state && flags == r->flags)
-		return true;
+	if (!(s->tcp_flags & TCP_RST) && state == r->state && flags == r->flags)
+		return true; /* never on a flow that was reset: its flags change */
 	f = flow_of(s, r);
 	if (!f)
 		return false;

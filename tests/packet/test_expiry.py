@@ -6,7 +6,7 @@ from scapy.layers.inet import TCP, UDP
 from l4lb_agent.model.reasons import Reason
 from tests.packet.balancer import Balancer, address
 from tests.packet.test_tcp_states import play
-from tests.packet.wire import NUMBER, V4, V6, VIP_PORT, Family, each_family, from_backend, from_client
+from tests.packet.wire import CLIENT_PORT, NUMBER, V4, V6, VIP_PORT, Family, each_family, from_backend, from_client
 
 IDLE = 900
 HANDSHAKE = 5
@@ -66,6 +66,17 @@ def test_a_new_flow_takes_the_place_of_an_expired_one_with_another_port(lb: Bala
     assert len(lb.flows()) == 1, "in place"
     assert len({key.snat_port for key, _ in lb.replies()}) == 2, "the old port is the sweeper's to give back"
     assert lb.send(from_backend(family, kind, flags="SA")).reason is Reason.NO_FLOW, "the old half leads nowhere"
+
+
+@each_family
+def test_a_port_that_was_claimed_anew_keeps_no_earlier_flow_alive(lb: Balancer, family: Family) -> None:
+    """The forward half of the earlier flow still names the reply half, which is another connection's by now."""
+    lb.configure(port_low=CLIENT_PORT, port_high=CLIENT_PORT)
+    play(lb, "c:S b:SA c:A", family)
+    lb.erase("replies")
+    lb.age(IDLE + 2)
+    assert lb.send(from_client(family, port=CLIENT_PORT + 1, flags="S")).reason is Reason.FLOW_CREATED
+    assert lb.send(from_client(family, flags="A")).reason is Reason.RST_LIMITED
 
 
 def test_the_services_own_idle_time_counts(lb: Balancer) -> None:
