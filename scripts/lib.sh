@@ -11,3 +11,25 @@ PYTHON=$VENV/bin/python
 export PYTHONPATH=$ROOT/agent:$ROOT/clients/python:$ROOT PYTHONDONTWRITEBYTECODE=1
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() { say "$*"; exit 2; }
+
+# Debian packages, only those that are missing: names
+apt() { apt-get -qq -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@"; }
+missing_packages() {
+    local p
+    for p in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2> /dev/null)" = installed ] || echo "$p"
+    done
+}
+install_packages() {
+    export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
+    say "apt: $*"
+    apt update || die "apt-get update failed: check the network and /etc/apt/sources.list"
+    say "apt: $(apt-get install --assume-no --no-install-recommends "$@" 2> /dev/null | grep -E '^(Need to get|After this)' | tr '\n' ' ')"
+    apt install -y --no-install-recommends "$@" > "$CACHE/apt.log" 2>&1 || { tail -20 "$CACHE/apt.log" >&2; die "apt-get could not install: $*"; }
+}
+need_packages() {
+    local missing
+    missing=$(missing_packages "$@")
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || install_packages $missing
+}
