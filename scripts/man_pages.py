@@ -19,7 +19,7 @@ rest needs `systemctl restart l4lb-agent`, which does not interrupt forwarding."
 
 def escaped(text: str) -> str:
     """`text` as roff prints it unchanged."""
-    text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("`", "\\(ga").replace("^", "\\(ha").replace("~", "\\(ti")
+    text = text.translate(str.maketrans({"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti"}))
     return "\n".join(f"\\&{line}" if line.startswith(".") else line for line in text.splitlines())
 
 
@@ -59,7 +59,8 @@ def l4lbctl() -> str:
 
 def agent_toml(example: str) -> str:
     """agent.toml(5)."""
-    lines = page("agent.toml", 5, "configuration of l4lb-agent") + [".SH DESCRIPTION", escaped(AGENT_TOML), ".SH SETTINGS", *verbatim(example)]
+    lines = page("agent.toml", 5, "configuration of l4lb-agent")
+    lines += [".SH DESCRIPTION", escaped(AGENT_TOML), ".SH SETTINGS", *verbatim(example)]
     lines += [".SH FILES", ".I /etc/l4lb/agent.toml", ".SH SEE ALSO", ".BR l4lb\\-agent (8)"]
     return "\n".join(lines) + "\n"
 

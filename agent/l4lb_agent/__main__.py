@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from l4lb_agent import __version__, config
@@ -26,6 +27,7 @@ from l4lb_agent.dataplane.maps import ShapeError
 from l4lb_agent.dataplane.program import CompileError, compile_or_cached
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.records import RecordError
+from l4lb_agent.supervision import Supervision
 from l4lb_agent.system import identity, log
 from l4lb_agent.system.clock import SystemClock
 from l4lb_agent.system.disk import JournalFile
@@ -33,10 +35,21 @@ from l4lb_agent.system.network import KernelNetwork
 from l4lb_agent.system.notify import Notifier
 
 BPF_DIR = Path(__file__).parent / "bpf"
+COMMANDS = "detach: take program, maps and flows away; forwarding: print the kernel settings that the configured interfaces need"
+COMPILE_SECONDS = 200.0  # that the service manager gives a start with a cold cache; the compiler has its own, shorter limit
 GRACE_SECONDS = 1.0  # that running calls get when the agent stops
 HOPELESS = (ConfigError, BlockingIOError, ShapeError, SocketRefused, start.JournalMissing, RecordError)
 
 _log = logging.getLogger("l4lb_agent")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is open for as long as the agent runs."""
+
+    datapath: KernelDatapath
+    journal: JournalFile
+    started: start.Started
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,9 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in error.errors:
             print(f"l4lb-agent: {asked.config}: {line}", file=sys.stderr)
         return 2
+    if asked.command == "forwarding":
+        print(*settings.forwarding_settings(), sep="\n")
+        return 0
     lines = log.start(settings.log_level)
     try:
-        return _detach(settings) if asked.command == "detach" else _run(settings)
+        return _detach(settings) if asked.command == "detach" else _run(settings, asked.config)
     except HOPELESS as error:
         _log.error("event=refused error=%r", _words(error))
         return 2
@@ -68,7 +84,7 @@ def _flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="l4lb-agent", description="Owns the XDP program of a layer-4 load balancer and offers its API; without a command it runs."
     )
-    parser.add_argument("command", nargs="?", choices=["run", "detach"], default="run", help="detach: take program, maps and flows away")
+    parser.add_argument("command", nargs="?", choices=["run", "detach", "forwarding"], default="run", help=COMMANDS)
     parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE", help=f"default {config.DEFAULT_PATH}")
     parser.add_argument("--version", action="version", version=f"l4lb-agent {__version__}")
     return parser
@@ -80,16 +96,21 @@ def _words(error: BaseException) -> str:
 
 
 def _detach(settings: Config) -> int:
-    interfaces = kernel.detach_all(settings.pin_dir)
-    _log.info("event=detached pin_dir=%s interfaces=%s", settings.pin_dir, ",".join(interfaces) or "none")
+    pin_dir = settings.pins_here()
+    interfaces = kernel.detach_all(pin_dir)
+    _log.info("event=detached pin_dir=%s interfaces=%s", pin_dir, ",".join(interfaces) or "none")
     return 0
 
 
-def _run(settings: Config) -> int:
+def _run(settings: Config, path: Path) -> int:
     """Compiles and loads before anything that is attached changes, then serves."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     _log.info("event=starting version=%s pin_dir=%s", __version__, settings.pin_dir)
     for folder in (settings.state_dir, settings.runtime_dir, settings.cache_dir):
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    notifier = Notifier()
+    notifier.status("compiling and loading the program")
+    notifier.extend(COMPILE_SECONDS)
     with ExitStack() as opened:
         program = compile_or_cached(BPF_DIR, settings.cache_dir)
         datapath = KernelDatapath(settings.pin_dir, settings.datapath.sizes, program)
@@ -98,25 +119,26 @@ def _run(settings: Config) -> int:
         journal = JournalFile(settings.state_dir)
         opened.callback(journal.close)
         started = start.begin(datapath, journal, Secrets(secrets.token_bytes(16), secrets.token_bytes(16)))
-        return asyncio.run(_serve(settings, datapath, journal, started))
+        return asyncio.run(_serve(settings, path, notifier, Opened(datapath, journal, started)))
 
 
-async def _serve(settings: Config, datapath: KernelDatapath, journal: JournalFile, started: start.Started) -> int:
+async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opened) -> int:
     """Answers, reconciles, attaches, says READY; until SIGTERM or SIGINT."""
     network = KernelNetwork()
-    changed, stopping = asyncio.Event(), asyncio.Event()
+    stopping = asyncio.Event()
     host = Host(_boot_id(), identity.kernel_release(), settings.interfaces, settings.datapath)
-    agent = Agent(Doors(datapath, network, SystemClock(), journal), host, started, changed.set)
+    # What the agent has to tell before there is anybody to tell it to is told at the first look.
+    agent = Agent(Doors(opened.datapath, network, SystemClock(), opened.journal), host, opened.started, lambda: supervision.changed.set())
     server = ApiServer(agent, settings.socket, version=__version__, mode=settings.socket_mode)
-    notifier = Notifier()
+    supervision = Supervision(agent, server, notifier, settings, path)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervision.asked.set)
     await server.start()
     _log.info("event=serving socket=%s", settings.socket)
     running = {
         asyncio.create_task(agent.run(), name="agent"),
-        asyncio.create_task(_tell(agent, server, notifier, changed), name="readiness"),
-        asyncio.create_task(_watchdog(notifier), name="watchdog"),
+        asyncio.create_task(supervision.run(), name="supervision"),
     }
     told = asyncio.create_task(stopping.wait(), name="stop")
     done, _ = await asyncio.wait({told, *running}, return_when=asyncio.FIRST_COMPLETED)
@@ -132,31 +154,6 @@ async def _serve(settings: Config, datapath: KernelDatapath, journal: JournalFil
         return 1
     _log.info("event=stopped forwarding=continues")
     return 0
-
-
-async def _tell(agent: Agent, server: ApiServer, notifier: Notifier, changed: asyncio.Event) -> None:
-    """Tells health and the service manager when the agent becomes ready, or is not any more."""
-    ready = False
-    while True:
-        await changed.wait()
-        changed.clear()
-        if agent.ready and not ready:
-            _log.info("event=ready")
-            notifier.ready()
-        elif ready and not agent.ready:
-            _log.warning("event=not_ready reason=%r", agent.not_ready_reason)
-        if agent.ready != ready:
-            ready = agent.ready
-            await server.serving(ready)
-        notifier.status("forwarding as asked" if ready else f"not ready: {agent.not_ready_reason}")
-
-
-async def _watchdog(notifier: Notifier) -> None:
-    """Shows the service manager that the event loop turns."""
-    while notifier.watchdog_seconds:
-        notifier.watchdog()
-        await asyncio.sleep(notifier.watchdog_seconds / 2)
-    await asyncio.Event().wait()
 
 
 def _boot_id() -> str:

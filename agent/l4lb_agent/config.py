@@ -1,6 +1,7 @@
 """agent.toml becomes values that cannot be wrong, or a list of what is wrong, each by the name of its field."""
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,10 @@ from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.mapspec import Sizes
 
 DEFAULT_PATH = Path("/etc/l4lb/agent.toml")
+UNIT_PIN_DIR = Path("/run/l4lb/bpf")  # where the unit, and nobody else, finds HOST_PIN_DIR
+HOST_PIN_DIR = Path("/sys/fs/bpf/l4lb")
 MODES = ("auto", "native", "generic")
+RELOADABLE = ("agent.log_level", "datapath.timeouts.", "datapath.rst_rate", "datapath.rst_burst")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 Read = TypeVar("Read")
@@ -33,15 +37,41 @@ class ConfigError(Exception):
 class Config:
     """All of agent.toml with its defaults."""
 
-    pin_dir: Path = Path("/run/l4lb/bpf")  # on a bpffs; the unit binds its folder there
+    pin_dir: Path = UNIT_PIN_DIR  # on a bpffs
     state_dir: Path = Path("/var/lib/l4lb")
     runtime_dir: Path = Path("/run/l4lb")
-    cache_dir: Path = Path("/var/cache/l4lb")
+    cache_dir: Path = Path("/var/cache/l4lb-agent")
     log_level: str = "info"
     interfaces: tuple[Interface, ...] = ()
     datapath: DatapathConfig = field(default_factory=DatapathConfig)
     socket: Path = Path("/run/l4lb/admin.sock")
     socket_mode: int = 0o660
+
+    def pins_here(self, mounted: Callable[[Path], bool] = os.path.ismount) -> Path:
+        """pin_dir as this process sees it: outside of the unit its default is not bound to the folder that it stands for."""
+        return HOST_PIN_DIR if self.pin_dir == UNIT_PIN_DIR and not mounted(UNIT_PIN_DIR) else self.pin_dir
+
+    def forwarding_settings(self) -> list[str]:
+        """Names below /proc/sys, with slashes, of the settings that let the configured interfaces forward."""
+        families = [family for family in (4, 6) if self.datapath.snat_of(family)]
+        return [f"net/ipv{family}/conf/{one.name}/forwarding" for one in self.interfaces for family in families]
+
+    def needing_restart(self, new: "Config") -> list[str]:
+        """Names of the settings in which `new` differs and which a running agent cannot take over."""
+        settings = zip(_flat(self).items(), _flat(new).values())
+        return [name for (name, before), after in settings if before != after and not name.startswith(RELOADABLE)]
+
+
+def _flat(config: Config) -> dict[str, object]:
+    """Every setting by its name in agent.toml."""
+    path = config.datapath
+    agent = ("pin_dir", "state_dir", "runtime_dir", "cache_dir", "log_level")
+    found: dict[str, object] = {f"agent.{name}": getattr(config, name) for name in agent}
+    found |= {"interface": config.interfaces, "datapath.snat": path.snat, "datapath.port_range": (path.port_low, path.port_high)}
+    found |= {"datapath.transmit": path.redirect, "datapath.rst_rate": path.rst_rate, "datapath.rst_burst": path.rst_burst}
+    found |= {f"datapath.timeouts.{name}": value for name, value in dataclasses.asdict(path.timeouts).items()}
+    found |= {f"sizes.{name}": value for name, value in dataclasses.asdict(path.sizes).items()}
+    return found | {"api.socket": config.socket, "api.mode": config.socket_mode}
 
 
 def load(path: Path) -> Config:

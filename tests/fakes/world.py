@@ -18,6 +18,7 @@ class FakeNetwork:
         self.kept: set[Address] = set()
         self.local: frozenset[Address] = frozenset()
         self.routes = b"routes"
+        self.forwards: dict[str, frozenset[int]] = {}  # by interface; others forward both families
         self.refuse = 0  # this many look-ups fail with ENOBUFS
         self.lookups = 0
         self._events: asyncio.Queue[str] = asyncio.Queue()
@@ -46,6 +47,10 @@ class FakeNetwork:
     async def routing(self) -> bytes:
         """`routes`."""
         return self.routes
+
+    async def forwarding(self, interface: str) -> frozenset[int] | None:
+        """As `forwards` says."""
+        return self.forwards.get(interface, frozenset({4, 6}))
 
     async def changes(self) -> AsyncIterator[str]:
         """What happen() says."""

@@ -5,8 +5,10 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from l4lb_agent.control import views
 from l4lb_agent.control.drainer import Drainer
-from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, Snapshot, StatsSample
+from l4lb_agent.control.facade import AgentView, BackendEvent, Outcome, Snapshot, StatsSample
+from l4lb_agent.control.forwarding import Forwarding
 from l4lb_agent.control.monitor import Interface, Monitor
 from l4lb_agent.control.ports import Clock, Datapath, JournalFile, Network
 from l4lb_agent.control.reconciler import Reconciler, pending
@@ -19,7 +21,7 @@ from l4lb_agent.control.watch import Watchers
 from l4lb_agent.model import commands, layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Drain
-from l4lb_agent.model.config import DatapathConfig
+from l4lb_agent.model.config import DatapathConfig, Timeouts
 from l4lb_agent.model.decide import Decision, Facts
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.errors import Unavailable
@@ -45,7 +47,7 @@ class Doors:
 
 @dataclass(frozen=True)
 class Host:
-    """What never changes while the agent runs."""
+    """What the agent is started with."""
 
     boot_id: str
     kernel: str
@@ -75,6 +77,7 @@ class Agent:
         self._watchers = Watchers(lambda: self._store.desired, lambda backend: self._views.backend(self._store.desired, backend))
         self._watchers.replay(replayed.base, replayed.changes)
         self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
+        self.forwarding = Forwarding(doors.network, [one.name for one in host.interfaces], host.config, ready_changed)
         self._store.listen(self._published)
         self._sampler.listeners.append(self._swept)
         self._reconciler.listeners.append(self._news.set)
@@ -94,6 +97,17 @@ class Agent:
             return "the maps have not been compared with what was asked yet"
         return "; ".join(self._monitor.missing)
 
+    @property
+    def turns(self) -> int:
+        """Grows, at least each second, as long as the loop gets on that keeps the kernel as asked."""
+        return self._reconciler.turns
+
+    def configure(self, timeouts: Timeouts, rst_rate: int, rst_burst: int) -> None:
+        """Takes over what may change while it runs."""
+        config = replace(self._host.config, timeouts=timeouts, rst_rate=rst_rate, rst_burst=rst_burst)
+        self._host = replace(self._host, config=config)
+        self._reconciler.configure(config)
+
     async def run(self) -> None:
         """Reconciles once, then attaches and follows the world until cancelled. What the journal holds already is then complete."""
         async with asyncio.TaskGroup() as group:
@@ -108,6 +122,7 @@ class Agent:
             await self._reconciler.until(lambda: self._reconciler.in_step, None)
             _log.info("event=reconciled revision=%d map_writes=%d", self._reconciler.applied_revision, self._reconciler.map_writes)
             group.create_task(self._monitor.run())
+            group.create_task(self.forwarding.run())
             group.create_task(self._sampler.run())
             group.create_task(self._drainer.run())
             group.create_task(self._report())
@@ -191,6 +206,7 @@ class Agent:
         warnings = self._views.warnings(desired, view)
         if self._doors.journal.damage:
             warnings.append(("JOURNAL_DAMAGED", f"at the start the journal was not whole: {self._doors.journal.damage}"))
+        warnings += [("FORWARDING_OFF", reason) for reason in self.forwarding.missing]
         if self._store.journal_error:
             warnings.append(("JOURNAL_FAILED", f"the journal cannot be written: {self._store.journal_error}"))
         return replace(view, warnings=warnings)
@@ -198,7 +214,7 @@ class Agent:
     async def _settle(self, command: commands.Command, decision: Decision) -> Decision:
         """Waits for what an answer promises besides the writes: a next hop, or the end of a drain without flows."""
         backend = decision.backend
-        if backend and _places(command):
+        if backend and commands.places(command):
             await self._reconciler.until(lambda: not self._waits(backend.name), NEXT_HOP_SECONDS)
             if self._reconciler.error:
                 raise pending(self._reconciler.error)
@@ -270,7 +286,7 @@ class Agent:
             began = self._doors.clock.monotonic()
             if self._watchers:
                 desired = self._store.desired
-                now = {name: self._seen(self._views.backend(desired, backend)) for name, backend in desired.backends.items()}
+                now = {name: views.seen(self._views.backend(desired, backend)) for name, backend in desired.backends.items()}
                 self._watchers.touched(name for name, values in now.items() if name in seen and seen[name] != values)
                 seen = now
             took = self._doors.clock.monotonic() - began
@@ -281,14 +297,3 @@ class Agent:
             await self._news.wait()
             self._news.clear()
             await asyncio.sleep(max(REPORT_SECONDS, 10 * took))
-
-    @staticmethod
-    def _seen(view: BackendView) -> tuple[object, ...]:
-        draining = view.backend.admin is AdminState.DRAINING
-        return (view.reconciling, view.next_hop, view.datapath_id, view.slot_share, view.live_flows if draining else 0)
-
-
-def _places(command: commands.Command) -> bool:
-    """Whether `command` may give a backend an address for which no next hop is known yet."""
-    added = isinstance(command, commands.AddBackend)
-    return added or (isinstance(command, commands.UpdateBackend) and (command.address is not None or command.create is not None))

@@ -78,6 +78,9 @@ class Network(Protocol):
         """All that decides how replies leave, as canonical bytes: links (index, MAC, up), routes, MACs of the gateways of routes. Equal
         while nothing changed, also across restarts: its digest is the route generation."""
 
+    async def forwarding(self, interface: str) -> frozenset[int] | None:
+        """Families, 4 and 6, that the host forwards from this interface; None when it is not there."""
+
     def changes(self) -> AsyncIterator[str]:
         """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import tenacity
 
 from l4lb_agent.control import retry
+from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock, Datapath
 from l4lb_agent.control.rings import Images, Rings
 from l4lb_agent.control.surroundings import Surroundings
@@ -25,6 +26,7 @@ from l4lb_agent.model.observed import FlowCounts, NextHop
 from l4lb_agent.model.plan import plan
 from l4lb_agent.model.tables import Elements, Step, Tables, Write
 
+BEAT_SECONDS = 1.0  # the loop turns at least so often, also when nothing happens
 GRACE_SECONDS = 0.05  # longer than any packet needs: what was published so long ago has no reader of the state before it
 
 _log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Reconciler:
         self.error = ""  # why not, when the kernel refused
         self.map_writes = 0
         self.retries = 0
+        self.turns = 0  # grows as long as the loop, or the thread that it has work in, gets on
         self.without_slots: dict[str, float] = {}  # draining backends: since when no ring has them, monotonic
         self.listeners: list[Callable[[], None]] = []  # called after every pass
         self._datapath, self._surroundings, self._clock, self._config, self._secrets = datapath, surroundings, clock, config, secrets
@@ -74,10 +77,17 @@ class Reconciler:
         """Something has changed."""
         self._wake.set()
 
+    def configure(self, config: DatapathConfig) -> None:
+        """Works with `config` from the next pass on."""
+        self._config = config
+        self.wake()
+
     async def run(self) -> None:
         """Reconciles whenever woken, until cancelled."""
         while True:
-            await self._wake.wait()
+            self.turns += 1
+            if not await heard(self._wake, BEAT_SECONDS):
+                continue
             await retry.until_done(retry.KERNEL_PAUSE, asyncio.sleep, self._refused)(self.reconcile)
 
     async def reconcile(self) -> None:
@@ -154,6 +164,7 @@ class Reconciler:
             self._uncleared.discard((kind, id_))
         for step in steps:
             self._datapath.execute(step)
+            self.turns += 1
             if isinstance(step, Write):
                 self.map_writes += 1
                 elements = self._actual.setdefault(step.map, {})
@@ -177,6 +188,7 @@ class Reconciler:
     def _refused(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.retries += 1
+        self.turns += 1
         self.in_step, self.error = False, str(error)
         _log.warning("event=apply_failed attempt=%d error=%r", state.attempt_number, str(error))
         for _, waiter in self._waiters:

@@ -5,7 +5,7 @@ from l4lb_agent.control.facade import AgentView, BackendView, ServiceView
 from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.surroundings import Surroundings
-from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import backend_keys
@@ -114,3 +114,9 @@ class Views:
             if state.name == "flows" and used > FILLING * state.max_entries:
                 found.append(("FLOW_TABLE_FILLING", f"{used} of {state.max_entries} flow entries are in use: raise [sizes] flows"))
         return found
+
+
+def seen(view: BackendView) -> tuple[object, ...]:
+    """What watchers are told of when it changes without anybody asking for it."""
+    draining = view.backend.admin is AdminState.DRAINING
+    return (view.reconciling, view.next_hop, view.datapath_id, view.slot_share, view.live_flows if draining else 0)

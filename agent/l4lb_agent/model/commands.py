@@ -103,3 +103,9 @@ class EndDrain:
 Command = (
     CreateService | UpdateService | DeleteService | AddBackend | UpdateBackend | RemoveBackend | DrainBackend | UndrainBackend | EndDrain
 )
+
+
+def places(command: Command) -> bool:
+    """Whether `command` may give a backend an address for which no next hop is known yet."""
+    added = isinstance(command, AddBackend)
+    return added or (isinstance(command, UpdateBackend) and (command.address is not None or command.create is not None))

@@ -57,13 +57,18 @@ class _KeyValue(logging.Formatter):
         return f"{line} traceback={self.formatException(record.exc_info)!r}" if record.exc_info else line
 
 
+def set_level(level: str) -> None:
+    """What is logged from now on: debug, info, warning or error, and whatever is worse."""
+    logging.getLogger().setLevel(level.upper())
+
+
 def start(level: str) -> _Lines:
     """Sends every log line of this process to standard error. `level` is debug, info, warning or error."""
     lines = _Lines()
     lines.setFormatter(_KeyValue())
     root = logging.getLogger()
     root.handlers[:] = [lines]
-    root.setLevel(level.upper())
+    set_level(level)
     logging.getLogger("pyroute2").setLevel("WARNING")
     logging.getLogger("asyncio").setLevel("WARNING")
     return lines

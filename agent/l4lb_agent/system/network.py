@@ -114,6 +114,17 @@ class KernelNetwork:
         self._gateways = routing.gateways(routes)
         return routing.canonical(links, routes, neighbours)
 
+    async def forwarding(self, interface: str) -> frozenset[int] | None:
+        """Families, 4 and 6, that are forwarded from this interface; None when it is not there. Asked over netlink, since /proc/sys may
+        be hidden."""
+        try:
+            link = (await self._netlink.ask("link", "get", ifname=interface))[0]
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.ENXIO):
+                return None
+            raise
+        return routing.forwarding(link)
+
     async def changes(self) -> AsyncGenerator[str, None]:
         """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends. All four come at the start and after an
         overflow, when anything may have been missed. A neighbour counts when it is kept, or a gateway, and its MAC is another."""

@@ -38,6 +38,10 @@ class Notifier:
         """One line for people."""
         self._send("STATUS=" + " ".join(text.split()))
 
+    def extend(self, seconds: float) -> None:
+        """Starting goes on: the manager must not give up within so many seconds from now."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
     def watchdog(self) -> None:
         """Still alive."""
         self._send("WATCHDOG=1")

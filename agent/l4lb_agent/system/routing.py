@@ -56,6 +56,16 @@ def gateways(routes: Iterable[Message]) -> frozenset[Neighbour]:
     return frozenset(Neighbour(way, index) for route in routes for index, way, _ in _hops(route) if way)
 
 
+def forwarding(link: Message) -> frozenset[int]:
+    """Families, 4 and 6, that the host forwards from a link."""
+    families = link.get("af_spec")
+    v4 = families.get("af_inet") if families else None
+    v6 = families.get("af_inet6") if families else None
+    settings = v6.get("ifla_inet6_conf") if v6 else None
+    found = ((4, v4), (6, settings))
+    return frozenset(family for family, values in found if values and values["forwarding"])
+
+
 def canonical(links: Iterable[Message], routes: Iterable[Message], neighbours: Iterable[Message]) -> bytes:
     """What decides how packets leave: links with MAC, MTU and whether they run; routes; MACs of gateways. The same bytes for the same
     state, in whatever order the kernel tells it, without ages and statistics."""
