@@ -1,0 +1,123 @@
+"""A Debian 12 with a real systemd, booted by systemd-nspawn in the namespace `lb` of a laboratory.
+
+Its root is an overlay in a mount namespace of its own: whatever happens, it is gone with the container's processes, and those end with the
+laboratory's namespaces.
+"""
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import install
+from lab.laboratory import Laboratory
+from lab.netns import FOLDER
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60.0  # a guard for everything that is waited for, never a speed
+_STOP = signal.SIGRTMIN + 4  # systemd as process 1 powers off, systemd(1)
+_BOOT = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs -o size=2g,mode=0755 tmpfs {run}
+mkdir {run}/upper {run}/work {run}/root
+mount -t overlay overlay -o lowerdir={lower},upperdir={run}/upper,workdir={run}/work {run}/root
+rm -f {run}/root/etc/machine-id
+systemd-id128 new > {run}/root/etc/machine-id 2> /dev/null || tr -d - < /proc/sys/kernel/random/uuid > {run}/root/etc/machine-id
+mkdir -p {run}/root/opt/cache {run}/root/opt/l4lb {run}/root/opt/archives
+exec {nspawn}
+"""
+
+
+def wait(condition: object, what: str, seconds: float = SECONDS) -> None:
+    """Returns when `condition()` is true; an AssertionError with `what` when it never is."""
+    until = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < until, what
+        time.sleep(0.05)
+
+
+class Machine:
+    """One booted container. `layers` are folders below $L4LB_CACHE/machine, the uppermost first."""
+
+    def __init__(self, lab: Laboratory, layers: Sequence[str] = ("ready", "clean")) -> None:
+        base = install.cache_folder() / "machine"
+        site = Path(_output([str(ROOT / "scripts/environment")]).strip())
+        run = lab.run.path / "machine"
+        run.mkdir()
+        self.log_file = lab.run.path / "machine.log"
+        libraries = ":".join(str(base / "clean" / part) for part in ("usr/lib/x86_64-linux-gnu/systemd", "usr/lib/x86_64-linux-gnu"))
+        # The container's own nspawn with the container's own libraries: nothing of systemd need be installed on this host.
+        nspawn = [
+            str(base / "clean/usr/lib64/ld-linux-x86-64.so.2"), "--library-path", libraries, str(base / "clean/usr/bin/systemd-nspawn"),
+            "-q", "--register=no", "--keep-unit", "-M", f"l4lb-{lab.id}", "-D", str(run / "root"), "--capability=all",
+            f"--network-namespace-path={FOLDER / lab.namespace('lb')}", "--system-call-filter=bpf @keyring perf_event_open",
+            "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=pipe",
+            f"--bind-ro={ROOT}:/opt/l4lb", f"--bind-ro={site}:/opt/cache/{site.name}", f"--bind-ro={base / 'archives'}:/opt/archives",
+            "-b", "--", "--unit=basic.target",
+        ]  # fmt: skip
+        script = _BOOT.format(run=run, lower=":".join(str(base / layer) for layer in layers), nspawn=shlex.join(nspawn))
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["unshare", "--mount", "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes"},
+            )  # fmt: skip
+        self.leader = 0
+        wait(self._booted, "the container does not boot")
+        # The kernel's own file system, as systemd mounts it on a host but not in a container.
+        self.run("sh", "-c", "mkdir -p /sys/fs/bpf && mount -t bpf -o mode=700 bpf /sys/fs/bpf")
+
+    def _booted(self) -> bool:
+        assert self._process.poll() is None, f"the container ended: {self.log_file.read_text()}"
+        if not self.leader:
+            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+            names = {int(child): Path(f"/proc/{child}/comm").read_text().strip() for child in children if Path(f"/proc/{child}").exists()}
+            self.leader = next((pid for pid, name in names.items() if name == "systemd"), 0)
+            return False
+        return self.run("systemctl", "is-system-running", check=False).strip() in ("running", "degraded")
+
+    def command(self, *argv: str, **environment: str) -> list[str]:
+        """The command that runs `argv` inside, as root."""
+        variables = [
+            f"{name}={value}" for name, value in {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **environment}.items()
+        ]
+        return ["nsenter", "-t", str(self.leader), "-m", "-p", "-n", "-u", "-i", "-C", "--", "env", "-i", *variables, *argv]
+
+    def run(self, *argv: str, check: bool = True, **environment: str) -> str:
+        """Runs `argv` inside to its end; its standard output. With `check`, a failure is an AssertionError with what it said."""
+        done = subprocess.run(self.command(*argv, **environment), capture_output=True, text=True, timeout=300, check=False)
+        assert not check or done.returncode == 0, f"{shlex.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def path(self, inside: str) -> Path:
+        """A file of the container, as this process reaches it."""
+        return Path(f"/proc/{self.leader}/root") / inside.lstrip("/")
+
+    def files(self) -> set[str]:
+        """Everything that is in the file systems that the system itself keeps, but for what it writes by itself all the time."""
+        folders = ("/etc", "/usr", "/var", "/run", "/sys/fs/bpf")
+        found = self.run("find", *folders, "-xdev", "-not", "-path", "/run/systemd/*", "-not", "-path", "/var/log/*", "-not", "-name", "*-")
+        return set(found.splitlines())
+
+    def close(self) -> None:
+        """Powers off; whatever does not end is ended."""
+        if self._process.poll() is None and self.leader:
+            try:
+                os.kill(self.leader, _STOP)
+                self._process.wait(15)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                pass
+        if self._process.poll() is None:
+            if self.leader:
+                os.kill(self.leader, signal.SIGKILL)
+            self._process.kill()
+            self._process.wait()
+
+
+def _output(argv: Sequence[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
