@@ -116,9 +116,11 @@ def test_after_a_failed_search_syns_are_refused_without_another_for_a_tenth_of_a
     assert lb.send(other).reason is Reason.FLOW_CREATED
 
 
-def test_a_mark_of_long_ago_refuses_nothing(lb: Balancer) -> None:
+@pytest.mark.parametrize("mark", [3, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_a_mark_of_long_ago_refuses_nothing(lb: Balancer, mark: int) -> None:
+    """The counter of sixteenths of a second starts again every eight years: what lies before it may look like what comes."""
     for place in range(4096):
-        lb.write("port_full", place, (0xFFFFFFF0).to_bytes(4, "little"))
+        lb.write("port_full", place, mark.to_bytes(4, "little"))
     lb.configure(second_multiplier=0)
     assert lb.send(from_client(V4, flags="S")).reason is Reason.FLOW_CREATED
 

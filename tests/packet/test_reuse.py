@@ -67,6 +67,13 @@ def test_the_late_answer_of_a_backend_that_was_left_never_reaches_the_client(lb:
     assert lb.send(from_backend(V4, backend=V4.backends[1], flags="SA", ack=1001)).reason is Reason.TO_CLIENT
 
 
+def test_the_repeated_answer_of_a_backend_that_was_left_never_reaches_the_client(lb: Balancer) -> None:
+    play(lb, "c:S b:SA")
+    move(lb)
+    assert lb.send(from_client(V4, flags="S", seq=555)).reason is Reason.FLOW_CREATED
+    assert lb.send(from_backend(V4, flags="SA", ack=1001)).reason is Reason.NO_FLOW
+
+
 @each_family
 def test_a_new_connection_restarts_an_unanswered_one_of_its_tuple_in_place(lb: Balancer, family: Family) -> None:
     lb.send(from_client(family, flags="S", seq=1000))
