@@ -38,6 +38,7 @@ http {{
     uwsgi_temp_path {folder}/tmp/uwsgi; scgi_temp_path {folder}/tmp/scgi;
     default_type text/plain;
     client_max_body_size 64m;
+    lingering_close off;  # log first, close then: who has seen the end of a reply finds it in the log
     server {{
         listen {port} backlog=4096;
         listen [::]:{port} ipv6only=on backlog=4096;

@@ -39,6 +39,7 @@ def test_an_interrupted_demo_removes_everything(until: str) -> None:
 def test_what_a_killed_demo_leaves_is_removed_by_the_next_run() -> None:
     process, run_id = start_demo("without keep-alive")
     process.kill()
+    process.wait()
     with Laboratory():
         assert traces(run_id) == []
     process.communicate(timeout=30)
