@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from lab import install, netns, offload, relay, state
+from lab import install, interrupt, netns, offload, relay, state
 from lab.nginx import Nginx, make_files
 from lab.offload import Peer
 from lab.topology import BACKENDS, PORT_ECHO, PORT_HTTP, Host, Topology, address_lines
@@ -22,11 +22,13 @@ class Laboratory:
         self.nginx: dict[str, Nginx] = {}
         self.digests: dict[str, str] = {}
         self.offload = ""  # what was done about checksum offload, in words
+        self._run: state.RunDirectory | None = None
         self._helpers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "Laboratory":
-        self.run = state.claim()
         try:
+            with interrupt.held():  # else an interrupted claim would leave its folder
+                self._run = state.claim()
             self._build()
         except BaseException:
             self.close()
@@ -35,6 +37,12 @@ class Laboratory:
 
     def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def run(self) -> state.RunDirectory:
+        """What the run owns; inside `with` only."""
+        assert self._run is not None
+        return self._run
 
     @property
     def id(self) -> str:
@@ -147,4 +155,5 @@ class Laboratory:
             helper.wait()
             if helper.stdout:
                 helper.stdout.close()
-        self.run.remove()
+        if self._run is not None:
+            self._run.remove()

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -51,8 +51,8 @@ def entering(name: str, argv: Sequence[str]) -> list[str]:
     return ["nsenter", f"--net={FOLDER / name}", "--", *argv]
 
 
-def enter(name: str) -> None:
-    """Move the calling thread (and those it starts later) into a namespace. Raises OSError."""
+def enter(name: str | Path) -> None:
+    """Move the calling thread (and those it starts later) into a namespace, given by name or by path. Raises OSError."""
     with (FOLDER / name).open() as handle:
         if _LIBC.setns(handle.fileno(), _CLONE_NEWNET) != 0:
             code = ctypes.get_errno()
@@ -89,31 +89,45 @@ def set_sysctls(name: str, values: dict[str, str]) -> None:
     inside(name, write)
 
 
-def processes(names: Iterable[str]) -> list[int]:
-    """Ids of the processes whose main thread is in one of the namespaces, without this one."""
-    inodes = set()
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            inodes.add(f"net:[{(FOLDER / name).stat().st_ino}]")
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                if os.readlink(entry / "ns/net") in inodes:
-                    found.append(int(entry.name))
-    return found
+def link_of(name: str | Path) -> str:
+    """What /proc/PID/ns/net of a process in a namespace reads; the kernel gives the number of a namespace that is gone to a new one."""
+    return f"net:[{(FOLDER / name).stat().st_ino}]"
+
+
+def processes(links: Container[str]) -> list[int]:
+    """Ids of the processes whose main thread is in one of the namespaces (`link_of`), without this one."""
+    own = str(os.getpid())
+    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and p.name != own and _is_in(p.name, links)]
+
+
+def _is_in(pid: int | str, links: Container[str]) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net") in links
+    except OSError:  # it has ended
+        return False
 
 
 def end_processes(names: Sequence[str], within: float = 5.0) -> None:
     """SIGKILL every process in the namespaces and wait until they are gone. Raises TimeoutError naming those left."""
+    links = {link_of(name) for name in names}
     until = time.monotonic() + within
-    while left := processes(names):
+    while left := processes(links):
         for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill(pid, links)
         if time.monotonic() > until:
             raise TimeoutError(f"processes {left} do not end")
         time.sleep(0.02)
+
+
+def _kill(pid: int, links: Container[str]) -> None:
+    """SIGKILL, unless the id belongs to another process by now."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        try:
+            if _is_in(pid, links):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
 
 
 def delete(names: Iterable[str]) -> None:

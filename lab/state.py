@@ -83,15 +83,15 @@ def runs() -> dict[str, bool]:
 def _base() -> Iterator[None]:
     """Hold the lock of the base directory, which exists meanwhile and is removed afterwards when nothing is in it."""
     while True:
-        BASE.mkdir(mode=0o755, exist_ok=True)
-        BASE.chmod(0o755)
-        handle = os.open(BASE, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        # Another run may have removed it between open and lock: then this lock is on a directory without a name.
+        # Another run may remove it at any time until it is locked: a lock on a directory without a name is none.
         with contextlib.suppress(FileNotFoundError):
-            if os.fstat(handle).st_ino == BASE.stat().st_ino:
+            BASE.mkdir(mode=0o755, exist_ok=True)
+            BASE.chmod(0o755)
+            handle = os.open(BASE, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if BASE.exists() and os.fstat(handle).st_ino == BASE.stat().st_ino:
                 break
-        os.close(handle)
+            os.close(handle)
     try:
         yield
     finally:

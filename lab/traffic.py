@@ -1,7 +1,6 @@
 """The laboratory's side of the load generators: starts them inside a namespace, waits until they are under way, takes their results."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -18,14 +17,6 @@ class LoadFailed(RuntimeError):
     """A load generator ended without a result."""
 
 
-def _line(pipe: int) -> str:
-    """The next line, read byte by byte: what a buffered read takes beyond it, `communicate` would never see."""
-    line = b""
-    while not line.endswith(b"\n") and (byte := os.read(pipe, 1)):
-        line += byte
-    return line.decode()
-
-
 class Load:
     """One generator under way."""
 
@@ -33,20 +24,18 @@ class Load:
         """Start it."""
         argv = netns.entering(namespace, [sys.executable, "-m", "lab.load", json.dumps(order)])
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True)
         self._kind = order["kind"]
         self.backend = ""  # who answers a download
 
     def wait_ready(self) -> "Load":
         """Return when it is under way. Raises LoadFailed."""
         assert self._process.stdout is not None
-        line = _line(self._process.stdout.fileno())
-        facts = json.loads(line or "{}")
-        if not facts.get("ready"):
+        line = self._process.stdout.readline()
+        if not line.startswith('{"ready": true'):
             # Without ever being ready it may still have a result, which says what failed.
-            _, errors = self._process.communicate()
-            raise LoadFailed(f"{self._kind}: {line.strip()} {errors.strip()[-2000:]}")
-        self.backend = facts.get("backend", "")
+            raise self._failure(line + self._process.stdout.read())
+        self.backend = json.loads(line).get("backend", "")
         return self
 
     def running(self) -> bool:
@@ -54,19 +43,34 @@ class Load:
         return self._process.poll() is None
 
     def result(self, within: float = 60.0) -> dict[str, Any]:
-        """Tell it to stop (those that end by themselves take no notice) and return what it has to say. Raises LoadFailed or
-        subprocess.TimeoutExpired."""
-        output, errors = self._process.communicate(timeout=within)
-        if self._process.returncode != 0 or not output.strip():
-            raise LoadFailed(f"{self._kind}: {errors.strip()[-2000:]}")
+        """Tell it to stop (those that end by themselves take no notice) and return what it has to say; it is killed after `within` seconds.
+        Raises LoadFailed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        guard = threading.Timer(within, self._process.kill)
+        guard.start()
+        self._process.stdin.close()
+        # Not communicate(), which would miss what was read together with the line before.
+        output = self._process.stdout.read()
+        guard.cancel()
+        if self._process.wait() != 0 or not output.strip():
+            raise self._failure(output)
         result: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+        self.kill()
         return result
 
+    def _failure(self, output: str) -> LoadFailed:
+        self.kill()
+        return LoadFailed(f"{self._kind} ended with {self._process.returncode}: {output.strip()[-2000:]}")
+
     def kill(self) -> None:
-        """End it at once, for cleaning up."""
+        """End it at once, if it has not ended, and let go of it."""
         if self.running():
             self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
 
 
 class Traffic:

@@ -71,7 +71,7 @@ def drain(stage: Stage) -> None:
     for family in FAMILIES:
         _finish(stage, family, downloads[family], waiters[family])
     ended = max(waiter.ended for waiter in waiters.values())
-    stage.summary["drain"] = f"{ended - began:.1f}s/{new}new/{astray}astray"
+    stage.score.drain = f"{ended - began:.1f}s/{new}new/{astray}astray"
     _remove(stage)
 
 

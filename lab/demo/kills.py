@@ -41,10 +41,11 @@ def kills(stage: Stage) -> None:
     checks.that("requests were answered each time it was down", min(answered) > 0, " ".join(map(str, answered)))
     checks.equal("SYN retransmissions", after.syn_retransmissions - before.syn_retransmissions, 0)
     checks.equal("starts that found the same links, maps and programs", same, KILLS)
+    checks.note(_objects(stage))
     checks.equal("map writes after each adoption", writes, [0] * KILLS)
     checks.that(f"down {DOWN_SECONDS:.0f} s or more each", min(end - start for start, end in gaps) >= DOWN_SECONDS, _seconds(gaps))
     fine = len(checks.broken) == held and not any(result["failed"] for result in results)
-    stage.summary["kills"] = f"{KILLS if fine else 'BROKEN'}/{KILLS}"
+    stage.score.kills = f"{KILLS if fine else 'BROKEN'}/{KILLS}"
 
 
 def _once(stage: Stage) -> tuple[tuple[float, float], bool, int]:
@@ -57,6 +58,12 @@ def _once(stage: Stage) -> tuple[tuple[float, float], bool, int]:
     stage.agent.start()
     info = stage.agent.wait_ready(stage.client)
     return (killed, back), identities(info) == known, info.map_writes
+
+
+def _objects(stage: Stage) -> str:
+    info = stage.client.agent()
+    links = ", ".join(f"{i.name}: link {i.link_id}, program {i.program_id} tag {i.program_tag}" for i in info.interfaces)
+    return f"{links}; maps {' '.join(str(m.map_id) for m in info.maps)}"
 
 
 def _answered(result: dict[str, Any], gaps: Sequence[tuple[float, float]]) -> list[int]:

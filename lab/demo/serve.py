@@ -83,7 +83,7 @@ def shares(stage: Stage) -> None:
         for name in BACKENDS:
             expected = seen[family]["by_backend"].get(f"backend-{name}", 0)
             checks.equal(f"flows counted for web{family}/{name}", counted.get(f"services/web{family}/backends/{name}", 0), expected)
-    stage.summary["shares"] = ",".join(f"v{f}:{100 * seen[f]['by_backend'].get('backend-a', 0) / REQUESTS:.1f}%" for f in FAMILIES)
+    stage.score.shares = ",".join(f"v{f}:{100 * seen[f]['by_backend'].get('backend-a', 0) / REQUESTS:.1f}%" for f in FAMILIES)
 
 
 def _family(stage: Stage, family: int, by_backend: dict[str, int], marker: str) -> None:

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
+from lab.footprint import Footprint
 from lab.laboratory import Laboratory
-from tests.netns.test_laboratory import traces
 
 
-def start_demo(until: str) -> tuple[subprocess.Popen[str], str]:
-    """A demo that has printed `until`, and the id of its laboratory."""
+def start_demo(until: str) -> tuple[subprocess.Popen[str], Footprint]:
+    """A demo that has printed `until`, and what it has put into the machine."""
     process = subprocess.Popen([sys.executable, "-m", "lab.demo"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     lines = []
@@ -22,24 +22,26 @@ def start_demo(until: str) -> tuple[subprocess.Popen[str], str]:
             break
     [announced] = [line for line in lines if "laboratory " in line]
     run_id = announced.split("laboratory ")[1].split(":")[0]
-    assert traces(run_id), "".join(lines)
-    return process, run_id
+    footprint = Footprint(run_id)
+    assert footprint.left(), "".join(lines)
+    return process, footprint
 
 
 @pytest.mark.parametrize("until", ["the agent starts", "without keep-alive", "is drained"])
 def test_an_interrupted_demo_removes_everything(until: str) -> None:
-    process, run_id = start_demo(until)
+    process, footprint = start_demo(until)
     os.kill(process.pid, signal.SIGINT)
     os.kill(process.pid, signal.SIGINT)  # an impatient user
     rest, _ = process.communicate(timeout=30)
     assert process.returncode == 130, rest
-    assert traces(run_id) == []
+    with footprint:
+        assert footprint.left() == []
 
 
 def test_what_a_killed_demo_leaves_is_removed_by_the_next_run() -> None:
-    process, run_id = start_demo("without keep-alive")
+    process, footprint = start_demo("without keep-alive")
     process.kill()
     process.wait()
-    with Laboratory():
-        assert traces(run_id) == []
+    with footprint, Laboratory():
+        assert footprint.left() == []
     process.communicate(timeout=30)

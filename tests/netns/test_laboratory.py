@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import install, netns, state
+from lab import install, netns
+from lab.footprint import Footprint, Host
 from lab.laboratory import Laboratory
 
 _STAY = "import sys; from lab.laboratory import Laboratory\nwith Laboratory() as lab:\n    print(lab.id, flush=True)\n    sys.stdin.read()"
@@ -19,21 +20,6 @@ def start_another() -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen([sys.executable, "-c", _STAY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
-
-
-def traces(run_id: str) -> list[str]:
-    """What there is of a run."""
-    found = netns.existing(f"l4lb-{run_id}")
-    found += [line for line in Path("/proc/self/mounts").read_text().splitlines() if run_id in line]
-    found += [str(path) for path in (state.BASE / run_id,) if path.exists()]
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and entry.name != str(os.getpid()):
-            try:
-                command = (entry / "cmdline").read_bytes().decode()
-            except OSError:
-                continue
-            found += [command] if run_id in command else []
-    return found
 
 
 def test_backends_answer_both_families_and_log_every_request() -> None:
@@ -62,16 +48,14 @@ def test_a_moved_backend_is_reached_behind_a_router_too() -> None:
 
 
 def test_nothing_is_left_and_the_root_namespace_is_never_touched() -> None:
-    def root() -> tuple[list[str], list[str]]:
-        settings = [path.read_text() for path in sorted(Path("/proc/sys/net/ipv4/conf").glob("*/forwarding"))]
-        return sorted(os.listdir("/sys/class/net")), settings
-
-    before = root()
+    before = Host.read()
     with Laboratory() as lab:
-        assert traces(lab.id)
-        assert root() == before
-    assert traces(lab.id) == []
-    assert root() == before
+        footprint = Footprint(lab.id)
+        assert {line.split()[0] for line in footprint.left()} == {"namespace", "mount", "folder", "process"}
+        assert before.changed(Host.read()) == []
+    with footprint:
+        assert footprint.left() == []
+    assert before.changed(Host.read()) == []
 
 
 def test_a_failure_while_it_is_built_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +66,7 @@ def test_a_failure_while_it_is_built_leaves_nothing(monkeypatch: pytest.MonkeyPa
     lab = Laboratory()
     with pytest.raises(RuntimeError, match="as if ethtool"), lab:
         pass
-    assert traces(lab.id) == []
+    assert Footprint(lab.id).left() == []
 
 
 def test_two_at_once_do_not_meet() -> None:
@@ -97,17 +81,18 @@ def test_two_at_once_do_not_meet() -> None:
 def test_the_next_run_removes_what_a_killed_one_left_and_nothing_of_a_living_one() -> None:
     dead, dead_id = start_another()
     living, living_id = start_another()
-    try:
-        dead.kill()
-        dead.communicate()
-        assert traces(dead_id), "there is something to remove"
-        with Laboratory():
-            assert traces(dead_id) == []
-            assert len(netns.existing(f"l4lb-{living_id}-")) == 6
-    finally:
-        living.send_signal(signal.SIGINT)
-        living.communicate()
-    assert traces(living_id) == []
+    with Footprint(dead_id) as of_dead, Footprint(living_id) as of_living:
+        try:
+            dead.kill()
+            dead.communicate()
+            assert of_dead.left(), "there is something to remove"
+            with Laboratory():
+                assert of_dead.left() == []
+                assert len(netns.existing(f"l4lb-{living_id}-")) == 6
+        finally:
+            living.send_signal(signal.SIGINT)
+            living.communicate()
+        assert of_living.left() == []
 
 
 def test_the_installed_copy_is_readable_for_everyone_and_made_once(tmp_path: Path) -> None:
