@@ -1,4 +1,4 @@
-"""`scripts/bench`: measures, writes the JSON file, prints the table. Exit status 1 when a run is void."""
+"""`scripts/bench`: measures, writes the JSON file, prints the table. Exit status 1 when a run is void or cannot be made."""
 
 import argparse
 import contextlib
@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from bench.network import network, next_hop
 from bench.programs import Programs
 from bench.rig import Rig, Void
 from bench.traffic import cases, few_of
+from l4lb_agent.dataplane.program import CompileError
 from lab import netns
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +45,9 @@ TINY = Effort(((1, 64),), 500, 3, 5, 2_000, 1)
 
 
 def commit() -> str:
-    """Short name of the checkout's commit, with a + when files differ from it."""
+    """Short name of the checkout's commit, with a + when files differ from it; "unknown" without git."""
+    if shutil.which("git") is None:
+        return "unknown"
     git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT)]
     found = subprocess.run([*git, "describe", "--always", "--dirty=+", "--exclude=*"], capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
@@ -121,6 +125,9 @@ def main() -> int:
         report = run(options.effort or FULL, options.cache, options.nft)
     except Void as void:
         print(f"bench: void: {void}", file=sys.stderr)
+        return 1
+    except (netns.CommandFailed, CompileError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
         return 1
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(report.to_json(), indent=1) + "\n")
