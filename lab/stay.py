@@ -1,6 +1,7 @@
 """Brings the laboratory of the demo up, prints what can be done with it, and stays until Ctrl-C: `python -m lab.stay [--routed]`."""
 
 import argparse
+import shutil
 import signal
 import sys
 
@@ -13,8 +14,8 @@ _COMMANDS = """
 laboratory {id} is up; Ctrl-C removes it
 
   requests, each from a new connection:
-    {client} curl -s http://{vip4}/whoami
-    {client} curl -s -g 'http://[{vip6}]/whoami'
+    {client} {get} http://{vip4}/whoami
+    {client} {get} 'http://[{vip6}]/whoami'
   the agent:
     export L4LB_TARGET={target}
     {l4lbctl} backend list web4
@@ -32,8 +33,9 @@ laboratory {id} is up; Ctrl-C removes it
 def _print_commands(lab: Laboratory, agent: Agent) -> None:
     vip = lab.topology.vip()
     enter = {role: " ".join(netns.entering(lab.namespace(role), [])).removesuffix(" --") for role in ("client", "switch")}
+    get = "curl -sg" if shutil.which("curl") else "wget -qO-"
     values = {"id": lab.id, "run": lab.run.path, "vip4": vip.v4, "vip6": vip.v6, "target": agent.target, "log": agent.log_file}
-    print(_COMMANDS.format(**values, **enter, l4lbctl="scripts/l4lbctl", pid=agent.pid), flush=True)
+    print(_COMMANDS.format(**values, **enter, get=get, l4lbctl="scripts/l4lbctl", pid=agent.pid), flush=True)
 
 
 def main() -> int:

@@ -116,7 +116,8 @@ class Topology:
         if role == "lb":  # bpf_fib_lookup answers only for interfaces that forward
             return {"ipv4/conf/eth0/forwarding": "1", "ipv6/conf/eth0/forwarding": "1"}
         if role == "router":
-            return {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
+            telling = {"ipv4/conf/all/arp_notify": "1", **{f"ipv6/conf/eth{link}/ndisc_notify": "1" for link in range(3)}}
+            return {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", **telling}
         if role == "client":  # nobody answers for an address: known after 0.6 s instead of 3
             return {f"{family}/neigh/eth0/retrans_time_ms": "200" for family in ("ipv4", "ipv6")}
         if role in BACKENDS:  # a host that changes its MAC address tells its neighbours

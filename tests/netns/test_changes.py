@@ -42,6 +42,18 @@ def test_a_changed_neighbour_is_followed(web: Balanced) -> None:
     assert (seen["errors"], set(seen["by_backend"])) == ({}, {"backend-a", "backend-b"})
 
 
+def test_flows_go_on_when_the_router_gets_another_mac() -> None:
+    with set_up(routed=True) as running:
+        running.add_echoes()
+        running.add_web()
+        load = running.lab.traffic.connections(running.vips(), 10, interval=0.1)
+        running.lab.change_mac("router", MAC)  # of its interface on the load balancer's link
+        assert eventually(lambda: running.client.get_backend("web6/a").next_hop.mac == MAC)
+        seen = running.lab.traffic.counted(running.vips(), 50, "after")
+        messages = load.result()
+        assert (seen["errors"], messages["errors"], messages["open"]) == ({}, {}, 10)
+
+
 def test_a_backend_that_does_not_answer_gets_no_slots_until_it_does(running: Balanced) -> None:
     running.add_service("web4", 4, protocol="tcp", port=80, weights={"a": 1})
     spare = running.lab.topology.spare()
@@ -56,7 +68,7 @@ def test_a_backend_that_does_not_answer_gets_no_slots_until_it_does(running: Bal
     assert (seen["errors"], set(seen["by_backend"])) == ({}, {"backend-a", "backend-b"})
 
 
-def test_an_interface_that_does_not_exist_yet_is_attached_when_it_appears() -> None:
+def test_an_interface_that_does_not_exist_yet_is_attached_when_it_appears_and_again_when_it_returns() -> None:
     with set_up(interfaces=("eth0", "eth9"), wait=False) as running:
 
         def agent() -> AgentInfo:
@@ -70,6 +82,11 @@ def test_an_interface_that_does_not_exist_yet_is_attached_when_it_appears() -> N
         netns.batch(running.lab.namespace("lb"), ["link add name eth9 type veth peer name eth9peer", "link set eth9 up"])
         assert eventually(lambda: agent().ready), agent().not_ready_reason
         assert len(programs(agent())) == 1
+        netns.batch(running.lab.namespace("lb"), ["link del eth9"])
+        assert eventually(lambda: not agent().ready)
+        assert running.lab.traffic.counted(running.vips(), 10, "gone")["errors"] == {}
+        netns.batch(running.lab.namespace("lb"), ["link add name eth9 type veth peer name eth9peer", "link set eth9 up"])
+        assert eventually(lambda: agent().ready), agent().not_ready_reason
 
 
 def test_statistics_equal_the_access_logs(web: Balanced) -> None:

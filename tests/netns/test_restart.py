@@ -1,6 +1,7 @@
 """The agent may be killed, started, refused and taken away: traffic goes on until `detach`."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import l4lb
 from lab.agent import Agent, AgentFailed, Identity
 from lab.services import Balanced, identities
+from tests.netns.conftest import set_up
 
 
 def test_the_agent_has_exactly_the_identity_of_its_unit(running: Balanced) -> None:
@@ -19,7 +21,15 @@ def test_the_agent_has_exactly_the_identity_of_its_unit(running: Balanced) -> No
     assert not replace(identity, capabilities={"CapEff": identity.capabilities["CapEff"] | 1 << 21}).is_unit()
 
 
-def test_killed_under_load_nobody_notices_and_the_same_objects_are_adopted(web: Balanced) -> None:
+@pytest.fixture(params=[False, True], ids=["bridged", "routed"])
+def either(request: pytest.FixtureRequest) -> Iterator[Balanced]:
+    with set_up(routed=request.param) as running:
+        running.add_web()
+        yield running
+
+
+def test_killed_under_load_nobody_notices_and_the_same_objects_are_adopted(either: Balanced) -> None:
+    web = either
     web.add_echoes()
     traffic = web.lab.traffic
     loads = [traffic.constant(web.vips(), 200, "load"), traffic.connections(web.vips(), 20), traffic.datagrams(web.vips(), 10)]
