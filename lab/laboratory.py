@@ -23,9 +23,11 @@ class Laboratory:
         self.digests: dict[str, str] = {}
         self.offload = ""  # what was done about checksum offload, in words
         self._run: state.RunDirectory | None = None
+        self._umask = 0o022
         self._helpers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "Laboratory":
+        self._umask = os.umask(0o022)  # the agent and nginx's workers, who are not root, read what is made here
         try:
             with interrupt.held():  # else an interrupted claim would leave its folder
                 self._run = state.claim()
@@ -157,3 +159,4 @@ class Laboratory:
                 helper.stdout.close()
         if self._run is not None:
             self._run.remove()
+        os.umask(self._umask)

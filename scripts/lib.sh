@@ -3,6 +3,7 @@
 # each content of the lock file, shared by all checkouts), PYTHON its interpreter: /usr/bin/python3 underneath, because only that one
 # sees Debian's bcc.
 set -euo pipefail
+umask 022 # what is set up here is read by users who are not root
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${L4LB_CACHE:-/var/cache/l4lb}
 LOCK=$ROOT/requirements/dev.txt

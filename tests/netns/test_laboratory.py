@@ -32,6 +32,17 @@ def test_backends_answer_both_families_and_log_every_request() -> None:
         assert lab.traffic.tcp_counters().syn_retransmissions == 0
 
 
+def test_a_strict_umask_of_the_caller_hides_nothing_from_those_who_are_not_root() -> None:
+    before = os.umask(0o077)
+    try:
+        with Laboratory() as lab:
+            assert lab.traffic.download(lab.topology.host("a").v4, "/bulk.bin", "strict").result()["sha256"] == lab.digests["bulk.bin"]
+            assert lab.folder_for("readable", 0).stat().st_mode & 0o755 == 0o755
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+
+
 def test_a_failed_request_is_counted_and_not_tried_again() -> None:
     with Laboratory() as lab:
         refused = lab.traffic.counted([lab.topology.host("a").v4], 10, "closed", port=81)
