@@ -25,6 +25,7 @@ KINDS = {
     "packet": "the real program, bytes in and bytes out",
     "kernel": "maps, pins, links and netlink of the real kernel",
     "netns": "real agent, real nginx, network namespaces",
+    "systemd": "installed, packaged and run by a real systemd",
     "bench": "the benchmark's own checks, no speed",
 }
 

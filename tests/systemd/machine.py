@@ -5,6 +5,7 @@ laboratory's namespaces.
 """
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -81,9 +82,8 @@ class Machine:
 
     def command(self, *argv: str, **environment: str) -> list[str]:
         """The command that runs `argv` inside, as root."""
-        variables = [
-            f"{name}={value}" for name, value in {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **environment}.items()
-        ]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"} | environment
+        variables = [f"{name}={value}" for name, value in environment.items()]
         return ["nsenter", "-t", str(self.leader), "-m", "-p", "-n", "-u", "-i", "-C", "--", "env", "-i", *variables, *argv]
 
     def run(self, *argv: str, check: bool = True, **environment: str) -> str:
@@ -101,6 +101,19 @@ class Machine:
         folders = ("/etc", "/usr", "/var", "/run", "/sys/fs/bpf")
         found = self.run("find", *folders, "-xdev", "-not", "-path", "/run/systemd/*", "-not", "-path", "/var/log/*", "-not", "-name", "*-")
         return set(found.splitlines())
+
+    def outer(self, inside: int) -> int:
+        """The id out here of the container's process `inside` (NSpid in proc(5))."""
+        namespace = os.readlink(f"/proc/{self.leader}/ns/pid")
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and os.readlink(entry / "ns/pid") == namespace:
+                    ids = re.search(r"^NSpid:\t(.*)$", (entry / "status").read_text(), re.MULTILINE)
+                    if ids and int(ids[1].split()[-1]) == inside:
+                        return int(entry.name)
+            except OSError:  # it ended meanwhile
+                continue
+        raise AssertionError(f"no process {inside} in the container")
 
     def close(self) -> None:
         """Powers off; whatever does not end is ended."""

@@ -1,8 +1,12 @@
 """The installed agent in a machine: its unit's properties, its journal, a client of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import l4lb
 from l4lb.v1.agent_pb2 import Agent as AgentInfo
 from lab.laboratory import Laboratory
+from lab.services import Balanced
 from tests.systemd.machine import Machine, wait
 
 UNIT = "l4lb-agent.service"
@@ -37,11 +41,7 @@ class Unit:
     @property
     def pid(self) -> int:
         """Of the main process, as this process sees it."""
-        inside = self.show("MainPID")
-        listed = self.machine.path(f"/proc/{inside}/status")
-        assert listed.exists(), "it does not run"
-        cgroup = self.machine.path(f"/proc/{inside}/cgroup").read_text()
-        return _outer(int(inside), cgroup)
+        return self.machine.outer(int(self.show("MainPID")))
 
     def journal(self) -> str:
         """What it has logged."""
@@ -57,19 +57,23 @@ class Unit:
             wait(lambda: client.agent().ready, "it does not become ready")
             return client.agent()
 
+    @contextmanager
+    def drop_in(self, text: str) -> Iterator[None]:
+        """With more lines for the unit's [Service]."""
+        folder = self.machine.path(f"/etc/systemd/system/{UNIT}.d")
+        folder.mkdir(exist_ok=True)
+        (folder / "test.conf").write_text(f"[Service]\n{text}\n")
+        self.machine.run("systemctl", "daemon-reload")
+        try:
+            yield
+        finally:
+            (folder / "test.conf").unlink()
+            folder.rmdir()
+            self.machine.run("systemctl", "daemon-reload")
 
-def _outer(inside: int, cgroup: str) -> int:
-    """The process id out here of process `inside` in the container, found by its own list of ids (NSpid in proc(5))."""
-    from pathlib import Path
-
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                status = (entry / "status").read_text()
-                same = (entry / "cgroup").read_text()
-            except OSError:
-                continue
-            ids = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
-            if len(ids) > 1 and int(ids[-1]) == inside and "l4lb-agent.service" in same:
-                return int(ids[0])
-    raise AssertionError(f"no process {inside} in {cgroup}")
+    def balanced(self, client: l4lb.Client) -> Balanced:
+        """With the demo's services, made if they are not there."""
+        balanced = Balanced(self.lab, None, client)  # type: ignore[arg-type]  # it starts and kills no agent
+        if not list(client.list_services()):
+            balanced.add_web()
+        return balanced

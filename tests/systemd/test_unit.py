@@ -1,0 +1,181 @@
+"""The unit, as scripts/install puts it in place, on a real systemd, driven over its socket, with traffic through it."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from lab.services import identities
+from tests.systemd.machine import wait
+from tests.systemd.unit import Unit
+
+pytestmark = pytest.mark.timeout(1800)
+
+THREE = 1 << 12 | 1 << 38 | 1 << 39  # CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF
+RATE = 100  # new connections a second
+
+
+def proc(unit: Unit, name: str) -> str:
+    """A file of the main process in proc(5)."""
+    return Path(f"/proc/{unit.pid}/{name}").read_text()
+
+
+def test_the_unit_is_verified_and_exposed_at_most_1_7(unit: Unit) -> None:
+    complaints = unit.machine.run("sh", "-c", "systemd-analyze verify --man=no /usr/lib/systemd/system/l4lb-agent.service 2>&1")
+    assert complaints == ""
+    answer = unit.machine.run("systemd-analyze", "security", "--no-pager", "--threshold=17", "l4lb-agent.service")
+    level = re.search(r"Overall exposure level for l4lb-agent.service: ([0-9.]+)", answer)
+    assert level
+    assert float(level[1]) <= 1.7
+
+
+def test_the_agent_is_not_root_and_has_three_capabilities(started: Unit) -> None:
+    status = dict(line.split(":\t", 1) for line in proc(started, "status").splitlines() if ":\t" in line)
+    user = int(started.machine.run("id", "-u", "l4lb"))
+    group = int(started.machine.run("id", "-g", "l4lb"))
+    assert 0 < user < 1000
+    assert status["Uid"].split() == [str(user)] * 4
+    assert status["Gid"].split() == [str(group)] * 4
+    assert {status[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb", "CapInh")} == {f"{THREE:016x}"}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert started.show("MemoryDenyWriteExecute") == "yes"
+    assert started.show("Type") == "notify"
+
+
+def test_only_the_group_may_open_the_socket(started: Unit) -> None:
+    assert started.machine.run("stat", "-c", "%U %G %a", "/run/l4lb/admin.sock").split() == ["l4lb", "l4lb", "660"]
+    asked = ["l4lbctl", "--call-timeout", "2s", "agent"]
+    group = started.machine.run("id", "-g", "l4lb").strip()
+    started.machine.run("setpriv", "--reuid=65534", f"--regid={group}", "--clear-groups", *asked)
+    with pytest.raises(AssertionError):
+        started.machine.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *asked)
+
+
+def test_the_agent_knows_the_boot_although_proc_sys_is_hidden(started: Unit) -> None:
+    environment = proc(started, "environ").split("\0")
+    boot = started.machine.run("cat", "/proc/sys/kernel/random/boot_id").strip().replace("-", "")
+    assert f"L4LB_BOOT_ID={boot}" in environment
+    assert started.show("ProcSubset") == "pid"
+
+
+def test_a_start_waits_for_an_interface_and_says_so(unit: Unit) -> None:
+    unit.systemctl("stop")
+    with unit.drop_in("TimeoutStartSec=3s"):
+        unit.configure(interfaces=("eth0", "late0"))
+        unit.systemctl("start", "--no-block")
+        wait(lambda: "late0" in unit.show("StatusText"), "the status does not name the interface")
+        time.sleep(6)  # twice what a start may take without asking for more
+        assert unit.show("ActiveState") == "activating"
+        assert unit.show("StatusText") == "not ready: interface late0: does not exist"
+        with unit.client() as client:
+            answer = client.agent()
+            assert not answer.ready
+            assert "late0" in answer.not_ready_reason
+        assert health(unit) == health_pb2.HealthCheckResponse.NOT_SERVING
+        unit.machine.run("ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1")
+        unit.machine.run("ip", "link", "set", "late0", "up")
+        wait(lambda: unit.show("ActiveState") == "active", "it does not become active")
+        assert unit.show("NRestarts") == "0"
+        assert health(unit) == health_pb2.HealthCheckResponse.SERVING
+        unit.systemctl("stop")
+        unit.machine.run("ip", "link", "del", "late0")
+
+
+def health(unit: Unit) -> int:
+    with grpc.insecure_channel(f"unix://{unit.machine.path('/run/l4lb/admin.sock')}") as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    return int(answer.status)
+
+
+def test_a_mistake_in_the_configuration_is_named_and_not_tried_again(unit: Unit) -> None:
+    unit.systemctl("stop")
+    unit.machine.path("/etc/l4lb/agent.toml").write_text('[[interface]]\nname = "eth0"\nmood = "native"\n')
+    with pytest.raises(AssertionError):
+        unit.systemctl("start")
+    time.sleep(1.5)  # longer than RestartSec
+    assert (unit.show("ActiveState"), unit.show("NRestarts"), unit.show("ExecMainStatus")) == ("failed", "0", "2")
+    assert "interface[0].mood: no such setting" in unit.journal()
+
+
+def test_an_agent_that_is_frozen_under_load_is_started_again_and_nothing_is_lost(started: Unit) -> None:
+    with started.client() as client:
+        vips = started.balanced(client).vips()
+        known, before = identities(client.agent()), started.lab.traffic.tcp_counters()
+    load = started.lab.traffic.constant(vips, RATE, "frozen")
+    pid, restarts = started.pid, int(started.show("NRestarts"))
+    frozen = time.monotonic()
+    os.kill(pid, signal.SIGSTOP)
+    wait(lambda: int(started.show("NRestarts")) == restarts + 1, "it is not started again")
+    wait(lambda: started.show("ActiveState") == "active", "it does not become active")
+    again = time.monotonic()
+    info = started.wait_ready()
+    result = load.result()
+    assert started.pid != pid
+    assert "Watchdog timeout" in started.journal()
+    assert (result["failed"], result["errors"]) == (0, {})
+    assert sum(1 for at in result["answered"] if frozen < at < again) > RATE
+    assert started.lab.traffic.tcp_counters().syn_retransmissions == before.syn_retransmissions
+    assert identities(info) == known
+    assert info.map_writes == 0
+
+
+def test_a_reload_takes_over_what_may_change_and_names_the_rest(started: Unit) -> None:
+    with started.client() as client:
+        vips, before = started.balanced(client).vips(), client.agent()
+        pid = started.pid
+        load = started.lab.traffic.constant(vips, RATE, "reload")
+        started.configure(more='rst_rate = 77\nport_range = [2000, 3000]\n[datapath.timeouts]\nsyn = 4\n[agent]\nlog_level = "debug"\n')
+        started.systemctl("reload")
+        wait(lambda: "restart to take over datapath.port_range" in started.show("StatusText"), "it does not say what needs a restart")
+        assert started.show("StatusText") == "forwarding as asked; restart to take over datapath.port_range"
+        wait(lambda: client.agent().map_writes == before.map_writes + 1, "the datapath's settings are not written")
+        started.machine.path("/etc/l4lb/agent.toml").write_text("nonsense")
+        started.systemctl("reload")
+        wait(lambda: "reload refused, nothing changed: not TOML" in started.show("StatusText"), "it does not say what is wrong")
+        started.configure()
+        started.systemctl("reload")
+        wait(lambda: started.show("StatusText") == "forwarding as asked", "it does not take the first configuration back")
+        wait(lambda: client.agent().map_writes == before.map_writes + 2, "the datapath's settings are not written back")
+        after = client.agent()
+    result = load.result()
+    assert (result["failed"], result["errors"]) == (0, {})
+    assert (started.pid, started.show("ActiveState")) == (pid, "active")
+    assert identities(after) == identities(before)
+
+
+def test_stop_leaves_forwarding_and_the_next_start_has_nothing_to_write(started: Unit) -> None:
+    with started.client() as client:
+        vips, known = started.balanced(client).vips(), identities(client.agent())
+    started.systemctl("stop")
+    assert started.show("ActiveState") == "inactive"
+    assert not started.machine.path("/run/l4lb/admin.sock").exists()
+    assert started.lab.traffic.counted(vips, 20, "stopped")["failed"] == 0
+    started.systemctl("start")
+    info = started.wait_ready()
+    assert identities(info) == known
+    assert info.map_writes == 0
+    assert started.lab.traffic.counted(vips, 20, "adopted")["failed"] == 0
+
+
+def test_a_host_that_does_not_forward_is_degraded_until_the_named_command_has_run(started: Unit) -> None:
+    setting = "/proc/sys/net/ipv4/conf/eth0/forwarding"
+    started.machine.run("/usr/lib/l4lb/forwarding", "off")
+    started.machine.run("sh", "-c", f"echo 0 > {setting}")
+    wait(lambda: "degraded" in started.show("StatusText"), "the status does not say so")
+    with started.client() as client:
+        [warning] = [w for w in client.agent().warnings if w.reason == "FORWARDING_OFF"]
+        assert client.agent().ready
+    command = re.search(r"run (/\S+ on)$", warning.message)
+    assert command, warning.message
+    started.machine.run(*command[1].split())
+    wait(lambda: started.show("StatusText") == "forwarding as asked", "it does not notice")
+    started.machine.run("/usr/lib/l4lb/forwarding", "off")
+    assert started.machine.run("cat", setting).strip() == "0"
+    assert not started.machine.path("/etc/sysctl.d/60-l4lb.conf").exists()
+    other = "/proc/sys/net/ipv4/conf/mgmt0/forwarding"
+    assert started.machine.run("cat", other).strip() == "0", "an interface that is not configured was changed"
