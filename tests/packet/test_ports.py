@@ -1,8 +1,8 @@
 """SNAT ports: kept, searched, refused; both halves of a flow or none."""
 
 import dataclasses
+import mmap
 import os
-import threading
 
 import pytest
 from scapy.layers.inet import TCP, UDP
@@ -155,24 +155,32 @@ def test_without_a_snat_address_of_the_family_there_are_no_flows(lb: Balancer, f
     assert lb.send(from_client(other, flags="S")).reason is Reason.FLOW_CREATED
 
 
+def race(program: int, packets: list[bytes], cpu: int, own: memoryview, other: memoryview) -> None:
+    """Send each packet at the moment when the other process says that it is about to send the same; do not wait long for it."""
+    os.sched_setaffinity(0, {cpu})
+    for number, packet in enumerate(packets, start=1):
+        own[0] = number
+        for _ in range(2000):
+            if other[0] >= number:
+                break
+        syscall.prog_test_run(program, packet, ifindex=1, room=256)
+
+
 def test_two_cpus_that_start_the_same_flow_at_once_make_one_pair(make: Make, alone: set[int]) -> None:
     """The loser of the race gives its claim back and follows the winner's flow."""
     lb = make(sizes=dataclasses.replace(SIZES, flows=4096))
     furnish(lb)
-    packets = [bytes(from_client(V4, UDP, b"x", port=2000 + i)) for i in range(500)]
-    start = threading.Barrier(2)
-
-    def one_cpu(cpu: int) -> None:
-        os.sched_setaffinity(0, {cpu})
-        start.wait(10)
-        for packet in packets:
-            syscall.prog_test_run(lb.generation.program.fileno(), packet, ifindex=1)
-
-    threads = [threading.Thread(target=one_cpu, args=(cpu,)) for cpu in (min(alone), max(alone))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    program = lb.generation.program.fileno()
+    packets = [bytes(from_client(V4, UDP, b"x", port=2000 + i)) for i in range(2000)]
+    mine, theirs = (memoryview(mmap.mmap(-1, 4096)).cast("I") for _ in range(2))
+    child = os.fork()
+    if child == 0:
+        try:
+            race(program, packets, max(alone), theirs, mine)
+        finally:
+            os._exit(0)
+    race(program, packets, min(alone), mine, theirs)
+    os.waitpid(child, 0)
     pairs = {(bytes(f.snat), f.snat_port, bytes(k.client), k.client_port) for k, f in lb.flows()}
     assert len(pairs) == len(packets)
     assert {(bytes(k.snat), k.snat_port, bytes(r.client), r.client_port) for k, r in lb.replies()} == pairs
