@@ -17,9 +17,17 @@ Make = Callable[..., Balancer]
 
 
 @pytest.fixture(scope="session")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Objects:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of compiled programs, warm."""
+    where = Path(tmp_path_factory.mktemp("cache"))
+    program.compile_or_cached(program.BPF_DIR, where)
+    return where
+
+
+@pytest.fixture(scope="session")
+def objects(cache: Path) -> Objects:
     """The programs, compiled once."""
-    return program.compile_or_cached(program.BPF_DIR, Path(tmp_path_factory.mktemp("cache")))
+    return program.compile_or_cached(program.BPF_DIR, cache)
 
 
 @pytest.fixture(autouse=True)

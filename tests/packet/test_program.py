@@ -5,8 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,21 +73,39 @@ def test_the_agent_never_imports_bcc() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
-def test_compiling_twice_gives_the_same_tag_and_the_kernels_tags_do_not_depend_on_maps(make: Make, tmp_path: Path) -> None:
-    first, second = (program.compile_or_cached(program.BPF_DIR, tmp_path / name) for name in ("a", "b"))
-    assert first.tag == second.tag
+def test_compiling_twice_gives_the_same_tag_and_the_kernels_tags_do_not_depend_on_maps(
+    make: Make, objects: Objects, tmp_path: Path
+) -> None:
+    assert program.compile_or_cached(program.BPF_DIR, tmp_path) == objects
     tags = {syscall.prog_info(make().generation.program.fileno()).tag for _ in range(2)}
     assert len(tags) == 1
 
 
-def test_a_warm_cache_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cold = program.compile_or_cached(program.BPF_DIR, tmp_path)
+class Compiler:
+    """In place of the compiler's process, which takes a second: hands out what it wrote once, and counts."""
 
-    def compiled(*_: object) -> None:
-        raise AssertionError("compiled again")
+    def __init__(self, payload: dict[str, Any]) -> None:
+        self.payload, self.runs = payload, 0
 
-    monkeypatch.setattr(program, "_compile", compiled)
-    assert program.compile_or_cached(program.BPF_DIR, tmp_path) == cold
+    def __call__(self, _: Path) -> dict[str, Any]:
+        """As program._compile."""
+        self.runs += 1
+        return self.payload
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Compiler:
+    """A compiler that counts its runs."""
+    (path,) = cache.iterdir()
+    one = Compiler(json.loads(path.read_bytes())["payload"])
+    monkeypatch.setattr(program, "_compile", one)
+    return one
+
+
+def test_a_warm_cache_compiles_nothing(tmp_path: Path, compiled: Compiler, objects: Objects) -> None:
+    for _ in range(3):
+        assert program.compile_or_cached(program.BPF_DIR, tmp_path) == objects
+    assert compiled.runs == 1
 
 
 @pytest.mark.parametrize(
@@ -101,26 +120,38 @@ def test_a_warm_cache_compiles_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     ],
     ids=["empty", "torn", "no_text", "other_json", "other_code", "other_checksum"],
 )
-def test_a_damaged_cache_file_is_replaced(tmp_path: Path, objects: Objects, damage: object) -> None:
+def test_a_damaged_cache_file_is_replaced(tmp_path: Path, compiled: Compiler, objects: Objects, damage: Callable[[bytes], bytes]) -> None:
     program.compile_or_cached(program.BPF_DIR, tmp_path)
     (path,) = tmp_path.iterdir()
     good = path.read_bytes()
-    path.write_bytes(damage(good))  # type: ignore[operator]
+    path.write_bytes(damage(good))
     assert program.compile_or_cached(program.BPF_DIR, tmp_path) == objects
     assert path.read_bytes() == good
+    assert compiled.runs == 2
 
 
-def test_a_cache_file_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_file_of_another_user_is_not_trusted(tmp_path: Path, compiled: Compiler) -> None:
     program.compile_or_cached(program.BPF_DIR, tmp_path)
     (path,) = tmp_path.iterdir()
     os.chown(path, 65534, 65534)
     program.compile_or_cached(program.BPF_DIR, tmp_path)
     assert path.stat().st_uid == os.geteuid(), "replaced by our own"
+    assert compiled.runs == 2
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path, objects: Objects) -> None:
     (tmp_path / "file").write_text("")
     assert program.compile_or_cached(program.BPF_DIR, tmp_path / "file") == objects
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, objects: Objects, cache: Path) -> None:
+    """A folder stands where the file should be."""
+    in_the_way = tmp_path / next(cache.iterdir()).name
+    in_the_way.mkdir()
+    assert program.compile_or_cached(program.BPF_DIR, tmp_path) == objects
+    assert list(tmp_path.iterdir()) == [in_the_way]
 
 
 def test_any_change_of_a_source_changes_the_key(sources: Path) -> None:

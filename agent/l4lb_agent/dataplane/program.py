@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -102,7 +102,7 @@ class Objects:
 def compile_or_cached(bpf_dir: Path, cache_dir: Path) -> Objects:
     """The programs of the sources in `bpf_dir`, from the cache when it has them. A cache file that is damaged, or not ours, is replaced.
 
-    Raises CompileError; OSError when `cache_dir` cannot be written is not one: the result is used without being cached."""
+    Raises CompileError. A `cache_dir` that cannot be written is no error: the next start compiles again."""
     wanted = cache_key(bpf_dir)
     path = cache_dir / f"datapath-{wanted[:32]}.json"
     found = _read(path, wanted)
@@ -140,13 +140,14 @@ def _read(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def _write(path: Path, key: str, payload: Mapping[str, Any]) -> None:
-    try:
+    text = json.dumps({"checksum": _checksum(key, payload), "payload": payload})
+    with suppress(OSError), ExitStack() as undo:  # without a cache the next start compiles again
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".datapath-", delete=False) as file:
-            json.dump({"checksum": _checksum(key, payload), "payload": payload}, file)
+            undo.callback(os.unlink, file.name)
+            file.write(text)
         os.replace(file.name, path)
-    except OSError:
-        return  # without a cache the next start compiles again
+        undo.pop_all()
 
 
 def _compile(bpf_dir: Path) -> dict[str, Any]:
