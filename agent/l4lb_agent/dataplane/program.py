@@ -30,7 +30,7 @@ BPF_DIR: Final = Path(__file__).resolve().parent.parent / "bpf"
 HOT: Final = "xdp_l4lb"
 TAILS: Final = {"nat_new": layout.TAIL_NAT_NEW, "answer": layout.TAIL_ANSWER}
 _FORMAT: Final = "1"  # of the cache file
-_COMPILE_SECONDS: Final = 180  # a guard, generous: an emulated machine takes 20
+_COMPILE_SECONDS: Final = 300  # a guard, generous: an emulated machine takes 20
 
 
 class CompileError(Exception):
