@@ -13,6 +13,11 @@ export PYTHONPATH=$ROOT/agent:$ROOT/clients/python:$ROOT PYTHONDONTWRITEBYTECODE
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() { say "$*"; exit 2; }
 
+# Refuses to work on files that the package manager put there.
+not_packaged() {
+    ! dpkg-query -S /usr/bin/l4lb-agent > /dev/null 2>&1 || die "the package l4lb-agent is installed: apt remove l4lb-agent first"
+}
+
 # Debian packages, only those that are missing: names
 apt() { apt-get -qq -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@"; }
 missing_packages() {
