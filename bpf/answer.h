@@ -5,22 +5,6 @@
 
 #define ANSWER_TTL 64
 
-/* Our MAC on this interface, for an answer to this frame: what the agent wrote, or else where the frame went. False when the frame is
- * for another station (a switch floods those): an answer would confirm that station's MAC, or cut its connections. */
-static __always_inline bool own_mac(struct xdp_md *ctx, __u8 *mac)
-{
-	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
-	const struct interface *interface = interface_get(ctx->ingress_ifindex);
-
-	if (!frame || frame->source[0] & 1)
-		return false;
-	if (interface)
-		copy_mac(mac, interface->mac);
-	else
-		copy_mac(mac, frame->destination);
-	return frame->destination[0] & 1 ? !!interface : same_mac(mac, frame->destination);
-}
-
 static __always_inline void swap_macs(struct ethernet *frame)
 {
 	__u8 mac[6];

@@ -119,7 +119,8 @@ static __always_inline __u32 road(struct xdp_md *ctx, struct scratch *s, const s
 		return PASS(REASON_NOT_IP);
 	address = address_hash(&s->tuple.destination, c->index_secret);
 	owned = owned_find(c, address, &s->tuple.destination);
-	if (!owned)
+	/* An IPv6 header may spell an IPv4 address of ours; on a wire that is nobody's (RFC 5156 2.2) */
+	if (!owned || (s->family == 6 && is_mapped(&s->tuple.destination)))
 		return PASS(frame == FRAME_ARP ? REASON_NOT_IP : REASON_FOREIGN);
 	s->owned_flags = owned->flags;
 	if (frame == FRAME_PACKET)

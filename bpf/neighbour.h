@@ -15,6 +15,7 @@ static __always_inline bool arp_request(struct xdp_md *ctx, struct scratch *s)
 		return false;
 	if (arp->sender[0] == arp->target[0] && arp->sender[1] == arp->target[1])
 		return false;
+	s->family = 4;
 	mapped_address(&s->tuple.destination, arp->target[0] | (__u32)arp->target[1] << 16);
 	return true;
 }

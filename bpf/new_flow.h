@@ -149,6 +149,18 @@ static __always_inline __u32 claim(struct scratch *s, const struct config *c, co
 	return REASON_NO_SOURCE_PORT;
 }
 
+/* Whether one port of those that a search would try is free. A search also fails by bad luck, with half of the ports taken in one of 250:
+ * only while a single look fails as well is the backend taken for full. */
+static __always_inline bool glance(struct scratch *s, const struct config *c, const struct backend *b, __u64 seed)
+{
+	const struct address *source = snat_get(address_of_try(s, c, seed, PORT_TRIES - 1));
+
+	if (!source)
+		return false;
+	fill_source(s, b, source, htons(port_of_try(s, c, seed, PORT_TRIES - 1)));
+	return !reply_get(&s->reply_key);
+}
+
 /* Where the searches for this backend and address leave word that they failed */
 static __always_inline __u32 *full_mark(const struct scratch *s, const struct config *c, __u16 backend, __u64 seed)
 {
@@ -172,8 +184,11 @@ static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const
 	if (why)
 		return why;
 	full = full_mark(s, c, chosen, seed);
-	if (full && *full - tick(c) - 1 < FULL_TICKS)
-		return REASON_NO_SOURCE_PORT; /* a search has just failed: SYNs are refused without another */
+	if (full && *full - tick(c) - 1 < FULL_TICKS) {
+		if (!glance(s, c, b, seed))
+			return REASON_NO_SOURCE_PORT; /* a search has just failed: SYNs are refused without another */
+		*full = 0;
+	}
 	fill_flow(s, chosen);
 	first_way_back(ctx, s, c, &s->reply);
 	why = claim(s, c, b, seed);
@@ -215,9 +230,12 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 	struct flow *f = flow_get(&s->tuple.flow);
 	const struct backend *b;
 	__u32 reason = 0;
+	__u8 mac[6];
 
 	if (!answerable(ctx, s))
 		return DROP(REASON_MALFORMED);
+	if (!own_mac(ctx, mac))
+		return PASS(REASON_FOREIGN);
 	s->displaces = !!f;
 	if (f)
 		reason = along(s, c, f, chosen);

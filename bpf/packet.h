@@ -161,4 +161,9 @@ static __always_inline void mapped_address(struct address *to, __u32 ipv4)
 	to->word[3] = ipv4;
 }
 
+static __always_inline bool is_mapped(const struct address *a)
+{
+	return !(a->word[0] | a->word[1] | (a->word[2] ^ htonl(0xffff)));
+}
+
 #endif

@@ -137,7 +137,23 @@ static __always_inline bool answerable(struct xdp_md *ctx, const struct scratch 
 		return false;
 	if (s->family == 4)
 		return first && first != 127 && first < 224;
-	return first != 0xff && (a->word[0] | a->word[1] | a->word[2] | (a->word[3] & ~htonl(1)));
+	return first != 0xff && !is_mapped(a) && (a->word[0] | a->word[1] | a->word[2] | (a->word[3] & ~htonl(1)));
+}
+
+/* Our MAC on this interface: what the agent wrote, or else where the frame went. False when the frame is for another station (a switch
+ * floods those): an answer would confirm that station's MAC or cut its connections, a flow would be that station's, too. */
+static __always_inline bool own_mac(struct xdp_md *ctx, __u8 *mac)
+{
+	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
+	const struct interface *interface = interface_get(ctx->ingress_ifindex);
+
+	if (!frame || frame->source[0] & 1)
+		return false;
+	if (interface)
+		copy_mac(mac, interface->mac);
+	else
+		copy_mac(mac, frame->destination);
+	return frame->destination[0] & 1 ? !!interface : same_mac(mac, frame->destination);
 }
 
 #endif

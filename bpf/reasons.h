@@ -8,7 +8,7 @@ enum reason {
 	REASON_UNSPECIFIED = 0,          /* never counted; a packet here is a bug */
 	/* passed to the host, untouched */
 	REASON_NOT_IP = 1,               /* neither IPv4 nor IPv6, nor ARP for an owned address */
-	REASON_FOREIGN = 2,              /* the destination is not an owned address, or the answer is another station's */
+	REASON_FOREIGN = 2,              /* the destination is not an owned address, or the flow or answer is another station's */
 	REASON_LOCAL = 3,                /* for an owned address that is also this host's, and nothing of ours */
 	/* forwarded */
 	REASON_FLOW_CREATED = 10,        /* first packet of a new flow, to its backend */

@@ -167,7 +167,8 @@ struct interface {
 	__u8 reserved[2];
 }; /* 8 bytes */
 
-/* port_full[hash of backend and SNAT address]: until when (1/16 seconds) new flows there are refused without a search */
+/* port_full[hash of backend and SNAT address]: until when (1/16 seconds) new flows there are refused without a search,
+ * unless one look finds a free port */
 #define PORT_FULL_PLACES 4096
 
 /* service_counters[service], backend_counters[backend]: per CPU */

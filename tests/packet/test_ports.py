@@ -104,16 +104,44 @@ def marks(lb: Balancer) -> dict[int, int]:
 
 
 def test_after_a_failed_search_syns_are_refused_without_another_for_a_tenth_of_a_second(lb: Balancer) -> None:
+    """One port is looked at, where a search would look at eight and find the one of two that is free."""
+    lb.configure(port_low=40000, port_high=40001, second_multiplier=0)  # time stands still
+    lb.send(from_client(V4, flags="S"))
+    lb.send(from_client(V4, client=OTHER[4], flags="S", port=40001))
+    others = [from_client(V4, client=f"198.51.100.{number}", flags="S", port=2000) for number in range(20, 40)]
+    assert lb.send(others[0]).reason is Reason.NO_SOURCE_PORT
+    ((place, until),) = marks(lb).items()
+    assert until == 2, "in 1/16 s from now"
+    reasons = []
+    for other in others:
+        for key, _ in lb.replies():
+            if host(key.snat_port) == 40001:
+                syscall.map_delete(lb.maps["replies"].fileno(), bytes(key))
+        lb.write("port_full", place, until.to_bytes(4, "little"))
+        reasons.append(lb.send(other).reason)
+    assert set(reasons) == {Reason.NO_SOURCE_PORT, Reason.FLOW_CREATED}
+
+
+def test_a_look_that_finds_a_free_port_ends_the_refusals(lb: Balancer) -> None:
     lb.configure(port_low=40000, port_high=40000, second_multiplier=0)  # time stands still
     lb.send(from_client(V4, flags="S"))
     other = from_client(V4, client=OTHER[4], flags="S")
     assert lb.send(other).reason is Reason.NO_SOURCE_PORT
+    assert lb.send(other).reason is Reason.NO_SOURCE_PORT
+    assert len(marks(lb)) == 1
     lb.erase("replies")
-    assert lb.send(other).reason is Reason.NO_SOURCE_PORT, "the port is free, but nobody looks"
-    ((place, until),) = marks(lb).items()
-    assert until == 2, "in 1/16 s from now"
-    lb.write("port_full", place, (0).to_bytes(4, "little"))
     assert lb.send(other).reason is Reason.FLOW_CREATED
+    assert not marks(lb)
+
+
+def test_a_backend_with_half_of_its_ports_taken_refuses_hardly_anybody(make: Make) -> None:
+    """A search of eight fails there for one SYN in 250: those that come after it must not pay for that."""
+    lb = make(sizes=dataclasses.replace(SIZES, flows=4096))
+    furnish(lb)
+    lb.configure(port_low=20000, port_high=21023, second_multiplier=0)  # time stands still: a mark would never end
+    reasons = [lb.send(from_client(V4, client=f"198.51.{100 + n % 7}.{1 + n % 241}", port=1024 + n, flags="S")).reason for n in range(640)]
+    assert len(lb.replies()) > 600
+    assert reasons.count(Reason.NO_SOURCE_PORT) < 20
 
 
 @pytest.mark.parametrize("mark", [3, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])

@@ -2,16 +2,39 @@
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6ND_NS,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+)
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.reasons import Reason, Verdict
-from tests.packet.balancer import Balancer
+from l4lb_agent.model.tables import array_key
+from tests.packet.balancer import LOOPBACK, Balancer, mac
 from tests.packet.conftest import Make, furnish
-from tests.packet.wire import CLIENT_MAC, LB_MAC, V4, V6, Family, each_family, each_protocol, from_backend, from_client
+from tests.packet.wire import (
+    CLIENT_MAC,
+    LB_MAC,
+    V4,
+    V6,
+    Family,
+    built,
+    each_family,
+    each_protocol,
+    from_backend,
+    from_client,
+    same,
+    to_backend,
+    transport,
+)
 
 L2 = Ether(src=CLIENT_MAC, dst=LB_MAC)
 IP4 = IP(src=V4.client, dst=V4.vip)
@@ -25,7 +48,9 @@ FOREIGN = {
     "broken_length": L2 / IP(src=V4.client, dst="192.0.2.99", len=9000) / UDP(),
     "ttl": L2 / IP(src=V4.client, dst="192.0.2.99", ttl=1) / UDP(),
     "multicast": L2 / IPv6(src=V6.client, dst="ff02::fb") / UDP(dport=5353),
-    "mapped": L2 / IPv6(src=V6.client, dst="::192.0.2.10") / TCP(dport=80),
+    "compatible": L2 / IPv6(src=V6.client, dst=f"::{V4.vip}") / TCP(dport=80),
+    "mapped": L2 / IPv6(src=V6.client, dst=f"::ffff:{V4.vip}") / TCP(dport=80),
+    "mapped_target": L2 / IPv6(src="fe80::1", dst="ff02::1:ff00:20a", hlim=255) / ICMPv6ND_NS(tgt=f"::ffff:{V4.vip}"),
 }
 NOT_IP = {
     "arp_other": Ether(src=CLIENT_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, psrc=V4.client, pdst="192.0.2.99"),
@@ -72,7 +97,7 @@ REFUSED = {
     "snat_stray6": (L2 / IPv6(src=V6.client, dst=V6.snat) / UDP(dport=40000) / Raw(b"q"), Reason.NO_FLOW),
 }
 SOURCES_THAT_CANNOT_BE = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.1.1", "255.255.255.255", V4.vip]
-SOURCES_THAT_CANNOT_BE_V6 = ["::", "::1", "ff02::1", "ff0e::5", V6.vip]
+SOURCES_THAT_CANNOT_BE_V6 = ["::", "::1", "ff02::1", "ff0e::5", V6.vip, f"::ffff:{V4.client}"]
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -141,6 +166,31 @@ def test_a_frame_that_is_not_for_one_station_starts_no_flow(lb: Balancer, family
     packet = from_client(family, flags="S")
     setattr(packet, field, value)
     assert lb.send(packet).reason is Reason.MALFORMED
+
+
+@each_family
+@each_protocol
+def test_a_frame_for_another_station_starts_no_flow(lb: Balancer, family: Family, kind: type[Packet]) -> None:
+    """A switch that does not know a MAC floods; the station that has it makes the flow."""
+    lb.write("interfaces", array_key(LOOPBACK), bytes(layout.Interface(mac=mac(bytes.fromhex(LB_MAC.replace(":", ""))))))
+    packet = from_client(family, kind, flags="S")
+    packet.dst = "02:00:00:00:00:99"
+    assert lb.send(packet).reason is Reason.FOREIGN
+    assert not lb.flows()
+    assert not lb.replies()
+    assert lb.send(from_client(family, kind, flags="S")).reason is Reason.FLOW_CREATED
+
+
+@each_protocol
+def test_an_ipv6_packet_that_spells_an_ipv4_vip_is_foreign(lb: Balancer, kind: type) -> None:
+    """Both families share keys; such a packet would make a flow for the IPv4 client that it names."""
+    for source in (V6.client, f"::ffff:{V4.client}"):
+        header = IPv6(src=source, dst=f"::ffff:{V4.vip}")
+        forged = built(L2 / header / transport(kind, 40000, 80, b"", flags="S"))
+        assert lb.send(forged).reason is Reason.FOREIGN
+    assert not lb.flows()
+    assert not lb.replies()
+    same(lb.send(from_client(V4, kind, flags="S")).data, to_backend(V4, kind, flags="S"))
 
 
 @each_family
