@@ -26,6 +26,7 @@ KINDS = {
     "kernel": "maps, pins, links and netlink of the real kernel",
     "netns": "real agent, real nginx, network namespaces",
     "systemd": "installed, packaged and run by a real systemd",
+    "clients": "the clients of all languages, real agents",
     "bench": "the benchmark's own checks, no speed",
 }
 

@@ -7,7 +7,7 @@ import pytest
 from tests.law import python_rules as rules
 
 PRODUCT = ("agent/l4lb_agent", "clients/python/l4lb")
-WRITTEN = (*PRODUCT, "lab", "bench", "scripts")
+WRITTEN = (*PRODUCT, "clients/python/examples", "lab", "bench", "scripts")
 
 
 def short(path: Path) -> str:
