@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from l4lb_agent.control.store import Store
 from l4lb_agent.model import commands, errors, records
 from l4lb_agent.model.decide import Decision, Facts
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.system.disk import JournalFile
 from tests.fakes.values import SECRETS, config, service
 from tests.fakes.world import FakeJournal
 
@@ -18,7 +20,7 @@ FACTS = Facts(1000.0, "boot", config())
 
 
 @contextlib.asynccontextmanager
-async def writing(journal: FakeJournal, desired: Desired | None = None) -> AsyncIterator[Store]:
+async def writing(journal: FakeJournal | JournalFile, desired: Desired | None = None) -> AsyncIterator[Store]:
     journal.snapshot(records.snapshot(desired or Desired(), SECRETS))
     store = Store(journal, desired or Desired(), SECRETS, lambda _: FACTS)
     task = asyncio.create_task(store.run())
@@ -33,7 +35,7 @@ def create(number: int) -> commands.CreateService:
     return commands.CreateService(service(f"s{number}", f"192.0.2.{number}"))
 
 
-def replayed(journal: FakeJournal) -> Desired:
+def replayed(journal: FakeJournal | JournalFile) -> Desired:
     found = records.replay(journal.load())
     assert found is not None
     return found.desired
@@ -69,6 +71,23 @@ async def test_when_the_journal_refuses_the_whole_batch_is_refused_and_nothing_h
         assert (store.desired, published) == (Desired(), [])
         journal.refuse = None
         assert (await store.change(create(1))).revision == 1
+
+
+async def test_a_journal_that_somebody_removed_or_cut_is_made_anew(tmp_path: Path) -> None:
+    file = JournalFile(tmp_path)
+    async with writing(file) as store:
+        await store.change(create(1))
+        (tmp_path / "journal").unlink()
+        await store.change(create(2))
+        (tmp_path / "journal").write_bytes(b"")
+        await store.change(create(3))
+        assert not store.journal_error
+        state = store.desired
+    file.close()
+    assert len(state.services) == 3
+    again = JournalFile(tmp_path)
+    assert replayed(again) == state
+    again.close()
 
 
 async def test_listeners_hear_every_change_once_and_in_order() -> None:

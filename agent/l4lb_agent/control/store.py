@@ -103,14 +103,22 @@ class Store:
             _answer(ask, outcome)
 
     async def _append(self, changes: list[Change]) -> bool:
+        """Whether the changes are in the journal. One that somebody removed or cut, or whose disk lost something, is made anew first."""
         written = [records.change(change) for change in changes]
+        if not await self._written(written):
+            await self.snapshot()
+            if not await self._written(written):
+                return False
+        self.journal_error = ""
+        self._bytes += sum(len(json.dumps(record)) for record in written)
+        return True
+
+    async def _written(self, changes: list[records.Record]) -> bool:
         try:
-            await asyncio.to_thread(self._journal.append, written)
+            await asyncio.to_thread(self._journal.append, changes)
         except OSError as error:
             self._failed("append", error)
             return False
-        self.journal_error = ""
-        self._bytes += sum(len(json.dumps(record)) for record in written)
         return True
 
     async def _snapshot_when_due(self) -> None:
