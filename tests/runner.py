@@ -22,6 +22,7 @@ KINDS = {
     "law": "rules of this repository",
     "unit": "pure decisions, no root",
     "api": "real gRPC, fake datapath",
+    "remote": "the API over TCP: certificates, roles, limits, loopback only",
     "packet": "the real program, bytes in and bytes out",
     "kernel": "maps, pins, links and netlink of the real kernel",
     "netns": "real agent, real nginx, network namespaces",

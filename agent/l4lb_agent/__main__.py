@@ -129,13 +129,12 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
     host = Host(_boot_id(), identity.kernel_release(), settings.interfaces, settings.datapath)
     # What the agent has to tell before there is anybody to tell it to is told at the first look.
     agent = Agent(Doors(opened.datapath, network, SystemClock(), opened.journal), host, opened.started, lambda: supervision.changed.set())
-    server = ApiServer(agent, settings.socket, version=__version__, mode=settings.socket_mode)
+    server = ApiServer(agent, settings.doors.all, version=__version__)
     supervision = Supervision(agent, server, notifier, settings, path)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervision.asked.set)
     await server.start()
-    _log.info("event=serving socket=%s", settings.socket)
     running = {
         asyncio.create_task(agent.run(), name="agent"),
         asyncio.create_task(supervision.run(), name="supervision"),

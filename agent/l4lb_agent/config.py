@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from l4lb_agent import remote
+from l4lb_agent.api.doors import Doors
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.config import DatapathConfig, Timeouts
-from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.mapspec import Sizes
+from l4lb_agent.table import Table, number, one_of
 
 DEFAULT_PATH = Path("/etc/l4lb/agent.toml")
 UNIT_PIN_DIR = Path("/run/l4lb/bpf")  # where the unit, and nobody else, finds HOST_PIN_DIR
@@ -21,8 +23,6 @@ HOST_PIN_DIR = Path("/sys/fs/bpf/l4lb")
 MODES = ("auto", "native", "generic")
 RELOADABLE = ("agent.log_level", "datapath.timeouts.", "datapath.rst_rate", "datapath.rst_burst")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-
-Read = TypeVar("Read")
 
 
 class ConfigError(Exception):
@@ -44,8 +44,7 @@ class Config:
     log_level: str = "info"
     interfaces: tuple[Interface, ...] = ()
     datapath: DatapathConfig = field(default_factory=DatapathConfig)
-    socket: Path = Path("/run/l4lb/admin.sock")
-    socket_mode: int = 0o660
+    doors: Doors = field(default_factory=Doors)
 
     def pins_here(self, mounted: Callable[[Path], bool] = os.path.ismount) -> Path:
         """pin_dir as this process sees it: outside of the unit its default is not bound to the folder that it stands for."""
@@ -71,7 +70,7 @@ def _flat(config: Config) -> dict[str, object]:
     found |= {"datapath.transmit": path.redirect, "datapath.rst_rate": path.rst_rate, "datapath.rst_burst": path.rst_burst}
     found |= {f"datapath.timeouts.{name}": value for name, value in dataclasses.asdict(path.timeouts).items()}
     found |= {f"sizes.{name}": value for name, value in dataclasses.asdict(path.sizes).items()}
-    return found | {"api.socket": config.socket, "api.mode": config.socket_mode}
+    return found | {"api": config.doors.sockets, "tls": config.doors.tls}
 
 
 def load(path: Path) -> Config:
@@ -83,13 +82,13 @@ def load(path: Path) -> Config:
     return parse(text)
 
 
-def parse(text: str) -> Config:
+def parse(text: str, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration in `text`. Raises ConfigError with everything that is wrong, not only the first."""
     try:
-        top = _Table("", tomllib.loads(text), [])
+        top = Table("", tomllib.loads(text), [])
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"not TOML: {error}"]) from error
-    agent, api = top.table("agent"), top.table("api")
+    agent = top.table("agent")
     default = Config()
     runtime_dir = agent.take("runtime_dir", _folder, default.runtime_dir)
     config = Config(
@@ -97,65 +96,23 @@ def parse(text: str) -> Config:
         state_dir=agent.take("state_dir", _folder, default.state_dir),
         runtime_dir=runtime_dir,
         cache_dir=agent.take("cache_dir", _folder, default.cache_dir),
-        log_level=agent.take("log_level", _one_of(LOG_LEVELS), default.log_level),
+        log_level=agent.take("log_level", one_of(LOG_LEVELS), default.log_level),
         interfaces=_interfaces(top),
         datapath=_datapath(top),
-        socket=api.take("socket", _folder, runtime_dir / "admin.sock"),
-        socket_mode=api.take("mode", _file_mode, default.socket_mode),
+        doors=remote.doors(top, runtime_dir, environment),
     )
     agent.end()
-    api.end()
     top.end()
     if top.errors:
         raise ConfigError(top.errors)
     return config
 
 
-class _Table:
-    """A TOML table that knows its place, gathers errors, and in the end complains of keys that nobody took."""
-
-    def __init__(self, place: str, values: Mapping[str, Any], errors: list[str]) -> None:
-        self.errors = errors
-        self._place, self._values = place, dict(values)
-
-    def name(self, key: str) -> str:
-        """Full name of a field."""
-        return f"{self._place}.{key}" if self._place else key
-
-    def take(self, key: str, read: Callable[[Any], Read], default: Read) -> Read:
-        """The value of `key` as `read` takes it; `read` raises ValueError saying what it must be."""
-        if key not in self._values:
-            return default
-        try:
-            return read(self._values.pop(key))
-        except (ValueError, InvalidArgument) as error:
-            self.errors.append(f"{self.name(key)}: {error}")
-            return default
-
-    def table(self, key: str) -> "_Table":
-        """The table under `key`, empty when there is none."""
-        return _Table(self.name(key), self.take(key, _mapping, {}), self.errors)
-
-    def tables(self, key: str) -> list["_Table"]:
-        """The array of tables under `key`."""
-        nothing: list[Mapping[str, Any]] = []
-        return [_Table(f"{self.name(key)}[{n}]", item, self.errors) for n, item in enumerate(self.take(key, _mappings, nothing))]
-
-    def require(self, key: str) -> None:
-        """Complains when `key` is missing."""
-        if key not in self._values:
-            self.errors.append(f"{self.name(key)}: is missing")
-
-    def end(self) -> None:
-        """Complains of what was not taken."""
-        self.errors += [f"{self.name(key)}: no such setting" for key in self._values]
-
-
-def _interfaces(top: _Table) -> tuple[Interface, ...]:
+def _interfaces(top: Table) -> tuple[Interface, ...]:
     found: list[Interface] = []
     for table in top.tables("interface"):
         table.require("name")
-        interface = Interface(table.take("name", _interface_name, ""), table.take("mode", _one_of(MODES), "auto"))
+        interface = Interface(table.take("name", _interface_name, ""), table.take("mode", one_of(MODES), "auto"))
         table.end()
         if interface.name and interface.name in (other.name for other in found):
             top.errors.append(f"{table.name('name')}: {interface.name} is there already")
@@ -165,7 +122,7 @@ def _interfaces(top: _Table) -> tuple[Interface, ...]:
     return tuple(found)
 
 
-def _datapath(top: _Table) -> DatapathConfig:
+def _datapath(top: Table) -> DatapathConfig:
     table, default = top.table("datapath"), DatapathConfig()
     timeouts, sizes = table.table("timeouts"), top.table("sizes")
     ports = table.take("port_range", _port_range, (default.port_low, default.port_high))
@@ -173,9 +130,9 @@ def _datapath(top: _Table) -> DatapathConfig:
         snat=table.take("snat", _addresses, ()),
         port_low=ports[0],
         port_high=ports[1],
-        redirect=table.take("transmit", _one_of(("tx", "redirect")), "tx") == "redirect",
-        rst_rate=table.take("rst_rate", _number(0, 1_000_000), default.rst_rate),
-        rst_burst=table.take("rst_burst", _number(0, 1_000_000), default.rst_burst),
+        redirect=table.take("transmit", one_of(("tx", "redirect")), "tx") == "redirect",
+        rst_rate=table.take("rst_rate", number(0, 1_000_000), default.rst_rate),
+        rst_burst=table.take("rst_burst", number(0, 1_000_000), default.rst_burst),
         timeouts=_numbers(timeouts, Timeouts(), dict.fromkeys(_names(Timeouts), (1, 65535))),
         sizes=_numbers(sizes, Sizes(), dict.fromkeys(_names(Sizes), (3, 65535)) | {"backends": (2, 32768), "flows": (1, 1 << 26)}),
     )
@@ -191,21 +148,9 @@ def _names(kind: type[Timeouts] | type[Sizes]) -> list[str]:
     return [one.name for one in dataclasses.fields(kind)]
 
 
-def _numbers(table: _Table, default: Numbers, limits: Mapping[str, tuple[int, int]]) -> Numbers:
-    values = {name: table.take(name, _number(*limits[name]), getattr(default, name)) for name in limits}
+def _numbers(table: Table, default: Numbers, limits: Mapping[str, tuple[int, int]]) -> Numbers:
+    values = {name: table.take(name, number(*limits[name]), getattr(default, name)) for name in limits}
     return dataclasses.replace(default, **values)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError("must be a table")
-    return value
-
-
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise ValueError("must be an array of tables: [[...]]")
-    return value
 
 
 def _folder(value: Any) -> Path:
@@ -220,28 +165,10 @@ def _interface_name(value: Any) -> str:
     return value
 
 
-def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise ValueError(f"must be one of {', '.join(words)}")
-        return value
-
-    return read
-
-
-def _number(low: int, high: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return value
-
-    return read
-
-
 def _port_range(value: Any) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError("must be [first, last]")
-    low, high = (_number(1, 65535)(port) for port in value)
+    low, high = (number(1, 65535)(port) for port in value)
     if low > high:
         raise ValueError("the first port is greater than the last")
     return low, high
@@ -251,8 +178,8 @@ def _addresses(value: Any) -> tuple[Address, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("must be an array of addresses")
     found: list[Address] = []
-    for number, text in enumerate(value):
-        address = Address.parse(text, f"[{number}]")
+    for i, text in enumerate(value):
+        address = Address.parse(text, f"[{i}]")
         if address in found:
             raise ValueError(f"{address} is there twice")
         found.append(address)
@@ -260,12 +187,3 @@ def _addresses(value: Any) -> tuple[Address, ...]:
         if sum(address.family == family for address in found) > layout.SNAT_V6_BASE:
             raise ValueError(f"more than {layout.SNAT_V6_BASE} IPv{family} addresses")
     return tuple(found)
-
-
-def _file_mode(value: Any) -> int:
-    if not isinstance(value, str) or len(value) != 4 or not value.startswith("0") or any(c not in "01234567" for c in value):
-        raise ValueError('must be four octal digits in quotes, such as "0660"')
-    mode = int(value, 8)
-    if mode & 0o007:
-        raise ValueError("must not let others in: whoever may connect may do everything")
-    return mode

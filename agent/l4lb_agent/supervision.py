@@ -97,6 +97,7 @@ class Supervision:
         log.set_level(new.log_level)
         path = new.datapath
         self._agent.configure(path.timeouts, path.rst_rate, path.rst_burst)
+        self._server.reload()
         left = self._settings.needing_restart(new)
         _log.info("event=reloaded needs_restart=%s", ",".join(left) or "none")
         return f"restart to take over {', '.join(left)}" if left else ""

@@ -14,6 +14,7 @@ import pytest
 
 import l4lb
 from l4lb.v1 import service_pb2_grpc
+from l4lb_agent.api.doors import UnixDoor
 from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
 from tests.fakes.control import FakeControl
@@ -47,7 +48,7 @@ class Agent:
         """Starts a new server on the same socket, with the same control."""
 
         async def start() -> ApiServer:
-            server = ApiServer(self.control, self.socket, version="1.2.3", role=self.role)
+            server = ApiServer(self.control, [UnixDoor(self.socket, self.role)], version="1.2.3")
             await server.start()
             return server
 

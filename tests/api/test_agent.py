@@ -9,6 +9,8 @@ import pytest
 
 import l4lb
 from l4lb.v1 import backend_pb2
+from l4lb_agent.api.doors import UnixDoor
+from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
 from l4lb_agent.control import start
 from l4lb_agent.control.agent import Agent, Doors, Host
@@ -35,7 +37,7 @@ class Node:
         doors = Doors(self.datapath, self.network, self.clock, self.journal)
         host = Host("boot", "6.1.0", (Interface("eth0"),), config())
         agent = Agent(doors, host, start.begin(self.datapath, self.journal, SECRETS), lambda: None)
-        server = ApiServer(agent, self.socket, version="1.2.3")
+        server = ApiServer(agent, [UnixDoor(self.socket, Role.ADMIN)], version="1.2.3")
         await server.start()
         task = asyncio.create_task(agent.run())
         try:

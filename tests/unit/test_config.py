@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from l4lb_agent.api.doors import Doors, TlsDoor, UnixDoor
+from l4lb_agent.api.roles import Role
 from l4lb_agent.config import Config, ConfigError, load, parse
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.model.config import DatapathConfig, Timeouts
 from l4lb_agent.model.mapspec import Sizes
 from tests.fakes.values import address
 
+TLS = '[tls]\nlisten = "192.0.2.1:7443"\ncert = "/c"\nkey = "/k"\nclient_ca = "/ca"\n'
 MINIMAL = '[[interface]]\nname = "eth0"\n'
 ROOT = Path(__file__).parents[2]
 
@@ -61,19 +64,60 @@ def test_every_setting_is_read() -> None:
     rings_16381 = 16
     rings_65537 = 17
     [api]
-    socket = "/a/sock"
     mode = "0600"
+    [api.groups]
+    admin = "a"
+    operator = "o"
+    viewer = "v"
+    [tls]
+    listen = "[2001:db8::1]:7443"
+    cert = "/t/c"
+    key = "/t/k"
+    client_ca = "/t/ca"
+    trust_domain = "example.org"
+    max_connections = 1
+    max_connection_age = 2
+    handshake_timeout = 3
     """
     snat = (address("192.0.2.10"), address("2001:db8::10"))
     datapath = DatapathConfig(snat, 2000, 3000, True, 1, 2, Timeouts(1, 2, 3, 4, 5, 6), Sizes(10, 11, 12, 13, 14, 15, 16, 17))
     interfaces = (Interface("eth0", "native"), Interface("eth1", "generic"))
+    sockets = (
+        UnixDoor(Path("/r/admin.sock"), Role.ADMIN, 0o600, "a"),
+        UnixDoor(Path("/r/operator.sock"), Role.OPERATOR, 0o600, "o"),
+        UnixDoor(Path("/r/viewer.sock"), Role.VIEWER, 0o600, "v"),
+    )
+    tls = TlsDoor("[2001:db8::1]:7443", Path("/t/c"), Path("/t/k"), Path("/t/ca"), "example.org", 1, 2, 3)
     assert parse(text) == Config(
-        Path("/p"), Path("/s"), Path("/r"), Path("/c"), "debug", interfaces, datapath, Path("/a/sock"), 0o600
+        Path("/p"), Path("/s"), Path("/r"), Path("/c"), "debug", interfaces, datapath, Doors(sockets, tls)
     )  # fmt: skip
 
 
-def test_the_socket_follows_the_runtime_folder() -> None:
-    assert parse(MINIMAL + '[agent]\nruntime_dir = "/r"').socket == Path("/r/admin.sock")
+def test_the_sockets_follow_the_runtime_folder() -> None:
+    found = parse(MINIMAL + '[agent]\nruntime_dir = "/r"').doors.sockets
+    assert [(str(door.path), door.role, door.mode, door.group) for door in found] == [
+        ("/r/admin.sock", Role.ADMIN, 0o660, "l4lb-admin"),
+        ("/r/operator.sock", Role.OPERATOR, 0o660, "l4lb-operator"),
+        ("/r/viewer.sock", Role.VIEWER, 0o660, "l4lb-viewer"),
+    ]
+
+
+def test_there_is_no_tcp_port_without_tls() -> None:
+    assert parse(MINIMAL).doors.tls is None
+    assert [line.split(":")[0] for line in errors(MINIMAL + "[tls]\n")] == ["tls.listen", "tls.cert", "tls.key", "tls.client_ca"]
+
+
+def test_names_in_tls_are_credentials_of_the_unit() -> None:
+    text = TLS.replace('"/c"', '"agent.pem"')
+    found = parse(MINIMAL + text, {"CREDENTIALS_DIRECTORY": "/run/credentials/l4lb-agent.service"}).doors.tls
+    assert found == TlsDoor(
+        "192.0.2.1:7443", Path("/run/credentials/l4lb-agent.service/agent.pem"), Path("/k"), Path("/ca")
+    )  # fmt: skip
+    elsewhere = parse(MINIMAL + text, {}).doors.tls
+    assert elsewhere
+    assert elsewhere.cert == Path("agent.pem"), "`l4lb-agent detach` needs no credentials"
+    with pytest.raises(ConfigError, match="absolute path, or the name of a credential"):
+        parse(MINIMAL + TLS.replace('"/c"', '"../agent.pem"'), {"CREDENTIALS_DIRECTORY": "/run/credentials"})
 
 
 @pytest.mark.parametrize(
@@ -105,6 +149,21 @@ def test_the_socket_follows_the_runtime_folder() -> None:
         ("sizes.backends", "[sizes]\nbackends = 32769"),
         ("sizes.flows", '[sizes]\nflows = "many"'),
         ("sizes.flows", "[sizes]\nflows = true"),
+        ("tls.listen", TLS.replace("192.0.2.1:7443", "192.0.2.1")),
+        ("tls.listen", TLS.replace("192.0.2.1:7443", "192.0.2.1:0")),
+        ("tls.listen", TLS.replace("192.0.2.1:7443", "192.0.2.1:65536")),
+        ("tls.listen", TLS.replace("192.0.2.1:7443", "localhost:7443")),
+        ("tls.listen", TLS.replace("192.0.2.1:7443", "::1:7443")),
+        ("tls.listen", TLS.replace("192.0.2.1:7443", "unix:/run/l4lb/tls.sock")),
+        ("tls.listen", TLS.replace('"192.0.2.1:7443"', "7443")),
+        ("tls.cert", TLS.replace('"/c"', '""')),
+        ("tls.trust_domain", TLS + 'trust_domain = "spiffe://l4lb"'),
+        ("tls.max_connections", TLS + "max_connections = 0"),
+        ("tls.insecure", TLS + "insecure = true"),
+        ("api.socket", '[api]\nsocket = "/a/sock"'),
+        ("api.listen", '[api]\nlisten = "0.0.0.0:7443"'),
+        ("api.groups.admin", '[api.groups]\nadmin = ""'),
+        ("api.groups.root", '[api.groups]\nroot = "root"'),
         ("api.mode", "[api]\nmode = 432"),
         ("api.mode", '[api]\nmode = "0666"'),
         ("api.port", "[api]\nport = 1"),

@@ -1,28 +1,27 @@
 """Around every call: is the caller allowed, is everything in the request known, and what becomes of an error."""
 
+import inspect
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
 from l4lb_agent.api import fields, roles, status
-from l4lb_agent.api.roles import Role
+from l4lb_agent.api.caller import Caller, Context, Identify
 from l4lb_agent.model.errors import Refused
 
 _log = logging.getLogger(__name__)
-Context = grpc.aio.ServicerContext[Any, Any]
-Behaviour = Callable[[Any, Context], Awaitable[Any]]
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Lets `role` do what the table allows. Refusals become statuses with details; what nobody foresaw becomes INTERNAL with an id that
-    the log has too, and no word of the cause goes to the caller."""
+    """Lets each caller do what the table allows to their role. Refusals become statuses with details; what nobody foresaw becomes INTERNAL
+    with an id that the log has too, and no word of the cause goes to the caller."""
 
-    def __init__(self, role: Role) -> None:
-        self._role = role
+    def __init__(self, identify: Identify) -> None:
+        self._identify = identify
 
     async def intercept_service(  # type: ignore[override]
         self,
@@ -30,51 +29,55 @@ class Guard(grpc.aio.ServerInterceptor):
         details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Any, Any]":
         """The handler of a method with the guard around it; None, as gRPC wants it, for a method that does not exist."""
-        handler = await continuation(details)
+        handler: Any = await continuation(details)
         if handler is None:
-            return handler
-        if not roles.allowed(self._role, details.method):
-            return _same_kind(handler, self._deny(details.method))
-        if handler.unary_unary is not None:
-            return _same_kind(handler, _guarded(handler.unary_unary, details.method))
-        if handler.unary_stream is not None and not details.method.startswith("/grpc."):
-            return _same_kind(handler, _guarded(handler.unary_stream, details.method))
-        return handler  # health watch and reflection: their own, and they answer by generators
+            return None  # type: ignore[return-value]
+        shape = _SHAPES[handler.request_streaming, handler.response_streaming]
+        behaviour = getattr(handler, shape)
+        wrap = self._generator if inspect.isasyncgenfunction(behaviour) else self._call
+        guarded: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: wrap(behaviour, details.method)})
+        return guarded
 
-    def _deny(self, method: str) -> Behaviour:
-        needed = roles.ALLOWED[method].name if method in roles.ALLOWED else "a role that there is not"
+    def _generator(self, behaviour: Any, method: str) -> Any:
+        """For reflection, which answers by a generator."""
 
-        async def deny(_request: object, context: Context) -> NoReturn:
-            await context.abort_with_status(status.denied(method, self._role.name, needed))
+        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+            await self._admit(method, context)
+            async for answer in behaviour(request, context):
+                yield answer
 
-        return deny
+        return guarded
+
+    def _call(self, behaviour: Any, method: str) -> Any:
+        async def guarded(request: Any, context: Context) -> Any:
+            await self._admit(method, context)
+            try:
+                if isinstance(request, Message):
+                    fields.known(request)
+                return await behaviour(request, context)
+            except Refused as error:
+                _log.info("event=refused rpc=%s code=%s reason=%s message=%r", method, error.code, error.reason, error.message)
+                await context.abort_with_status(status.of(error))
+            except grpc.aio.AbortError:
+                raise
+            except grpc.aio.InternalError:  # what a write raises when the caller has gone
+                _log.debug("event=caller_gone rpc=%s", method)
+                await context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
+            except Exception:
+                correlation_id = uuid.uuid4().hex
+                _log.exception("event=failed rpc=%s correlation_id=%s", method, correlation_id)
+                await context.abort_with_status(status.internal(correlation_id))
+
+        return guarded
+
+    async def _admit(self, method: str, context: Context) -> Caller:
+        """Who calls. Aborts the call when their role does not allow it."""
+        caller = self._identify(context)
+        if caller.role is None or not roles.allowed(caller.role, method):
+            _log.warning("event=denied rpc=%s who=%r role=%s peer=%r", method, caller.who, caller.role_name, caller.peer)
+            needed = roles.ALLOWED[method].name if method in roles.ALLOWED else "a role that there is not"
+            await context.abort_with_status(status.denied(method, caller.role_name.upper(), needed, caller.why))
+        return caller
 
 
-def _guarded(behaviour: Any, method: str) -> Behaviour:
-    async def guarded(request: Message, context: Context) -> Any:
-        try:
-            fields.known(request)
-            return await behaviour(request, context)
-        except Refused as error:
-            _log.info("event=refused rpc=%s code=%s reason=%s message=%r", method, error.code, error.reason, error.message)
-            await context.abort_with_status(status.of(error))
-        except grpc.aio.AbortError:
-            raise
-        except grpc.aio.InternalError:  # what a write raises when the caller has gone
-            _log.debug("event=caller_gone rpc=%s", method)
-            await context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
-        except Exception:
-            correlation_id = uuid.uuid4().hex
-            _log.exception("event=failed rpc=%s correlation_id=%s", method, correlation_id)
-            await context.abort_with_status(status.internal(correlation_id))
-
-    return guarded
-
-
-def _same_kind(handler: Any, behaviour: Behaviour) -> "grpc.RpcMethodHandler[Any, Any]":
-    """`handler` with `behaviour` in the place of its own: one of the four shapes of a method."""
-    shape = {(False, False): "unary_unary", (False, True): "unary_stream", (True, False): "stream_unary", (True, True): "stream_stream"}
-    replaced: grpc.RpcMethodHandler[Any, Any] = handler._replace(
-        **{shape[handler.request_streaming, handler.response_streaming]: behaviour}
-    )
-    return replaced
+_SHAPES = {(False, False): "unary_unary", (False, True): "unary_stream", (True, False): "stream_unary", (True, True): "stream_stream"}

@@ -3,20 +3,19 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
-
-import grpc
 
 from l4lb.v1 import backend_pb2, service_pb2_grpc, virtual_service_pb2
 from l4lb.v1 import service_pb2 as pb
 from l4lb_agent.api import convert, fields, pages
+from l4lb_agent.api.caller import Context
 from l4lb_agent.api.pace import Pace
 from l4lb_agent.control.facade import Control, Outcome
 from l4lb_agent.model.errors import NotFound, ResourceExhausted
 
 _log = logging.getLogger(__name__)
-Context = grpc.aio.ServicerContext[Any, Any]
 MAX_STREAMS = 512  # of WatchBackends and StreamStats together: other calls keep their share of the server
 INTERVAL_SECONDS = (0.1, 3600.0)
 
@@ -24,9 +23,8 @@ INTERVAL_SECONDS = (0.1, 3600.0)
 class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignore[misc]
     """Answers for one agent. Methods raise model.errors.Refused, which guard.py turns into statuses."""
 
-    def __init__(self, control: Control, version: str) -> None:
-        self._control = control
-        self._version = version
+    def __init__(self, control: Control, version: str, warnings: Callable[[], list[tuple[str, str]]]) -> None:
+        self._control, self._version, self._warnings = control, version, warnings
         self._streams = 0
 
     async def CreateVirtualService(self, request: pb.CreateVirtualServiceRequest, _context: Context) -> pb.CreateVirtualServiceResponse:
@@ -115,7 +113,9 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
 
     async def GetAgent(self, _request: pb.GetAgentRequest, _context: Context) -> pb.GetAgentResponse:
         """Reads the agent."""
-        return pb.GetAgentResponse(agent=convert.agent(self._control.agent(), self._version))
+        view = self._control.agent()
+        view = replace(view, warnings=[*view.warnings, *self._warnings()])
+        return pb.GetAgentResponse(agent=convert.agent(view, self._version))
 
     async def GetConfig(self, _request: pb.GetConfigRequest, _context: Context) -> pb.GetConfigResponse:
         """Reads all desired state."""

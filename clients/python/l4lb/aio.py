@@ -12,6 +12,7 @@ import tenacity
 
 from l4lb import DEFAULT_TARGET, calls, channel
 from l4lb.calls import Call, Listing
+from l4lb.channel import File, Tls
 from l4lb.errors import Error
 from l4lb.streams import DrainProgress, DrainWait, Event, StatsStream, Stream, WatchStream
 from l4lb.v1 import service_pb2_grpc
@@ -64,9 +65,15 @@ class AsyncClient:
     config = _awaited(calls.config)
 
     def __init__(
-        self, target: str = DEFAULT_TARGET, *, timeout: float = channel.CALL_SECONDS, resume: float = channel.RESUME_SECONDS
-    ) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=channel.OPTIONS)
+        self, target: str = DEFAULT_TARGET, *, ca: File | None = None, cert: File | None = None, key: File | None = None,
+        server_name: str = "", timeout: float = channel.CALL_SECONDS, resume: float = channel.RESUME_SECONDS,
+    ) -> None:  # fmt: skip
+        tls = Tls(ca, cert, key, server_name)
+        credentials = tls.credentials(target)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options=tls.options)
+        else:
+            self._channel = grpc.aio.secure_channel(target, credentials, options=tls.options)
         self._stub = service_pb2_grpc.LoadBalancerServiceStub(self._channel)
         self._timeout, self._resume = timeout, resume
 

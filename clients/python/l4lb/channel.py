@@ -3,8 +3,12 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
+import grpc
 import tenacity
 
 from l4lb.errors import Error
@@ -28,6 +32,37 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
+
+File = str | PathLike[str]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files for an agent at host:port: who signs for agents, this controller's certificate and its key. `server_name` is the name or
+    address in the agent's certificate when it is not the one in the target, for instance behind a tunnel."""
+
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
+    server_name: str = ""
+
+    def credentials(self, target: str) -> grpc.ChannelCredentials | None:
+        """For `target`, None for a Unix socket. Raises ValueError when one is given too few or too many files, OSError for files that
+        cannot be read."""
+        given = [file for file in (self.ca, self.cert, self.key) if file]
+        if target.startswith(("unix:", "unix-abstract:")):
+            if given or self.server_name:
+                raise ValueError(f"{target} is a Unix socket, which takes no certificates: leave ca, cert, key and server_name out")
+            return None
+        if len(given) < 3:
+            raise ValueError(f"{target} is reached by TLS only: give ca, cert and key")
+        ca, cert, key = (Path(file).read_bytes() for file in given)
+        return grpc.ssl_channel_credentials(ca, key, cert)
+
+    @property
+    def options(self) -> list[tuple[str, Any]]:
+        """Options of the channel."""
+        return [*OPTIONS, *([("grpc.ssl_target_name_override", self.server_name)] if self.server_name else [])]
 
 
 def resumption(stream: Stream[Any], patience: float) -> dict[str, Any]:

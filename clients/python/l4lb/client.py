@@ -12,6 +12,7 @@ import tenacity
 
 from l4lb import DEFAULT_TARGET, calls, channel
 from l4lb.calls import Call, Listing
+from l4lb.channel import File, Tls
 from l4lb.errors import Error
 from l4lb.streams import DrainProgress, DrainWait, Event, StatsStream, Stream, WatchStream
 from l4lb.v1 import service_pb2_grpc
@@ -44,8 +45,10 @@ def _blocking_list(build: Callable[P, Listing[T]]) -> Callable[Concatenate["Clie
 
 
 class Client:
-    """Blocking client of one agent; safe to share between threads. `target` is `unix:///path` or `host:port`; `timeout` is the deadline of
-    each call, `resume` for how long a stream tries to come back after it lost the agent, both in seconds. Methods raise l4lb.Error."""
+    """Blocking client of one agent; safe to share between threads. `target` is `unix:///path`, or `host:port` with the PEM files `ca`
+    (who signs for agents), `cert` and `key` (this controller's), and `server_name` when the agent's certificate has another name than the
+    target. `timeout` is the deadline of each call, `resume` for how long a stream tries to come back after it lost the agent, both in
+    seconds. Raises ValueError for a TCP target without files, OSError for files that cannot be read; methods raise l4lb.Error."""
 
     create_service = _blocking(calls.create_service)
     get_service = _blocking(calls.get_service)
@@ -63,9 +66,15 @@ class Client:
     config = _blocking(calls.config)
 
     def __init__(
-        self, target: str = DEFAULT_TARGET, *, timeout: float = channel.CALL_SECONDS, resume: float = channel.RESUME_SECONDS
-    ) -> None:
-        self._channel = grpc.insecure_channel(target, options=channel.OPTIONS)
+        self, target: str = DEFAULT_TARGET, *, ca: File | None = None, cert: File | None = None, key: File | None = None,
+        server_name: str = "", timeout: float = channel.CALL_SECONDS, resume: float = channel.RESUME_SECONDS,
+    ) -> None:  # fmt: skip
+        tls = Tls(ca, cert, key, server_name)
+        credentials = tls.credentials(target)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options=tls.options)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options=tls.options)
         self._stub = service_pb2_grpc.LoadBalancerServiceStub(self._channel)
         self._timeout, self._resume = timeout, resume
 

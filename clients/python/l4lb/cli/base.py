@@ -1,7 +1,7 @@
 """What every command shares: the connection, the output format, the types of its arguments, exit codes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,8 +22,8 @@ _COMPLETION_SECONDS = 1.0
 class Session:
     """What the options before the command said. The client is made when it is first used."""
 
-    def __init__(self, target: str, output: str, timeout: float) -> None:
-        self.target, self.output, self.timeout = target, output, timeout
+    def __init__(self, target: str, output: str, timeout: float, tls: Mapping[str, Any]) -> None:
+        self.target, self.output, self.timeout, self._tls = target, output, timeout, tls
         self._client: Client | None = None
 
     @property
@@ -32,7 +32,10 @@ class Session:
         if self._client is None:
             from l4lb.client import Client
 
-            self._client = Client(self.target, timeout=self.timeout)
+            try:
+                self._client = Client(self.target, timeout=self.timeout, **self._tls)
+            except (ValueError, OSError) as error:
+                raise click.UsageError(str(error)) from None
         return self._client
 
     def close(self) -> None:
@@ -71,9 +74,10 @@ class _Name(click.ParamType[str]):
         """Names that the agent has; none when it does not answer."""
         from l4lb.client import Client
 
-        target = ctx.find_root().params.get("server") or DEFAULT_TARGET
+        given = ctx.find_root().params
+        tls: dict[str, Any] = {name: given.get(name) or "" for name in ("ca", "cert", "key", "server_name")}
         try:
-            with Client(target, timeout=_COMPLETION_SECONDS) as lb:
+            with Client(given.get("server") or DEFAULT_TARGET, timeout=_COMPLETION_SECONDS, **tls) as lb:
                 found = lb.list_services() if self.name == "service" else lb.list_backends()
                 return [CompletionItem(s) for s in (names.short(item.name) for item in found) if s.startswith(incomplete)]
         except Exception:  # a completion that fails says nothing, or it would spoil the line being typed
@@ -135,7 +139,10 @@ def explain(error: "Error", target: str) -> str:
     """What to tell about a failed call: what is wrong, where, and what to do."""
     if error.unreachable:
         what = f"no agent answers at {target}: {error.message}"
-        return f"error: {what}\nIs l4lb-agent running, and may you open its socket (group l4lb)? Choose another with -s or L4LB_TARGET."
+        here = "may you open its socket (groups l4lb-viewer, l4lb-operator, l4lb-admin)"
+        there = "does it take your certificate, and you its (--ca, --cert, --key, --server-name)"
+        question = here if target.startswith("unix") else there
+        return f"error: {what}\nIs l4lb-agent running, and {question}? Choose another with -s or L4LB_TARGET."
     lines = [f"error: {error.message}"]
     if error.field:
         lines.append(f"field: {error.field}")
@@ -150,7 +157,7 @@ _HINTS = {
     "APPLY_PENDING": "The change is kept and the agent goes on applying it: look again with show, do not repeat it.",
     "DEADLINE_EXCEEDED": "The time was up first. A change or a drain that had begun goes on.",
     "ABORTED": "It was changed meanwhile: read it again and repeat with the new etag.",
-    "PERMISSION_DENIED": "The socket that you use gives another role: see -s.",
+    "PERMISSION_DENIED": "The socket or the certificate that you use gives another role: see -s and --cert.",
 }
 
 

@@ -14,20 +14,28 @@ Exit codes: 0 done, 1 refused by the agent, 2 wrong usage, 3 no agent reached, 4
 Colours follow NO_COLOR. Completion: eval "$(_L4LBCTL_COMPLETE=bash_source l4lbctl)"
 """
 
+PEM = click.Path(exists=True, dir_okay=False)
+
 
 @click.group(cls=Root, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.option(
     "-s", "--server", metavar="TARGET", envvar="L4LB_TARGET", default=DEFAULT_TARGET, show_default=True, help="unix:///path or host:port."
 )
+@click.option("--ca", type=PEM, envvar="L4LB_CA", metavar="FILE", help="For host:port: certificates of those who sign for agents.")
+@click.option("--cert", type=PEM, envvar="L4LB_CERT", metavar="FILE", help="For host:port: your certificate.")
+@click.option("--key", type=PEM, envvar="L4LB_KEY", metavar="FILE", help="For host:port: its key.")
+@click.option("--server-name", envvar="L4LB_SERVER_NAME", default="", metavar="NAME", help="In the agent's certificate, if not the host's.")
 @click.option("-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format.")
 @click.option("--call-timeout", type=DURATION, default="10s", show_default=True, help="Deadline of each call.")
 @click.version_option(__version__, prog_name="l4lbctl")
 @click.pass_context
-def cli(ctx: click.Context, server: str, output: str, call_timeout: float) -> None:
+def cli(
+    ctx: click.Context, server: str, ca: str | None, cert: str | None, key: str | None, server_name: str, output: str, call_timeout: float
+) -> None:
     """Drive an l4lb load balancer."""
     if os.environ.get("NO_COLOR"):
         ctx.color = False
-    ctx.obj = Session(server, output, call_timeout)
+    ctx.obj = Session(server, output, call_timeout, {"ca": ca, "cert": cert, "key": key, "server_name": server_name})
     ctx.call_on_close(ctx.obj.close)
 
 

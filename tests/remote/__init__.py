@@ -1,0 +1,1 @@
+"""The API over TCP: certificates, roles, limits. Loopback only, every load bounded."""
