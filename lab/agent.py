@@ -14,6 +14,7 @@ import l4lb
 from l4lb.v1.agent_pb2 import Agent as AgentInfo
 from lab import install, netns
 from lab.laboratory import Laboratory
+from lab.remote import Remote
 
 # An id of its own, without an account: nothing on the host belongs to it.
 UID: Final = 47654
@@ -83,9 +84,11 @@ class Agent:
     """The agent of one laboratory: its folders, its configuration, its process."""
 
     def __init__(
-        self, lab: Laboratory, *, interfaces: Sequence[str] = ("eth0",), mode: str = "native", redirect: bool = False, name: str = "agent"
-    ) -> None:
-        """Make folders that belong to the agent's user, and the configuration. Starts nothing. Each agent of a laboratory has a name."""
+        self, lab: Laboratory, *, interfaces: Sequence[str] = ("eth0",), mode: str = "native", redirect: bool = False,
+        remote: Remote | None = None, name: str = "agent",
+    ) -> None:  # fmt: skip
+        """Make folders that belong to the agent's user, and the configuration. Starts nothing. Each agent of a laboratory has a name. With
+        `remote` it can be reached from the controller's namespace too."""
         self._lab = lab
         self._process: subprocess.Popen[bytes] | None = None
         self._app = install.installed(install.checkout(), install.cache_folder())
@@ -95,7 +98,7 @@ class Agent:
         self.state_dir, self.runtime_dir = (lab.folder_for(each, UID, folder) for each in ("state", "runtime"))
         self.cache_dir = install.program_cache(install.cache_folder(), UID)
         self._file = folder / "agent.toml"
-        self._file.write_text(self._configuration(interfaces, mode, redirect))
+        self._file.write_text(self._configuration(interfaces, mode, redirect) + (remote.configuration(UID) if remote else ""))
 
     @property
     def socket(self) -> Path:

@@ -54,6 +54,7 @@ class Authority:
         self.ca = folder / "ca.pem"
         self._key = folder / "ca.key"
         _openssl("req", "-x509", *_KEY, "-keyout", self._key, "-out", self.ca, "-days", 2, "-subj", f"/CN={name}")
+        self.ca.chmod(0o644)
 
     def itself(self) -> Certificate:
         """The authority's own certificate and key."""
@@ -73,6 +74,7 @@ class Authority:
         begin = begins or datetime.now(UTC) - timedelta(days=2 if days < 0 else 0)
         end = begin + timedelta(days=abs(days))
         self._sign(request, extensions, made.cert, begin, end)
+        made.cert.chmod(0o644)
         made.key.chmod(0o600)
         if owner is not None:
             for file in (made.cert, made.key):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from lab import install, interrupt, netns, offload, relay, state
+from lab import install, interrupt, netns, offload, state
 from lab.nginx import Nginx, make_files
 from lab.offload import Peer
 from lab.topology import BACKENDS, PORT_ECHO, PORT_HTTP, Host, Topology, address_lines
@@ -88,13 +88,6 @@ class Laboratory:
                 with helper.stdout as output:
                     if output.readline() != b"ready\n":
                         raise RuntimeError(f"{helper.args!r} does not start")
-
-    def start_relay(self, socket: Path) -> str:
-        """Make the agent's `socket` reachable from the controller, over the management link. Returns the target for a gRPC client there."""
-        address = self.topology.management("lb")
-        self._helper("lb", "lab.relay", address, str(relay.PORT), str(socket))
-        self._wait_helpers()
-        return f"{address}:{relay.PORT}"
 
     def _wire(self) -> None:
         topology, prefix = self.topology, self.run.prefix

@@ -8,6 +8,7 @@ import sys
 from lab import interrupt, netns
 from lab.agent import Agent
 from lab.laboratory import Laboratory
+from lab.remote import Remote
 from lab.services import balanced
 
 _COMMANDS = """
@@ -22,6 +23,8 @@ laboratory {id} is up; Ctrl-C removes it
     {l4lbctl} drain web4/a
     {l4lbctl} stats --watch
     tail -f {log}
+  the same from the controller's namespace, with a certificate:
+    {controller} {l4lbctl} -s {remote} --ca {pki}/ca.pem --cert {pki}/operator.pem --key {pki}/operator.key agent
     kill -9 {pid}          # the datapath goes on without it
   packets as they arrive at the load balancer's port:
     {switch} tcpdump -ni lb
@@ -30,11 +33,21 @@ laboratory {id} is up; Ctrl-C removes it
 """
 
 
-def _print_commands(lab: Laboratory, agent: Agent) -> None:
+def _print_commands(lab: Laboratory, agent: Agent, remote: Remote) -> None:
     vip = lab.topology.vip()
-    enter = {role: " ".join(netns.entering(lab.namespace(role), [])).removesuffix(" --") for role in ("client", "switch")}
+    enter = {role: " ".join(netns.entering(lab.namespace(role), [])).removesuffix(" --") for role in ("client", "switch", "controller")}
     get = "curl -sg" if shutil.which("curl") else "wget -qO-"
-    values = {"id": lab.id, "run": lab.run.path, "vip4": vip.v4, "vip6": vip.v6, "target": agent.target, "log": agent.log_file}
+    values = {
+        "id": lab.id,
+        "run": lab.run.path,
+        "vip4": vip.v4,
+        "vip6": vip.v6,
+        "target": agent.target,
+        "log": agent.log_file,
+        "remote": remote.target,
+        "pki": remote.authority.folder,
+    }
+    values |= {"remote": remote.target, "pki": remote.authority.folder}
     print(_COMMANDS.format(**values, **enter, get=get, l4lbctl="scripts/l4lbctl", pid=agent.pid), flush=True)
 
 
@@ -46,10 +59,11 @@ def main() -> int:
     interrupt.once()
     try:
         with Laboratory(routed=options.routed) as lab:
-            agent = Agent(lab)
+            remote = Remote(lab)
+            agent = Agent(lab, remote=remote)
             with balanced(lab, agent) as running:
                 running.add_web()
-                _print_commands(lab, agent)
+                _print_commands(lab, agent, remote)
                 signal.pause()
     except KeyboardInterrupt:
         print("\nlaboratory removed", flush=True)

@@ -2,18 +2,19 @@
 
 import sys
 
-import l4lb
 from lab import interrupt, netns
 from lab.agent import Agent
 from lab.check import Checks
-from lab.demo import drain, kills, serve, table
+from lab.demo import drain, kills, remote, serve, table
 from lab.demo.stage import Score, Stage
 from lab.footprint import Footprint, Host
 from lab.laboratory import Laboratory
+from lab.remote import Remote
 
 
-def _steps(stage: Stage) -> None:
+def _steps(stage: Stage, access: Remote) -> None:
     serve.start(stage)
+    remote.doors(stage, access)
     serve.refused_before(stage)
     serve.shares(stage)
     serve.move(stage)
@@ -25,10 +26,11 @@ def _steps(stage: Stage) -> None:
 
 def _play(lab: Laboratory, checks: Checks, score: Score) -> None:
     netns.enter(lab.namespace("controller"))  # from here on this process is the controller
-    agent = Agent(lab)
+    access = Remote(lab)
+    agent = Agent(lab, remote=access)
     try:
-        with l4lb.Client(lab.start_relay(agent.socket)) as client:
-            _steps(Stage(lab, agent, client, checks, score))
+        with access.client("admin") as client:
+            _steps(Stage(lab, agent, client, checks, score), access)
     except Exception as failure:  # noqa: BLE001 (counted as a broken promise; the summary comes all the same)
         checks.failed(failure)
     if checks.broken:

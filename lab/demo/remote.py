@@ -1,0 +1,42 @@
+"""The controller's way in: over TCP, from a namespace of its own, and only with the right certificate."""
+
+import grpc
+
+import l4lb
+from l4lb.v1 import service_pb2, service_pb2_grpc
+from lab.demo.stage import Stage
+from lab.remote import Remote
+
+
+def doors(stage: Stage, remote: Remote) -> None:
+    """No certificate and no TLS are refused before the first word, a viewer's certificate where it would change something."""
+    checks = stage.checks
+    checks.step(f"who may drive the agent at {remote.target}: certificates made a moment ago")
+    ca = remote.authority.ca.read_bytes()
+    checks.equal("without TLS nobody answers", _status(grpc.insecure_channel(remote.target)), "UNAVAILABLE")
+    without = grpc.secure_channel(remote.target, grpc.ssl_channel_credentials(ca))
+    checks.equal("without a certificate the handshake fails", _status(without), "UNAVAILABLE")
+    with remote.client("viewer") as viewer:
+        checks.that("a viewer's certificate reads", viewer.agent().ready)
+        checks.equal("a viewer's certificate creates no service", _refusal(stage, viewer), "PERMISSION_DENIED ROLE_NOT_ALLOWED")
+    with remote.client("operator") as operator:
+        checks.equal("nor does an operator's", _refusal(stage, operator), "PERMISSION_DENIED ROLE_NOT_ALLOWED")
+    checks.equal("no service has been made", len(list(stage.client.list_services())), 0)
+
+
+def _status(channel: grpc.Channel) -> str:
+    """Name of the status of the smallest call."""
+    with channel:
+        try:
+            service_pb2_grpc.LoadBalancerServiceStub(channel).GetAgent(service_pb2.GetAgentRequest(), timeout=5)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
+
+
+def _refusal(stage: Stage, client: l4lb.Client) -> str:
+    try:
+        client.create_service("mine", vip=stage.vips()[0], port=8080)
+    except l4lb.Error as error:
+        return f"{error.code} {error.reason}"
+    return "OK"
