@@ -191,7 +191,6 @@ int xdp_l4lb(struct xdp_md *ctx)
 	if (!c || !s)
 		return XDP_PASS; /* cannot be: both are arrays with one element */
 	s->frame_bytes = ctx->data_end - ctx->data;
-	s->tcp_flags = 0;
 	return finish(s, road(ctx, s, c));
 }
 
