@@ -1,9 +1,7 @@
 """The examples in Go and TypeScript do what their READMEs say."""
 
-import queue
 import re
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,43 +9,7 @@ import pytest
 from lab.services import Balanced
 from lab.topology import PORT_ECHO
 from tests.clients.conftest import Commands
-
-
-class Program:
-    """An example that runs; its lines are taken as they come."""
-
-    def __init__(self, argv: list[str]) -> None:
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self._lines: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line.rstrip("\n"))
-
-    def until(self, pattern: str, within: float = 20.0) -> list[str]:
-        """The lines that came until one matches, with it."""
-        taken: list[str] = []
-        while not taken or not re.search(pattern, taken[-1]):
-            try:
-                taken.append(self._lines.get(timeout=within))
-            except queue.Empty:
-                raise AssertionError(f"no line is like {pattern}: {taken}") from None
-        return taken
-
-    def wait(self) -> int:
-        """Exit code."""
-        return self._process.wait(20)
-
-    def end(self) -> None:
-        """Ends it."""
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        if self._process.stdout:
-            self._process.stdout.close()
+from tests.clients.program import Program
 
 
 Start = Callable[..., Program]
