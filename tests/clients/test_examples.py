@@ -11,7 +11,6 @@ from lab.topology import PORT_ECHO
 from tests.clients.conftest import Commands
 from tests.clients.program import Program
 
-
 Start = Callable[..., Program]
 
 
