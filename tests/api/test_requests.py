@@ -191,6 +191,20 @@ def test_with_allow_missing_an_update_creates_and_a_removal_of_nothing_is_fine(s
     stub.RemoveBackend(pb.RemoveBackendRequest(name=A, allow_missing=True))
 
 
+def test_one_resource_is_read_and_changed_without_a_look_at_all_others(agent: Agent, stub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand backends must not make each call a thousand times as long."""
+    stub.CreateVirtualService(create())
+    stub.AddBackend(add(address="10.1.0.1"))
+    monkeypatch.setattr(agent.control, "snapshot", None)
+    assert stub.GetVirtualService(pb.GetVirtualServiceRequest(name=WEB)).service.name == WEB
+    assert stub.GetBackend(pb.GetBackendRequest(name=A)).backend.name == A
+    assert stub.UpdateBackend(update(["weight"], weight=4)).backend.weight == 4
+    changed = service(name=WEB, annotations={"team": "blue"})
+    assert stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=changed)).service.annotations["team"] == "blue"
+    sample = pb.StreamStatsRequest(services=[WEB], samples=1)
+    assert len(list(stub.StreamStats(sample))) == 1
+
+
 def test_validate_only_answers_as_it_would_be_and_changes_nothing(stub: Any) -> None:
     request = create()
     request.validate_only = True

@@ -158,6 +158,16 @@ class FakeControl:
             error, self.fail = self.fail, None
             raise error
 
+    def service(self, name: str) -> ServiceView | None:
+        """See facade.Control."""
+        self._raise()
+        return self.services.get(name)
+
+    def backend(self, name: str) -> BackendView | None:
+        """See facade.Control."""
+        self._raise()
+        return self.backends.get(name)
+
     def snapshot(self) -> Snapshot:
         """See facade.Control."""
         self._raise()

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from l4lb.v1 import agent_pb2, backend_pb2, reason_pb2, service_pb2, stats_pb2, virtual_service_pb2
 from l4lb_agent.api import fields
-from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, ServiceView, Snapshot, StatsSample
+from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Control, ServiceView, Snapshot, StatsSample
 from l4lb_agent.model import backend as model
 from l4lb_agent.model import commands
 from l4lb_agent.model.address import Address
@@ -35,11 +35,11 @@ def create_service(request: service_pb2.CreateVirtualServiceRequest) -> commands
     return commands.CreateService(_service(name, request.service))
 
 
-def update_service(request: service_pb2.UpdateVirtualServiceRequest, snapshot: Snapshot) -> commands.UpdateService:
+def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Control) -> commands.UpdateService:
     """The command of an update. Fields fixed at creation may be sent as they are: control compares them."""
     message = request.service
     name = fields.name(message.name, fields.SERVICE_NAME, "service.name")
-    view = snapshot.service(name)
+    view = control.service(name)
     touched = fields.masked(message, request.update_mask, SERVICE_CHANGEABLE, SERVICE_FIXED, "update_mask")
     if view is None:
         return commands.UpdateService(name, etag=message.etag, create=_service(name, message) if request.allow_missing else None)
@@ -72,11 +72,11 @@ def add_backend(request: service_pb2.AddBackendRequest) -> commands.AddBackend:
     return commands.AddBackend(_backend(name, request.backend))
 
 
-def update_backend(request: service_pb2.UpdateBackendRequest, snapshot: Snapshot) -> commands.UpdateBackend:
+def update_backend(request: service_pb2.UpdateBackendRequest, control: Control) -> commands.UpdateBackend:
     """The command of an update."""
     message = request.backend
     name = fields.name(message.name, fields.BACKEND_NAME, "backend.name")
-    view = snapshot.backend(name)
+    view = control.backend(name)
     touched = fields.masked(message, request.update_mask, BACKEND_CHANGEABLE, frozenset(), "update_mask")
     if view is None:
         return commands.UpdateBackend(name, etag=message.etag, create=_backend(name, message) if request.allow_missing else None)

@@ -34,7 +34,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     async def GetVirtualService(self, request: pb.GetVirtualServiceRequest, _context: Context) -> pb.GetVirtualServiceResponse:
         """Reads one virtual service."""
         name = fields.name(request.name, fields.SERVICE_NAME, "name")
-        view = self._control.snapshot().service(name)
+        view = self._control.service(name)
         if view is None:
             raise _not_found(name, "name")
         return pb.GetVirtualServiceResponse(service=convert.service(view))
@@ -48,7 +48,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
 
     async def UpdateVirtualService(self, request: pb.UpdateVirtualServiceRequest, _context: Context) -> pb.UpdateVirtualServiceResponse:
         """Changes the fields that the mask names."""
-        command = convert.update_service(request, self._control.snapshot())
+        command = convert.update_service(request, self._control)
         return pb.UpdateVirtualServiceResponse(service=_service(await self._change(command, request)))
 
     async def DeleteVirtualService(self, request: pb.DeleteVirtualServiceRequest, _context: Context) -> pb.DeleteVirtualServiceResponse:
@@ -62,7 +62,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     async def GetBackend(self, request: pb.GetBackendRequest, _context: Context) -> pb.GetBackendResponse:
         """Reads one backend."""
         name = fields.name(request.name, fields.BACKEND_NAME, "name")
-        view = self._control.snapshot().backend(name)
+        view = self._control.backend(name)
         if view is None:
             raise _not_found(name, "name")
         return pb.GetBackendResponse(backend=convert.backend(view))
@@ -77,7 +77,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
 
     async def UpdateBackend(self, request: pb.UpdateBackendRequest, _context: Context) -> pb.UpdateBackendResponse:
         """Changes the fields that the mask names."""
-        command = convert.update_backend(request, self._control.snapshot())
+        command = convert.update_backend(request, self._control)
         return pb.UpdateBackendResponse(backend=_backend(await self._change(command, request)))
 
     async def RemoveBackend(self, request: pb.RemoveBackendRequest, _context: Context) -> pb.RemoveBackendResponse:
@@ -136,7 +136,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         return self._existing(fields.name(parent, fields.SERVICE_NAME, "parent"), "parent")
 
     def _existing(self, name: str, field: str) -> str:
-        if self._control.snapshot().service(name) is None:
+        if self._control.service(name) is None:
             raise _not_found(name, field)
         return name
 

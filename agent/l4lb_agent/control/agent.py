@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from l4lb_agent.control import views
 from l4lb_agent.control.drainer import Drainer
-from l4lb_agent.control.facade import AgentView, BackendEvent, Outcome, Snapshot, StatsSample
+from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, ServiceView, Snapshot, StatsSample
 from l4lb_agent.control.forwarding import Forwarding
 from l4lb_agent.control.monitor import Interface, Monitor
 from l4lb_agent.control.ports import Clock, Datapath, JournalFile, Network
@@ -150,14 +150,17 @@ class Agent:
             self._views.backend(desired, decision.backend) if decision.backend else None,
         )
 
+    def service(self, name: str) -> ServiceView | None:
+        """See facade.Control."""
+        return self._views.service_named(self._store.desired, name)
+
+    def backend(self, name: str) -> BackendView | None:
+        """See facade.Control."""
+        return self._views.backend_named(self._store.desired, name)
+
     def snapshot(self) -> Snapshot:
         """See facade.Control."""
-        desired = self._store.desired
-        return Snapshot(
-            desired.revision,
-            [self._views.service(desired, desired.services[name]) for name in sorted(desired.services)],
-            [self._views.backend(desired, desired.backends[name]) for name in sorted(desired.backends)],
-        )
+        return self._views.snapshot(self._store.desired)
 
     def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
         """See facade.Control."""
@@ -170,15 +173,10 @@ class Agent:
             counters, maps = self._sampler.counters(), self._doors.datapath.maps()
         except OSError as error:
             raise Unavailable(f"the counters cannot be read: {error}", reason="COUNTERS_UNREADABLE") from error
-        services = {name: self._reconciler.ids.services.get(service.identity, 0) for name, service in desired.services.items()}
-        backends = {name: self._views.datapath_id(desired, backend) for name, backend in desired.backends.items()}
-        return StatsSample(
-            counters,
-            self._sampler.counts,
-            {name: number for name, number in services.items() if number},
-            {name: number for name, number in backends.items() if number},
-            maps,
-        )
+        numbers = self._reconciler.ids.services
+        services = {name: numbers[service.identity] for name, service in desired.services.items() if service.identity in numbers}
+        backends = {name: number for name, backend in desired.backends.items() if (number := self._views.datapath_id(desired, backend))}
+        return StatsSample(counters, self._sampler.counts, services, backends, maps)
 
     def agent(self) -> AgentView:
         """See facade.Control."""

@@ -50,14 +50,6 @@ class Snapshot:
     services: Sequence[ServiceView]  # by name
     backends: Sequence[BackendView]  # by name
 
-    def service(self, name: str) -> ServiceView | None:
-        """The virtual service of that name."""
-        return next((view for view in self.services if view.service.name == name), None)
-
-    def backend(self, name: str) -> BackendView | None:
-        """The backend of that name."""
-        return next((view for view in self.backends if view.backend.name == name), None)
-
 
 @dataclass(frozen=True)
 class BackendEvent:
@@ -105,6 +97,12 @@ class Control(Protocol):
     async def change(self, command: Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False) -> Outcome:
         """Decide, journal, apply. Once journaled the change goes on although the caller is cancelled. A request_id seen before with
         the same hash gives the first outcome again, with another hash InvalidArgument(field="request_id")."""
+
+    def service(self, name: str) -> ServiceView | None:
+        """The virtual service of that name."""
+
+    def backend(self, name: str) -> BackendView | None:
+        """The backend of that name."""
 
     def snapshot(self) -> Snapshot:
         """All desired state."""

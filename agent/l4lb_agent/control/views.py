@@ -1,7 +1,7 @@
 """What was asked for together with what is seen of it: the views that the API answers with."""
 
 from l4lb_agent.control import rings
-from l4lb_agent.control.facade import AgentView, BackendView, ServiceView
+from l4lb_agent.control.facade import AgentView, BackendView, ServiceView, Snapshot
 from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.surroundings import Surroundings
@@ -19,10 +19,11 @@ Warnings = list[tuple[str, str]]
 
 
 class Views:
-    """Reads the newest state of every part; keeps nothing itself."""
+    """Reads the newest state of every part."""
 
     def __init__(self, config: DatapathConfig, reconciler: Reconciler, surroundings: Surroundings, sampler: Sampler) -> None:
         self._config, self._reconciler, self._surroundings, self._sampler = config, reconciler, surroundings, sampler
+        self._weights: tuple[Desired, dict[str, int]] = (Desired(), {})  # by service name, of that state
 
     def service(self, desired: Desired, service: VirtualService) -> ServiceView:
         """One virtual service."""
@@ -32,7 +33,7 @@ class Views:
     def backend(self, desired: Desired, backend: Backend) -> BackendView:
         """One backend."""
         image = self._reconciler.images.by_service.get(backend.service)
-        total = sum(other.weight for other in desired.backends_of(backend.service) if other.wants_new_flows)
+        total = self._weight(desired, backend.service)
         number = self.datapath_id(desired, backend)
         counts = self._sampler.counts
         return BackendView(
@@ -45,6 +46,33 @@ class Views:
             live_flows=counts.live.get(number, 0),
             counted=counts.at,
         )
+
+    def snapshot(self, desired: Desired) -> Snapshot:
+        """Everything."""
+        return Snapshot(
+            desired.revision,
+            [self.service(desired, desired.services[name]) for name in sorted(desired.services)],
+            [self.backend(desired, desired.backends[name]) for name in sorted(desired.backends)],
+        )
+
+    def service_named(self, desired: Desired, name: str) -> ServiceView | None:
+        """The virtual service of that name, if there is one."""
+        service = desired.services.get(name)
+        return self.service(desired, service) if service else None
+
+    def backend_named(self, desired: Desired, name: str) -> BackendView | None:
+        """The backend of that name, if there is one."""
+        backend = desired.backends.get(name)
+        return self.backend(desired, backend) if backend else None
+
+    def _weight(self, desired: Desired, service: str) -> int:
+        """Of all backends of the service that want new flows; added up once, since a list asks for each of them."""
+        if self._weights[0] is not desired:
+            self._weights = (desired, {})
+        known = self._weights[1]
+        if service not in known:
+            known[service] = sum(backend.weight for backend in desired.backends_of(service) if backend.wants_new_flows)
+        return known[service]
 
     def datapath_id(self, desired: Desired, backend: Backend) -> int:
         """0 while it has none."""
