@@ -17,12 +17,13 @@ client_ca = "{ca}"
 
 
 class Remote:
-    """Makes an authority and a certificate for each role."""
+    """Makes an authority and a certificate for each role. `address` is that of the agent when it is reached by another link, `authority`
+    one that other agents have too."""
 
-    def __init__(self, lab: Laboratory) -> None:
-        self._address = lab.topology.management("lb")
+    def __init__(self, lab: Laboratory, *, address: str = "", authority: Authority | None = None) -> None:
+        self._address = address or lab.topology.management("lb")
         self.target = f"{self._address}:{PORT}"
-        self.authority = Authority(lab.run.path / "pki")
+        self.authority = authority or Authority(lab.run.path / "pki")
         self._controllers = {role: self.authority.controller(role) for role in ROLES}
 
     def certificate(self, role: str) -> Certificate:
@@ -36,5 +37,5 @@ class Remote:
 
     def configuration(self, uid: int) -> str:
         """The part of agent.toml for an agent that runs as `uid`."""
-        made = self.authority.agent(self._address, owner=uid)
+        made = self.authority.issue(f"agent-{self._address}", [f"IP:{self._address}"], owner=uid)
         return _CONFIGURATION.format(listen=self.target, cert=made.cert, key=made.key, ca=self.authority.ca)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lab import netns
 from lab.agent import Agent
 from lab.laboratory import Laboratory
+from lab.remote import Remote
 from lab.services import Balanced, balanced
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,13 +64,32 @@ def example(request: pytest.FixtureRequest, built: dict[str, Path | str]) -> Com
     return commands_of(request.param, built)
 
 
+def files(remote: Remote, role: str = "admin") -> list[str]:
+    """Arguments that name the certificates of a controller with that role."""
+    shown = remote.certificate(role)
+    return ["--ca", str(remote.authority.ca), "--cert", str(shown.cert), "--key", str(shown.key)]
+
+
+@dataclass
+class Reached(Balanced):
+    """A laboratory whose agent is reached from the controller's namespace, over TCP with certificates. The test's own `client` is local."""
+
+    remote: Remote
+
+    def from_controller(self, argv: list[str], *words: str, role: str = "admin") -> list[str]:
+        """The command `argv` with the arguments of the connection, then `words`."""
+        connection = ["--target", self.remote.target, *files(self.remote, role)]
+        return netns.entering(self.lab.namespace("controller"), [*argv, *connection, *words])
+
+
 @pytest.fixture(scope="module")
-def running() -> Iterator[Balanced]:
+def running() -> Iterator[Reached]:
     """A laboratory with a READY agent, one for all tests of a file; each leaves it without services."""
     with Laboratory() as lab:
-        agent = Agent(lab)
+        remote = Remote(lab)
+        agent = Agent(lab, remote=remote)
         try:
             with balanced(lab, agent) as made:
-                yield made
+                yield Reached(made.lab, made.agent, made.client, remote)
         finally:
             print(agent.log())

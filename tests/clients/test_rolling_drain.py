@@ -7,12 +7,14 @@ from contextlib import ExitStack
 import pytest
 
 from l4lb.v1.backend_pb2 import AdminState, Backend, DrainResult
+from lab import netns
 from lab.agent import Agent
 from lab.laboratory import Laboratory
-from lab.services import EVEN, Balanced, balanced
+from lab.remote import Remote
+from lab.services import EVEN, balanced
 from lab.topology import PORT_ECHO
 from lab.traffic import Load
-from tests.clients.conftest import ROOT
+from tests.clients.conftest import ROOT, Reached, files
 from tests.clients.program import Program
 
 SCRIPT = ROOT / "clients/python/examples/rolling_drain.py"
@@ -20,21 +22,32 @@ ENABLED, DRAINING, DRAINED = AdminState.ADMIN_STATE_ENABLED, AdminState.ADMIN_ST
 Roll = Callable[..., Program]
 
 
+def join(here: Laboratory, there: Laboratory) -> str:
+    """A link from the controller of one laboratory to the load balancer of another. Returns the address of that end."""
+    peer = f"link add eth1 type veth peer name mgmt1 netns {there.namespace('lb')}"
+    netns.batch(here.namespace("controller"), [peer, "addr add 10.77.10.2/30 dev eth1", "link set eth1 up"])
+    netns.batch(there.namespace("lb"), ["addr add 10.77.10.1/30 dev mgmt1", "link set mgmt1 up"])
+    return "10.77.10.1"
+
+
 @pytest.fixture(scope="module")
-def agents() -> Iterator[tuple[Balanced, Balanced]]:
+def agents() -> Iterator[tuple[Reached, Reached]]:
     """Two load balancers with backends of their own, at the same addresses."""
     with ExitStack() as stack:
-        made = []
-        for _ in range(2):
-            lab = stack.enter_context(Laboratory())
-            agent = Agent(lab)
+        labs = [stack.enter_context(Laboratory()) for _ in range(2)]
+        second = join(labs[0], labs[1])
+        made: list[Reached] = []
+        for lab, address in zip(labs, ("", second)):
+            remote = Remote(lab, address=address, authority=made[0].remote.authority if made else None)
+            agent = Agent(lab, remote=remote)
             stack.callback(lambda agent=agent: print(agent.log()))
-            made.append(stack.enter_context(balanced(lab, agent)))
+            running = stack.enter_context(balanced(lab, agent))
+            made.append(Reached(lab, agent, running.client, remote))
         yield made[0], made[1]
 
 
 @pytest.fixture
-def both(agents: tuple[Balanced, Balanced]) -> Iterator[tuple[Balanced, Balanced]]:
+def both(agents: tuple[Reached, Reached]) -> Iterator[tuple[Reached, Reached]]:
     """An echo service on each."""
     for running in agents:
         running.add_service("echo", 4, protocol="tcp", port=PORT_ECHO, weights=EVEN)
@@ -45,13 +58,14 @@ def both(agents: tuple[Balanced, Balanced]) -> Iterator[tuple[Balanced, Balanced
 
 
 @pytest.fixture
-def roll(both: tuple[Balanced, Balanced]) -> Iterator[Roll]:
+def roll(both: tuple[Reached, Reached]) -> Iterator[Roll]:
     """Starts the script for backend a of both, with more arguments."""
     programs: list[Program] = []
 
     def start(*arguments: str, address: str = both[0].lab.topology.host("a").v4) -> Program:
-        targets = [running.agent.target for running in both]
-        programs.append(Program([sys.executable, str(SCRIPT), "--address", address, *arguments, *targets]))
+        targets = [running.remote.target for running in both]
+        words = ["--address", address, *files(both[0].remote, "operator"), *arguments, *targets]
+        programs.append(Program(netns.entering(both[0].lab.namespace("controller"), [sys.executable, str(SCRIPT), *words])))
         return programs[-1]
 
     yield start
@@ -59,25 +73,25 @@ def roll(both: tuple[Balanced, Balanced]) -> Iterator[Roll]:
         program.end()
 
 
-def connections(running: Balanced) -> Load:
+def connections(running: Reached) -> Load:
     return running.lab.traffic.connections([running.lab.topology.vip().v4], 20, interval=0.1)
 
 
-def states(both: tuple[Balanced, Balanced]) -> list[AdminState.ValueType]:
+def states(both: tuple[Reached, Reached]) -> list[AdminState.ValueType]:
     return [running.client.get_backend("echo/a").admin_state for running in both]
 
 
-def a_of(running: Balanced) -> Backend:
+def a_of(running: Reached) -> Backend:
     return running.client.get_backend("echo/a")
 
 
-def test_the_second_agent_comes_when_the_first_has_no_flow_left(both: tuple[Balanced, Balanced], roll: Roll) -> None:
+def test_the_second_agent_comes_when_the_first_has_no_flow_left(both: tuple[Reached, Reached], roll: Roll) -> None:
     first, second = connections(both[0]), connections(both[1])
     program = roll()
     program.until(r"echo/a: draining, [1-9]\d* of ")
     assert states(both) == [DRAINING, ENABLED]
     assert first.result()["errors"] == {}
-    program.until(f"{both[1].agent.target} echo/a: draining, [1-9]")
+    program.until(f"{both[1].remote.target} echo/a: draining, [1-9]")
     assert states(both) == [DRAINED, DRAINING]
     assert second.result()["errors"] == {}
     assert program.until("drained$")
@@ -85,7 +99,7 @@ def test_the_second_agent_comes_when_the_first_has_no_flow_left(both: tuple[Bala
     assert [a_of(running).drain.result for running in both] == [DrainResult.DRAIN_RESULT_EMPTY] * 2
 
 
-def test_run_again_it_changes_nothing(both: tuple[Balanced, Balanced], roll: Roll) -> None:
+def test_run_again_it_changes_nothing(both: tuple[Reached, Reached], roll: Roll) -> None:
     assert roll().wait() == 0
     before = [running.client.config() for running in both]
     assert roll().wait() == 0
@@ -93,7 +107,7 @@ def test_run_again_it_changes_nothing(both: tuple[Balanced, Balanced], roll: Rol
     assert states(both) == [DRAINED, DRAINED]
 
 
-def test_a_killed_script_is_run_again_and_keeps_the_deadline(both: tuple[Balanced, Balanced], roll: Roll) -> None:
+def test_a_killed_script_is_run_again_and_keeps_the_deadline(both: tuple[Reached, Reached], roll: Roll) -> None:
     load = connections(both[0])
     program = roll("--timeout", "200")
     program.until(r"echo/a: draining, [1-9]\d* of ")
@@ -108,7 +122,7 @@ def test_a_killed_script_is_run_again_and_keeps_the_deadline(both: tuple[Balance
     assert states(both) == [DRAINED, DRAINED]
 
 
-def test_an_agent_killed_midway_is_waited_for(both: tuple[Balanced, Balanced], roll: Roll) -> None:
+def test_an_agent_killed_midway_is_waited_for(both: tuple[Reached, Reached], roll: Roll) -> None:
     load = connections(both[0])
     program = roll()
     program.until(r"echo/a: draining, [1-9]\d* of ")
@@ -122,7 +136,7 @@ def test_an_agent_killed_midway_is_waited_for(both: tuple[Balanced, Balanced], r
     assert states(both) == [DRAINED, DRAINED]
 
 
-def test_an_agent_that_does_not_come_back_ends_it_before_the_next(both: tuple[Balanced, Balanced], roll: Roll) -> None:
+def test_an_agent_that_does_not_come_back_ends_it_before_the_next(both: tuple[Reached, Reached], roll: Roll) -> None:
     load = connections(both[0])
     program = roll("--patience", "2")
     program.until(r"echo/a: draining, [1-9]\d* of ")
@@ -137,7 +151,7 @@ def test_an_agent_that_does_not_come_back_ends_it_before_the_next(both: tuple[Ba
     assert states(both) == [DRAINED, DRAINED]
 
 
-def test_an_agent_that_refuses_ends_it_and_nothing_has_begun(both: tuple[Balanced, Balanced], roll: Roll) -> None:
+def test_an_agent_that_refuses_ends_it_and_nothing_has_begun(both: tuple[Reached, Reached], roll: Roll) -> None:
     """The second of two services would lose its last backend: the agent is asked before the first is drained."""
     both[0].add_service("last", 4, protocol="udp", port=PORT_ECHO, weights={"a": 1})
     program = roll()
@@ -148,7 +162,7 @@ def test_an_agent_that_refuses_ends_it_and_nothing_has_begun(both: tuple[Balance
     both[0].client.delete_service("last", force=True)
 
 
-def test_flows_left_at_the_deadline_end_it_until_they_are_gone(both: tuple[Balanced, Balanced], roll: Roll) -> None:
+def test_flows_left_at_the_deadline_end_it_until_they_are_gone(both: tuple[Reached, Reached], roll: Roll) -> None:
     load = connections(both[0])
     program = roll("--timeout", "1")
     program.until("DRAIN_RESULT_DEADLINE_KEPT, and [1-9][0-9]* flows go on")
@@ -162,7 +176,7 @@ def test_flows_left_at_the_deadline_end_it_until_they_are_gone(both: tuple[Balan
     assert states(both) == [DRAINED, DRAINED]
 
 
-def test_an_address_that_no_backend_has_ends_it(both: tuple[Balanced, Balanced], roll: Roll) -> None:
+def test_an_address_that_no_backend_has_ends_it(both: tuple[Reached, Reached], roll: Roll) -> None:
     program = roll(address="10.99.99.99")
     program.until("no backend has the address 10.99.99.99")
     assert program.wait() == 1

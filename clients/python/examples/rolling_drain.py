@@ -71,9 +71,7 @@ def drain_agent(lb: l4lb.Client, target: str, options: argparse.Namespace) -> No
 
 
 def connect(target: str, options: argparse.Namespace) -> AbstractContextManager[l4lb.Client]:
-    """A client of one agent."""
-    if target.startswith("unix:"):
-        return l4lb.Client(target, resume=options.patience)
+    """A client of one agent. Raises ValueError and OSError for certificates that are missing."""
     return l4lb.Client(target, ca=options.ca, cert=options.cert, key=options.key, server_name=options.server_name, resume=options.patience)
 
 

@@ -143,11 +143,11 @@ def filled(value: Any, known: dict[str, str]) -> Any:
 
 def connect(options: argparse.Namespace) -> grpc.Channel:
     """A channel to the agent: a Unix socket, or TCP with mutual TLS."""
-    if options.target.startswith("unix:"):
-        return grpc.insecure_channel(options.target, options=channel.OPTIONS)
-    files = [Path(name).read_bytes() for name in (options.ca, options.key, options.cert)]
-    names = [("grpc.ssl_target_name_override", options.server_name)] if options.server_name else []
-    return grpc.secure_channel(options.target, grpc.ssl_channel_credentials(*files), options=[*channel.OPTIONS, *names])
+    tls = channel.Tls(options.ca, options.cert, options.key, options.server_name)
+    credentials = tls.credentials(options.target)
+    if credentials is None:
+        return grpc.insecure_channel(options.target, options=tls.options)
+    return grpc.secure_channel(options.target, credentials, options=tls.options)
 
 
 def main() -> int:
@@ -156,7 +156,7 @@ def main() -> int:
     parser.add_argument("--target", default=l4lb.DEFAULT_TARGET, help="the agent: unix:///path or host:port")
     for name in ("ca", "cert", "key"):
         parser.add_argument(f"--{name}", help="PEM file, for host:port")
-    parser.add_argument("--server-name", help="name in the agent's certificate, when not the host of the target")
+    parser.add_argument("--server-name", default="", help="name in the agent's certificate, when not the host of the target")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="variable of the scenario; may be repeated")
     parser.add_argument("scenario", type=Path)
     options = parser.parse_args()
