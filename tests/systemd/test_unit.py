@@ -47,11 +47,13 @@ def test_the_agent_is_not_root_and_has_three_capabilities(started: Unit) -> None
     assert started.show("Type") == "notify"
 
 
-def test_only_the_group_may_open_the_socket(started: Unit) -> None:
-    assert started.machine.run("stat", "-c", "%U %G %a", "/run/l4lb/admin.sock").split() == ["l4lb", "l4lb", "660"]
-    asked = ["l4lbctl", "--call-timeout", "2s", "agent"]
-    group = started.machine.run("id", "-g", "l4lb").strip()
-    started.machine.run("setpriv", "--reuid=65534", f"--regid={group}", "--clear-groups", *asked)
+@pytest.mark.parametrize("role", ["admin", "operator", "viewer"])
+def test_only_its_group_may_open_a_socket(started: Unit, role: str) -> None:
+    path, group = f"/run/l4lb/{role}.sock", f"l4lb-{role}"
+    assert started.machine.run("stat", "-c", "%U %G %a", path).split() == ["l4lb", group, "660"]
+    asked = ["l4lbctl", "-s", f"unix://{path}", "--call-timeout", "2s", "agent"]
+    number = started.machine.run("sh", "-c", f"getent group {group}").split(":")[2]
+    started.machine.run("setpriv", "--reuid=65534", f"--regid={number}", "--clear-groups", *asked)
     with pytest.raises(AssertionError):
         started.machine.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *asked)
 

@@ -28,9 +28,11 @@ def test_the_manager_is_told(manager: tuple[socket.socket, dict[str, str]]) -> N
     notifier = Notifier(environment)
     notifier.ready()
     notifier.status("3 services,\n  2 interfaces")
+    notifier.extend(1.5)
     notifier.watchdog()
     notifier.stopping()
-    assert [door.recv(1000) for _ in range(4)] == [b"READY=1", b"STATUS=3 services, 2 interfaces", b"WATCHDOG=1", b"STOPPING=1"]
+    told = [b"READY=1", b"STATUS=3 services, 2 interfaces", b"EXTEND_TIMEOUT_USEC=1500000", b"WATCHDOG=1", b"STOPPING=1"]
+    assert [door.recv(1000) for _ in told] == told
     before = time.monotonic_ns() // 1000
     notifier.reloading()
     first, second = door.recv(1000).split(b"\n")
@@ -66,3 +68,9 @@ def test_the_boot_is_named_and_a_hidden_one_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="badly formed"):
         identity.boot_id(tmp_path / "odd")
     assert identity.kernel_release() == os.uname().release
+
+
+def test_where_the_boot_is_hidden_the_unit_names_it(tmp_path: Path) -> None:
+    said = {"L4LB_BOOT_ID": "0123456789abcdef0123456789abcdef"}
+    assert identity.boot_id(tmp_path / "missing", said) == "01234567-89ab-cdef-0123-456789abcdef"
+    assert identity.boot_id(environment=said) == identity.boot_id(), "what the kernel says counts"
