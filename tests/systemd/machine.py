@@ -23,6 +23,7 @@ _STOP = signal.SIGRTMIN + 4  # systemd as process 1 powers off, systemd(1)
 _BOOT = """
 set -e
 mount --make-rprivate /
+mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o size=2g,mode=0755 tmpfs {run}
 mkdir {run}/upper {run}/work {run}/root
 mount -t overlay overlay -o lowerdir={lower},upperdir={run}/upper,workdir={run}/work {run}/root
