@@ -47,7 +47,7 @@ def test_200_streams_that_never_read_hold_one_message_each_and_calls_are_answere
     interval = Duration(nanos=100_000_000)
     streams = [stubs[i % 10].StreamStats(pb.StreamStatsRequest(interval=interval)) for i in range(STREAMS)]
     end = time.monotonic() + 30
-    while agent.control.samples < STREAMS or _grows(agent):
+    while not agent.control.samples or _grows(agent):
         assert time.monotonic() < end, "samples are read although nobody takes them"
     assert agent.control.samples <= 8 * STREAMS
     assert memory() - before < 64 * 2**20
@@ -73,6 +73,18 @@ def test_a_slow_reader_gets_the_newest_sample_and_the_number_of_those_it_missed(
     missed = [sample.skipped_samples for sample in samples]
     assert max(missed) >= 10, missed
     assert samples[-1].services[0].traffic.packets_in >= agent.control.samples - 1, "what comes then is what is read now"
+
+
+def test_streams_that_want_the_same_share_a_sample(agent: Agent, stub: Any) -> None:
+    """Twenty pages of statistics over a thousand backends must not be the agent's whole work."""
+    fill(agent, 50)
+    streams = [stub.StreamStats(pb.StreamStatsRequest(interval=Duration(nanos=200_000_000), samples=5)) for _ in range(20)]
+    others = [stub.StreamStats(pb.StreamStatsRequest(omit_backends=True, samples=1)) for _ in range(2)]
+    messages = [list(stream) for stream in streams]
+    assert [len(of_one) for of_one in messages] == [5] * 20
+    assert all(len(message.stats.backends) == 50 for of_one in messages for message in of_one)
+    assert not any(message.stats.backends for other in others for message in other)
+    assert agent.control.samples < 60, "100 messages were sent"
 
 
 def test_an_interval_outside_100_ms_to_1_hour_is_refused(stub: Any) -> None:

@@ -5,7 +5,7 @@ whether the value may be is control's to decide. Fields that only the agent writ
 AIP-154).
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import cast
 
 from google.protobuf.duration_pb2 import Duration
@@ -231,9 +231,8 @@ def agent(view: AgentView, version: str) -> agent_pb2.Agent:
     )  # fmt: skip
 
 
-def stats(sample: StatsSample, services: Iterable[str], omit_backends: bool, skipped: int) -> stats_pb2.Stats:
-    """One sample of `services`, or of all when there are none."""
-    wanted = frozenset(services)
+def stats(sample: StatsSample, wanted: Container[str], omit_backends: bool) -> stats_pb2.Stats:
+    """One sample of the `wanted` services, or of all when there are none."""
     live = sample.counts.live
     active: dict[str, int] = {}
     ids = sorted((name, i) for name, i in sample.backend_ids.items() if not wanted or name.split("/backends/")[0] in wanted)
@@ -242,7 +241,7 @@ def stats(sample: StatsSample, services: Iterable[str], omit_backends: bool, ski
         active[owner] = active.get(owner, 0) + live.get(i, 0)
     counts = sample.counters
     return stats_pb2.Stats(
-        sample_time=_time(counts.at), skipped_samples=skipped,
+        sample_time=_time(counts.at),
         services=(
             stats_pb2.ServiceStats(service=name, traffic=_traffic(counts.services.get(i), active.get(name, 0)))
             for name, i in sorted(sample.service_ids.items()) if not wanted or name in wanted

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
-from l4lb.v1 import backend_pb2, service_pb2_grpc, virtual_service_pb2
+from l4lb.v1 import backend_pb2, service_pb2_grpc, stats_pb2, virtual_service_pb2
 from l4lb.v1 import service_pb2 as pb
 from l4lb_agent.api import convert, fields, pages
 from l4lb_agent.api.caller import Context
@@ -18,6 +18,7 @@ from l4lb_agent.model.errors import NotFound, ResourceExhausted
 _log = logging.getLogger(__name__)
 MAX_STREAMS = 512  # of WatchBackends and StreamStats together: other calls keep their share of the server
 INTERVAL_SECONDS = (0.1, 3600.0)
+SHARED_SECONDS = 0.05
 
 
 class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignore[misc]
@@ -26,6 +27,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     def __init__(self, control: Control, version: str, warnings: Callable[[], list[tuple[str, str]]]) -> None:
         self._control, self._version, self._warnings = control, version, warnings
         self._streams = 0
+        self._samples: dict[tuple[frozenset[str], bool], tuple[float, stats_pb2.Stats]] = {}  # by what is wanted: when made, what
 
     async def CreateVirtualService(self, request: pb.CreateVirtualServiceRequest, _context: Context) -> pb.CreateVirtualServiceResponse:
         """Creates a virtual service without backends."""
@@ -108,8 +110,9 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
             self._existing(fields.name(name, fields.SERVICE_NAME, f"services[{i}]"), f"services[{i}]")
         with self._stream():
             async for skipped in _ticks(interval, request.samples):
-                sample = convert.stats(self._control.stats(), request.services, request.omit_backends, skipped)
-                await context.write(pb.StreamStatsResponse(stats=sample))
+                response = pb.StreamStatsResponse(stats=self._sample(frozenset(request.services), request.omit_backends))
+                response.stats.skipped_samples = skipped
+                await context.write(response)
 
     async def GetAgent(self, _request: pb.GetAgentRequest, _context: Context) -> pb.GetAgentResponse:
         """Reads the agent."""
@@ -120,6 +123,15 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     async def GetConfig(self, _request: pb.GetConfigRequest, _context: Context) -> pb.GetConfigResponse:
         """Reads all desired state."""
         return pb.GetConfigResponse(config=convert.config(self._control.snapshot()))
+
+    def _sample(self, services: frozenset[str], omit_backends: bool) -> stats_pb2.Stats:
+        """The newest sample. Streams that want the same one share it: a thousand backends are milliseconds of work."""
+        now = asyncio.get_running_loop().time()
+        self._samples = {wanted: made for wanted, made in self._samples.items() if now - made[0] < SHARED_SECONDS}
+        wanted = (services, omit_backends)
+        if wanted not in self._samples:
+            self._samples[wanted] = (now, convert.stats(self._control.stats(), services, omit_backends))
+        return self._samples[wanted][1]
 
     async def _change(self, command: Any, request: Any) -> Outcome:
         request_id = fields.request_id(request.request_id)
