@@ -30,7 +30,20 @@ mount -t overlay overlay -o lowerdir={lower},upperdir={run}/upper,workdir={run}/
 rm -f {run}/root/etc/machine-id
 systemd-id128 new > {run}/root/etc/machine-id 2> /dev/null || tr -d - < /proc/sys/kernel/random/uuid > {run}/root/etc/machine-id
 mkdir -p {run}/root/opt/cache {run}/root/opt/l4lb {run}/root/opt/archives
-exec {nspawn}
+# A control group of its own in each hierarchy that systemd uses, so that machines do not meet, and removed in the end.
+groups=
+for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+    if [ -e $hierarchy/cgroup.procs ]; then
+        mkdir $hierarchy/{name}
+        echo $$ > $hierarchy/{name}/cgroup.procs
+        groups="$groups $hierarchy/{name}"
+    fi
+done
+{nspawn} || true
+for group in $groups; do
+    echo $$ > $group/../cgroup.procs
+    find $group -depth -type d -exec rmdir {{}} +
+done
 """
 
 
@@ -61,7 +74,9 @@ class Machine:
             f"--bind-ro={ROOT}:/opt/l4lb", f"--bind-ro={site}:/opt/cache/{site.name}", f"--bind-ro={base / 'archives'}:/opt/archives",
             "-b", "--", "--unit=basic.target",
         ]  # fmt: skip
-        script = _BOOT.format(run=run, lower=":".join(str(base / layer) for layer in layers), nspawn=shlex.join(nspawn))
+        script = _BOOT.format(
+            run=run, name=f"l4lb-{lab.id}", lower=":".join(str(base / layer) for layer in layers), nspawn=shlex.join(nspawn)
+        )
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 ["unshare", "--mount", "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -75,9 +90,8 @@ class Machine:
     def _booted(self) -> bool:
         assert self._process.poll() is None, f"the container ended: {self.log_file.read_text()}"
         if not self.leader:
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-            names = {int(child): Path(f"/proc/{child}/comm").read_text().strip() for child in children if Path(f"/proc/{child}").exists()}
-            self.leader = next((pid for pid, name in names.items() if name == "systemd"), 0)
+            shells = _children(self._process.pid)  # the script's, among them nspawn
+            self.leader = next((pid for shell in shells for pid in _children(shell) if _name(pid) == "systemd"), 0)
             return False
         return self.run("systemctl", "is-system-running", check=False).strip() in ("running", "degraded")
 
@@ -125,10 +139,22 @@ class Machine:
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 pass
         if self._process.poll() is None:
-            if self.leader:
-                os.kill(self.leader, signal.SIGKILL)
-            self._process.kill()
-            self._process.wait()
+            os.kill(self.leader or self._process.pid, signal.SIGKILL)
+            self._process.wait(15)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # it ended meanwhile
+        return []
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _output(argv: Sequence[str]) -> str:

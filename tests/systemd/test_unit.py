@@ -99,9 +99,17 @@ def test_a_mistake_in_the_configuration_is_named_and_not_tried_again(unit: Unit)
     unit.machine.path("/etc/l4lb/agent.toml").write_text('[[interface]]\nname = "eth0"\nmood = "native"\n')
     with pytest.raises(AssertionError):
         unit.systemctl("start")
-    time.sleep(1.5)  # longer than RestartSec
+    time.sleep(2)  # longer than RestartSec
     assert (unit.show("ActiveState"), unit.show("NRestarts"), unit.show("ExecMainStatus")) == ("failed", "0", "2")
     assert "interface[0].mood: no such setting" in unit.journal()
+
+
+def test_an_agent_that_keeps_dying_is_started_again_each_time(started: Unit) -> None:
+    restarts = int(started.show("NRestarts"))
+    for died in range(1, 8):  # more often than systemd takes by default
+        os.kill(started.pid, signal.SIGKILL)
+        wait(lambda died=died: int(started.show("NRestarts")) >= restarts + died, "it is not started again")
+        wait(lambda: started.show("ActiveState") == "active", "it does not become active")
 
 
 def test_an_agent_that_is_frozen_under_load_is_started_again_and_nothing_is_lost(started: Unit) -> None:
