@@ -29,6 +29,7 @@ from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.records import RecordError
 from l4lb_agent.supervision import Supervision
 from l4lb_agent.system import identity, log
+from l4lb_agent.system.audit import AuditFile
 from l4lb_agent.system.clock import SystemClock
 from l4lb_agent.system.disk import JournalFile
 from l4lb_agent.system.network import KernelNetwork
@@ -129,7 +130,7 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
     host = Host(_boot_id(), identity.kernel_release(), settings.interfaces, settings.datapath)
     # What the agent has to tell before there is anybody to tell it to is told at the first look.
     agent = Agent(Doors(opened.datapath, network, SystemClock(), opened.journal), host, opened.started, lambda: supervision.changed.set())
-    server = ApiServer(agent, settings.doors.all, version=__version__)
+    server = ApiServer(agent, settings.doors.all, AuditFile(settings.state_dir), version=__version__)
     supervision = Supervision(agent, server, notifier, settings, path)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

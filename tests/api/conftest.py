@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,6 +19,7 @@ from l4lb_agent.api.doors import UnixDoor
 from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
 from tests.fakes.control import FakeControl
+from tests.fakes.world import FakeAuditFile
 
 T = TypeVar("T")
 
@@ -29,6 +31,7 @@ class Agent:
         self.socket = folder / "admin.sock"
         self.target = f"unix://{self.socket}"
         self.role = role
+        self.audit = FakeAuditFile()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -44,11 +47,23 @@ class Agent:
         future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         return future.result(30)
 
+    def wait(self, condition: Callable[[], Any]) -> None:
+        """Waits for something that happens by itself."""
+        end = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < end, "it does not happen"
+            time.sleep(0.01)
+
+    def release(self, after: float = 0.0) -> None:
+        """Lets the changes go on that `control.hold` holds."""
+        assert self.control.hold
+        self._loop.call_soon_threadsafe(self._loop.call_later, after, self.control.hold.set)
+
     def start(self) -> None:
         """Starts a new server on the same socket, with the same control."""
 
         async def start() -> ApiServer:
-            server = ApiServer(self.control, [UnixDoor(self.socket, self.role)], version="1.2.3")
+            server = ApiServer(self.control, [UnixDoor(self.socket, self.role)], self.audit, version="1.2.3")
             await server.start()
             return server
 

@@ -17,7 +17,7 @@ from l4lb_agent.control.agent import Agent, Doors, Host
 from l4lb_agent.control.monitor import Interface
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import SECRETS, address, config
-from tests.fakes.world import FakeClock, FakeJournal, FakeNetwork
+from tests.fakes.world import FakeAuditFile, FakeClock, FakeJournal, FakeNetwork
 
 SECONDS = 30  # a guard, never a speed
 
@@ -29,6 +29,7 @@ class Node:
         self.socket = folder / "admin.sock"
         self.network, self.clock, self.journal = FakeNetwork(), FakeClock(), FakeJournal()
         self.datapath = FakeDatapath(config().sizes)
+        self.audit = FakeAuditFile()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[l4lb.AsyncClient]:
@@ -37,7 +38,7 @@ class Node:
         doors = Doors(self.datapath, self.network, self.clock, self.journal)
         host = Host("boot", "6.1.0", (Interface("eth0"),), config())
         agent = Agent(doors, host, start.begin(self.datapath, self.journal, SECRETS), lambda: None)
-        server = ApiServer(agent, [UnixDoor(self.socket, Role.ADMIN)], version="1.2.3")
+        server = ApiServer(agent, [UnixDoor(self.socket, Role.ADMIN)], self.audit, version="1.2.3")
         await server.start()
         task = asyncio.create_task(agent.run())
         try:

@@ -1,7 +1,7 @@
 """A Control in memory: the semantics of control/facade.py without journal, kernel or time. tests/api runs the real API on it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,9 @@ class FakeControl:
         self.live: dict[str, int] = {}
         self.samples = 0
         self.fail: Exception | None = None
+        self.repeats = False  # whether answers say that they are those of an earlier request
+        self.hold: asyncio.Event | None = None  # changes wait for it
+        self.held = 0
         self._changed = asyncio.Condition()
 
     async def change(
@@ -34,6 +37,9 @@ class FakeControl:
     ) -> Outcome:
         """See facade.Control."""
         self._raise()
+        if self.hold:
+            self.held += 1
+            await self.hold.wait()
         self.commands.append(command)
         if request_id in self.requests:
             known, outcome = self.requests[request_id]
@@ -54,7 +60,7 @@ class FakeControl:
             self.requests[request_id] = (request_hash, outcome)
         async with self._changed:
             self._changed.notify_all()
-        return outcome
+        return replace(outcome, repeated=self.repeats)
 
     def _decide(self, command: commands.Command) -> Outcome:
         match command:
@@ -167,6 +173,10 @@ class FakeControl:
         """See facade.Control."""
         self._raise()
         return self.backends.get(name)
+
+    def listen(self, listener: Callable[[Outcome], None]) -> None:
+        """See facade.Control; call `tell` to make it happen."""
+        self.tell = listener
 
     def snapshot(self) -> Snapshot:
         """See facade.Control."""

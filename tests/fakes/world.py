@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import NextHop
@@ -76,6 +77,26 @@ class FakeClock:
     def time(self) -> float:
         """Unix seconds."""
         return self.monotonic() + self.wall
+
+
+class FakeAuditFile:
+    """control.ports.AuditFile in memory. `appends` counts calls; `refuse` is raised when it is set."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.appends = 0
+        self.refuse: OSError | None = None
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        """All of them, or none."""
+        if self.refuse:
+            raise self.refuse
+        self.appends += 1
+        self.lines += lines
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What the lines say."""
+        return [json.loads(line) for line in self.lines]
 
 
 class FakeJournal:

@@ -17,6 +17,7 @@ from l4lb_agent.api.doors import TlsDoor
 from l4lb_agent.api.server import ApiServer
 from lab.certificates import ROLES, Authority, Certificate
 from tests.fakes.control import FakeControl
+from tests.fakes.world import FakeAuditFile
 
 T = TypeVar("T")
 WITHIN = 20.0  # seconds that anything here may take
@@ -60,6 +61,7 @@ class Served:
 
     def __init__(self, door: TlsDoor) -> None:
         self.door = door
+        self.audit = FakeAuditFile()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -67,7 +69,7 @@ class Served:
 
     async def _make(self) -> tuple[FakeControl, ApiServer]:
         control = FakeControl()
-        server = ApiServer(control, [self.door], version="1.2.3")
+        server = ApiServer(control, [self.door], self.audit, version="1.2.3")
         await server.start()
         return control, server
 

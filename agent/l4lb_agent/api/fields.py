@@ -129,6 +129,18 @@ def request_id(text: str) -> str:
     return str(parsed)
 
 
+def target(request: Message) -> str:
+    """Name of the resource that a change is about, as the caller wrote it."""
+    if name := getattr(request, "name", ""):
+        return str(name)
+    for part in ("service", "backend"):
+        if name := getattr(getattr(request, part, None), "name", ""):
+            return str(name)
+    if hasattr(request, "backend_id"):
+        return f"{getattr(request, 'parent', '')}/backends/{request.backend_id}"
+    return f"services/{getattr(request, 'service_id', '')}"
+
+
 def request_hash(request: Message) -> str:
     """Hex digest of everything in `request` but its request_id, and of what kind of request it is."""
     bare = type(request).FromString(request.SerializeToString(deterministic=True))

@@ -1,5 +1,6 @@
 """Around every call: is the caller allowed, is everything in the request known, and what becomes of an error."""
 
+import asyncio
 import inspect
 import logging
 import uuid
@@ -9,7 +10,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from l4lb_agent.api import fields, roles, status
+from l4lb_agent.api import audit, fields, roles, status
+from l4lb_agent.api.audit import Audit, Entry
 from l4lb_agent.api.caller import Caller, Context, Identify
 from l4lb_agent.model.errors import Refused
 
@@ -20,8 +22,14 @@ class Guard(grpc.aio.ServerInterceptor):
     """Lets each caller do what the table allows to their role. Refusals become statuses with details; what nobody foresaw becomes INTERNAL
     with an id that the log has too, and no word of the cause goes to the caller."""
 
-    def __init__(self, identify: Identify) -> None:
-        self._identify = identify
+    def __init__(self, identify: Identify, audit: Audit) -> None:
+        self._identify, self._audit = identify, audit
+        self._mutations: set[asyncio.Task[Any]] = set()
+
+    async def finish(self, seconds: float) -> None:
+        """Waits for changes whose callers have gone."""
+        if self._mutations:
+            await asyncio.wait(self._mutations, timeout=seconds)
 
     async def intercept_service(  # type: ignore[override]
         self,
@@ -50,10 +58,12 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def _call(self, behaviour: Any, method: str) -> Any:
         async def guarded(request: Any, context: Context) -> Any:
-            await self._admit(method, context)
+            caller = await self._admit(method, context, request)
             try:
                 if isinstance(request, Message):
                     fields.known(request)
+                if method in roles.MUTATIONS:
+                    return await self._mutation(behaviour, Entry(caller, _short(method)), request, context)
                 return await behaviour(request, context)
             except Refused as error:
                 _log.info("event=refused rpc=%s code=%s reason=%s message=%r", method, error.code, error.reason, error.message)
@@ -70,14 +80,53 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    async def _admit(self, method: str, context: Context) -> Caller:
+    async def _mutation(self, behaviour: Any, entry: Entry, request: Any, context: Context) -> Any:
+        """Goes on when the caller goes: what is journaled is audited."""
+
+        async def mutate() -> Any:
+            with audit.noting() as outcomes:
+                try:
+                    return await behaviour(request, context)
+                except Refused as error:
+                    entry.status, entry.reason = error.code, error.reason
+                    raise
+                except BaseException:
+                    entry.status = "INTERNAL"
+                    raise
+                finally:
+                    entry.outcome = outcomes[-1] if outcomes else None
+                    await self._write(entry, request)
+
+        task = asyncio.create_task(mutate(), name=entry.rpc)
+        self._mutations.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._mutations.discard(task)
+        if not task.cancelled():
+            task.exception()  # is asked for, or asyncio would tell of an error that nobody waits for any more
+
+    async def _write(self, entry: Entry, request: Any) -> None:
+        if not request.validate_only:
+            entry.resource, entry.request_id = fields.target(request), request.request_id
+            await self._audit.write(entry)
+
+    async def _admit(self, method: str, context: Context, request: Any = None) -> Caller:
         """Who calls. Aborts the call when their role does not allow it."""
         caller = self._identify(context)
         if caller.role is None or not roles.allowed(caller.role, method):
-            _log.warning("event=denied rpc=%s who=%r role=%s peer=%r", method, caller.who, caller.role_name, caller.peer)
+            if method in roles.MUTATIONS:
+                await self._write(Entry(caller, _short(method), status="PERMISSION_DENIED", reason="ROLE_NOT_ALLOWED"), request)
+            else:
+                _log.info("event=denied rpc=%s who=%r role=%s peer=%r", _short(method), caller.who, caller.role_name, caller.peer)
             needed = roles.ALLOWED[method].name if method in roles.ALLOWED else "a role that there is not"
             await context.abort_with_status(status.denied(method, caller.role_name.upper(), needed, caller.why))
         return caller
+
+
+def _short(method: str) -> str:
+    return method.rpartition("/")[2]
 
 
 _SHAPES = {(False, False): "unary_unary", (False, True): "unary_stream", (True, False): "stream_unary", (True, True): "stream_stream"}

@@ -11,13 +11,14 @@ from typing import Protocol
 import grpc
 
 from l4lb_agent.api import caller, unix_socket
-from l4lb_agent.api.caller import Identify
+from l4lb_agent.api.audit import Audit
 from l4lb_agent.api.certificates import Certificates
 from l4lb_agent.api.doors import TlsDoor, UnixDoor
 from l4lb_agent.api.guard import Guard
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CALLS = 1024
+FINISH_SECONDS = 2.0  # that changes whose callers have gone get when the agent stops
 LOOK_SECONDS = 2.0  # between looks at files that nobody asked for, and tries to open a port
 _LIMITS = (
     ("grpc.so_reuseport", 0),  # else a second agent would share the port
@@ -54,8 +55,8 @@ class Listener(Protocol):
         """(reason, message) of what is not as configured."""
 
 
-def _server(identify: Identify, serve: Serve, options: tuple[tuple[str, int], ...]) -> grpc.aio.Server:
-    server = grpc.aio.server(interceptors=[Guard(identify)], options=options, maximum_concurrent_rpcs=MAX_CALLS)
+def _server(guard: Guard, serve: Serve, options: tuple[tuple[str, int], ...]) -> grpc.aio.Server:
+    server = grpc.aio.server(interceptors=[guard], options=options, maximum_concurrent_rpcs=MAX_CALLS)
     serve(server)
     return server
 
@@ -63,9 +64,10 @@ def _server(identify: Identify, serve: Serve, options: tuple[tuple[str, int], ..
 class UnixListener:
     """A Unix socket. Hold the agent's lock before start()."""
 
-    def __init__(self, door: UnixDoor, serve: Serve) -> None:
+    def __init__(self, door: UnixDoor, serve: Serve, audit: Audit) -> None:
         self._door = door
-        self._server = _server(caller.by_socket(door.role, door.path.name), serve, _SOCKET_LIMITS)
+        self._guard = Guard(caller.by_socket(door.role, door.path.name), audit)
+        self._server = _server(self._guard, serve, _SOCKET_LIMITS)
         self._warnings: list[tuple[str, str]] = []
 
     async def start(self) -> None:
@@ -95,6 +97,7 @@ class UnixListener:
         """See Listener; removes the socket."""
         await self._server.stop(grace)
         self._door.path.unlink(missing_ok=True)
+        await self._guard.finish(FINISH_SECONDS)
 
     def look(self) -> None:
         """Nothing to look at."""
@@ -108,13 +111,13 @@ class TlsListener:
     """A TCP port with certificates on both sides. It opens when there are good files and the address is there: an agent whose port must
     wait forwards all the same."""
 
-    def __init__(self, door: TlsDoor, serve: Serve) -> None:
+    def __init__(self, door: TlsDoor, serve: Serve, audit: Audit) -> None:
         self._door, self._serve = door, serve
         self._certificates = Certificates(door)
         self._server: grpc.aio.Server | None = None
         self._looking: asyncio.Task[None] | None = None
         self._problem = ""
-        self._identify = caller.by_certificate(caller.role_uris(door.trust_domain))
+        self._guard = Guard(caller.by_certificate(caller.role_uris(door.trust_domain)), audit)
         self._limits = (
             *_LIMITS,
             ("grpc.max_connection_age_ms", door.max_connection_age * 1000),
@@ -131,7 +134,7 @@ class TlsListener:
         credentials = await asyncio.to_thread(self._certificates.credentials)
         if credentials is None:
             return
-        server = _server(self._identify, self._serve, self._limits)
+        server = _server(self._guard, self._serve, self._limits)
         try:
             server.add_secure_port(self._door.listen, credentials)
         except RuntimeError as error:
@@ -160,6 +163,7 @@ class TlsListener:
                 await self._looking
         if self._server:
             await self._server.stop(grace)
+        await self._guard.finish(FINISH_SECONDS)
 
     def look(self) -> None:
         """See Listener."""
@@ -171,6 +175,6 @@ class TlsListener:
         return found + self._certificates.warnings()
 
 
-def listener(door: UnixDoor | TlsDoor, serve: Serve) -> Listener:
+def listener(door: UnixDoor | TlsDoor, serve: Serve, audit: Audit) -> Listener:
     """The listener of a door."""
-    return UnixListener(door, serve) if isinstance(door, UnixDoor) else TlsListener(door, serve)
+    return UnixListener(door, serve, audit) if isinstance(door, UnixDoor) else TlsListener(door, serve, audit)

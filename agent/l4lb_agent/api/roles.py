@@ -40,6 +40,8 @@ ALLOWED: Final[Mapping[str, Role]] = {
     "/grpc.health.v1.Health/Watch": Role.VIEWER,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Role.VIEWER,
 }
+# Those that change something; reading is the viewer's role.
+MUTATIONS: Final = frozenset(_SERVICE + name for name, role in _METHODS.items() if role > Role.VIEWER)
 
 
 def allowed(role: Role, method: str) -> bool:

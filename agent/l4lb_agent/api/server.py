@@ -9,10 +9,14 @@ from grpc_reflection.v1alpha import reflection
 
 from l4lb.v1 import service_pb2, service_pb2_grpc
 from l4lb_agent.api import listener
+from l4lb_agent.api.audit import Audit, Entry
+from l4lb_agent.api.caller import Caller
 from l4lb_agent.api.doors import TlsDoor, UnixDoor
 from l4lb_agent.api.service import LoadBalancer
-from l4lb_agent.control.facade import Control
+from l4lb_agent.control.facade import Control, Outcome
+from l4lb_agent.control.ports import AuditFile
 
+AGENT = Caller(None, "agent")  # who ends drains
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["LoadBalancerService"].full_name
 
 
@@ -20,10 +24,13 @@ class ApiServer:
     """Serves `control` behind `doors`, to each caller what their role allows. Answers from start() on, with health NOT_SERVING until
     serving(True). Hold the agent's lock before start()."""
 
-    def __init__(self, control: Control, doors: Sequence[UnixDoor | TlsDoor], *, version: str) -> None:
+    def __init__(self, control: Control, doors: Sequence[UnixDoor | TlsDoor], audit_file: AuditFile, *, version: str) -> None:
         self._health = health.aio.HealthServicer()
         self._service = LoadBalancer(control, version, self.warnings)
-        self._listeners = [listener.listener(door, self._serve) for door in doors]
+        self._audit = Audit(audit_file)
+        self._own: set[asyncio.Task[None]] = set()
+        control.listen(self._changed)
+        self._listeners = [listener.listener(door, self._serve, self._audit) for door in doors]
         self._open: list[listener.Listener] = []
 
     def _serve(self, server: grpc.aio.Server) -> None:
@@ -55,10 +62,18 @@ class ApiServer:
 
     def warnings(self) -> list[tuple[str, str]]:
         """(reason, message) of what is not as configured."""
-        return [warning for one in self._open for warning in one.warnings()]
+        return [warning for one in self._open for warning in one.warnings()] + self._audit.warnings()
+
+    def _changed(self, outcome: Outcome) -> None:
+        """Audits what the agent did by itself."""
+        task = asyncio.create_task(self._audit.write(Entry(AGENT, "", outcome=outcome)))
+        self._own.add(task)
+        task.add_done_callback(self._own.discard)
 
     async def stop(self, grace: float) -> None:
         """Refuses new calls, gives those that run `grace` seconds, ends, and removes the sockets."""
         await self._health.enter_graceful_shutdown()
         await asyncio.gather(*(one.stop(grace) for one in self._open))
         self._open = []
+        if self._own:
+            await asyncio.wait(self._own, timeout=listener.FINISH_SECONDS)

@@ -2,20 +2,18 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
 from l4lb.v1 import backend_pb2, service_pb2_grpc, stats_pb2, virtual_service_pb2
 from l4lb.v1 import service_pb2 as pb
-from l4lb_agent.api import convert, fields, pages
+from l4lb_agent.api import audit, convert, fields, pages
 from l4lb_agent.api.caller import Context
 from l4lb_agent.api.pace import Pace
 from l4lb_agent.control.facade import Control, Outcome
 from l4lb_agent.model.errors import NotFound, ResourceExhausted
 
-_log = logging.getLogger(__name__)
 MAX_STREAMS = 512  # of WatchBackends and StreamStats together: other calls keep their share of the server
 INTERVAL_SECONDS = (0.1, 3600.0)
 SHARED_SECONDS = 0.05
@@ -137,8 +135,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         request_id = fields.request_id(request.request_id)
         digest = fields.request_hash(request) if request_id else ""
         outcome = await self._control.change(command, request_id=request_id, request_hash=digest, validate_only=request.validate_only)
-        if not request.validate_only:
-            _log.info("event=changed request=%s revision=%d request_id=%s", type(request).__name__, outcome.revision, request_id or "none")
+        audit.note(outcome)
         return outcome
 
     def _parent(self, parent: str) -> str:

@@ -143,12 +143,11 @@ class Agent:
         if not validate_only:
             await self._reconciler.applied(decision.revision)
             decision = await self._settle(command, decision)
-        desired = decision.desired
-        return Outcome(
-            decision.revision,
-            self._views.service(desired, decision.service) if decision.service else None,
-            self._views.backend(desired, decision.backend) if decision.backend else None,
-        )
+        return self._views.outcome(decision)
+
+    def listen(self, listener: Callable[[Outcome], None]) -> None:
+        """See facade.Control."""
+        self._drainer.listeners.append(lambda decision: listener(self._views.outcome(decision)))
 
     def service(self, name: str) -> ServiceView | None:
         """See facade.Control."""

@@ -12,6 +12,7 @@ from l4lb_agent.control.store import Store
 from l4lb_agent.model import drain
 from l4lb_agent.model.backend import AdminState, Backend, Drain
 from l4lb_agent.model.commands import EndDrain
+from l4lb_agent.model.decide import Decision
 from l4lb_agent.model.errors import Refused
 
 RETRY_SECONDS = 1.0  # after the journal refused the end of a drain
@@ -25,6 +26,7 @@ class Drainer:
     def __init__(self, store: Store, reconciler: Reconciler, sampler: Sampler, clock: Clock, lost: Callable[[Drain], bool]) -> None:
         """`lost` says whether the flow table that a drain began with is gone."""
         self._store, self._reconciler, self._sampler, self._clock, self._lost = store, reconciler, sampler, clock, lost
+        self.listeners: list[Callable[[Decision], None]] = []  # called for each drain that has been ended
         self._wake = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._deadlines: dict[str, tuple[float, float]] = {}  # by name: the deadline in Unix seconds, and on the monotonic clock
@@ -107,9 +109,11 @@ class Drainer:
 
     async def _end(self, command: EndDrain) -> bool:
         try:
-            await self._store.change(command)
+            decision = await self._store.change(command)
         except Refused as error:
             _log.warning("event=drain_end_refused backend=%s reason=%s", command.name, error.reason)
             return False
         _log.info("event=drain_ended backend=%s result=%s remaining=%d", command.name, command.result.name, command.remaining_flows)
+        for listener in self.listeners:
+            listener(decision)
         return True

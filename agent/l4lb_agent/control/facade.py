@@ -1,11 +1,13 @@
 """What api/ may ask of control: the one seam between gRPC and the agent."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from l4lb_agent.model import difference
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.commands import Command
+from l4lb_agent.model.difference import Differences
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.service import VirtualService
 
@@ -40,6 +42,8 @@ class Outcome:
     revision: int
     service: ServiceView | None = None
     backend: BackendView | None = None
+    differences: Differences = difference.NONE  # what the change did
+    repeated: bool = False  # whether it is the answer to an earlier request with the same id
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,9 @@ class Control(Protocol):
 
     def backend(self, name: str) -> BackendView | None:
         """The backend of that name."""
+
+    def listen(self, listener: Callable[[Outcome], None]) -> None:
+        """Calls `listener` for each change that the agent makes by itself, the end of a drain, once it is journaled."""
 
     def snapshot(self) -> Snapshot:
         """All desired state."""

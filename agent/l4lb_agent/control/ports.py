@@ -108,3 +108,10 @@ class JournalFile(Protocol):
 
     def snapshot(self, record: dict[str, object]) -> None:
         """Replace everything by one record, atomically."""
+
+
+class AuditFile(Protocol):
+    """Lines that are only ever added. Blocking; called in a thread, one call at a time."""
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        """Write whole lines and wait for the disk; raises OSError."""

@@ -10,10 +10,10 @@ import errno
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from l4lb_agent.control.ports import JournalFile
-from l4lb_agent.model import records
+from l4lb_agent.model import difference, records
 from l4lb_agent.model.commands import Command
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.decide import Decision, Facts, decide_once
@@ -87,7 +87,7 @@ class Store:
                 _log.exception("event=decision_failed command=%s", type(ask.command).__name__)
                 decided.append((ask, error))
                 continue
-            decided.append((ask, decision))
+            decided.append((ask, replace(decision, differences=difference.between(desired, decision.change))))
             if not ask.validate_only:
                 desired = decision.desired
         changes = [d.change for ask, d in decided if isinstance(d, Decision) and d.change and not ask.validate_only]

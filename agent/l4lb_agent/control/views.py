@@ -1,12 +1,13 @@
 """What was asked for together with what is seen of it: the views that the API answers with."""
 
 from l4lb_agent.control import rings
-from l4lb_agent.control.facade import AgentView, BackendView, ServiceView, Snapshot
+from l4lb_agent.control.facade import AgentView, BackendView, Outcome, ServiceView, Snapshot
 from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.config import DatapathConfig
+from l4lb_agent.model.decide import Decision
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import backend_keys
 from l4lb_agent.model.observed import MapState
@@ -24,6 +25,16 @@ class Views:
     def __init__(self, config: DatapathConfig, reconciler: Reconciler, surroundings: Surroundings, sampler: Sampler) -> None:
         self._config, self._reconciler, self._surroundings, self._sampler = config, reconciler, surroundings, sampler
         self._weights: tuple[Desired, dict[str, int]] = (Desired(), {})  # by service name, of that state
+
+    def outcome(self, decision: Decision) -> Outcome:
+        """What came of a decision."""
+        return Outcome(
+            decision.revision,
+            self.service(decision.desired, decision.service) if decision.service else None,
+            self.backend(decision.desired, decision.backend) if decision.backend else None,
+            decision.differences,
+            decision.answered is not None,
+        )
 
     def service(self, desired: Desired, service: VirtualService) -> ServiceView:
         """One virtual service."""

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from l4lb_agent.model import capacity, checks, commands, drain
+from l4lb_agent.model import capacity, checks, commands, difference, drain
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, Drain
 from l4lb_agent.model.commands import Command
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import REMEMBER_SECONDS, Change, Desired, Remembered
+from l4lb_agent.model.difference import Differences
 from l4lb_agent.model.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from l4lb_agent.model.service import VirtualService
 
@@ -39,6 +40,7 @@ class Decision:
     service: VirtualService | None = None
     backend: Backend | None = None
     answered: int | None = None  # revision of the first answer to a repeated request
+    differences: Differences = difference.NONE
 
     @property
     def revision(self) -> int:
