@@ -1,11 +1,11 @@
-"""Brings the laboratory of the demo up, prints what can be done with it, and stays until Ctrl-C: `python -m lab.stay [--routed]`."""
+"""Brings the laboratory of the demo up, prints what can be done with it, and stays until Ctrl-C: `python -m lab.stay --help`."""
 
 import argparse
 import shutil
 import signal
 import sys
 
-from lab import interrupt, netns
+from lab import interrupt, netns, shell
 from lab.agent import Agent
 from lab.laboratory import Laboratory
 from lab.remote import Remote
@@ -13,6 +13,9 @@ from lab.services import balanced
 
 _COMMANDS = """
 laboratory {id} is up; Ctrl-C removes it
+
+  in another terminal, for l4lbctl as the controller and get as the client (docs/tutorial.md):
+    . {shell}
 
   requests, each from a new connection:
     {client} {get} http://{vip4}/whoami
@@ -23,9 +26,9 @@ laboratory {id} is up; Ctrl-C removes it
     {l4lbctl} drain web4/a
     {l4lbctl} stats --watch
     tail -f {log}
+    kill -9 {pid}          # the datapath goes on without it
   the same from the controller's namespace, with a certificate:
     {controller} {l4lbctl} -s {remote} --ca {pki}/ca.pem --cert {pki}/operator.pem --key {pki}/operator.key agent
-    kill -9 {pid}          # the datapath goes on without it
   packets as they arrive at the load balancer's port:
     {switch} tcpdump -ni lb
   access logs:
@@ -47,7 +50,7 @@ def _print_commands(lab: Laboratory, agent: Agent, remote: Remote) -> None:
         "remote": remote.target,
         "pki": remote.authority.folder,
     }
-    values |= {"remote": remote.target, "pki": remote.authority.folder}
+    values["shell"] = shell.write(lab, agent, remote)
     print(_COMMANDS.format(**values, **enter, get=get, l4lbctl="scripts/l4lbctl", pid=agent.pid), flush=True)
 
 
@@ -55,6 +58,7 @@ def main() -> int:
     """Run it. Exit code 0 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="scripts/lab", description="Brings the demo's laboratory up and stays.")
     parser.add_argument("--routed", action="store_true", help="client and backends behind a router")
+    parser.add_argument("--empty", action="store_true", help="without services: make them yourself")
     options = parser.parse_args()
     interrupt.once()
     try:
@@ -62,7 +66,8 @@ def main() -> int:
             remote = Remote(lab)
             agent = Agent(lab, remote=remote)
             with balanced(lab, agent) as running:
-                running.add_web()
+                if not options.empty:
+                    running.add_web()
                 _print_commands(lab, agent, remote)
                 signal.pause()
     except KeyboardInterrupt:

@@ -34,6 +34,10 @@ class Program:
             taken.append(line)
         return taken
 
+    def signal(self, number: int) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
+
     def wait(self, within: float = 20.0) -> int:
         """Exit code."""
         return self._process.wait(within)
