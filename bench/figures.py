@@ -51,7 +51,7 @@ class CaseFigures:
         """As in build/bench.json."""
         spread = {f"{name}_ns": value for name, value in self.gross.to_json().items()}
         ratios = {"ratio": round(self.ratio(yardstick), 3), "net_ratio": round(self.net_ratio, 3)}
-        return {"name": self.name, "flows": self.flows, **spread, **ratios, "wrapper_median_ns": self.wrapper.median}
+        return {"name": self.name, "flows": self.flows, **spread, **ratios, "wrapper_ns": self.wrapper.to_json()}
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Report:
     def table(self) -> str:
         """The same for people, as Markdown."""
         lines = [f"{self.machine}, Linux {self.kernel}, commit {self.commit}", ""]
-        lines += _markdown(("case", "flows", "ns median", "min", "max", "wrapper", "ratio", "net ratio"), self._case_rows())
+        lines += _markdown(("case", "flows", "ns median", "min", "max", "wrapper median", "min", "ratio", "net ratio"), self._case_rows())
         if self.programs:
             programs = [(p.name, f"{p.instructions}", f"{p.processed}", f"{p.stack}", f"{p.load_ms:.1f}") for p in self.programs]
             lines += ["", *_markdown(("program", "instructions", "processed", "stack bytes", "load ms"), programs)]
@@ -119,10 +119,10 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def _case_rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = [("yardstick", "", *self.yardstick.cells(0), "", "1.00", "")]
+        rows: list[tuple[str, ...]] = [("yardstick", "", *self.yardstick.cells(0), "", "", "1.00", "")]
         for case in self.cases:
             ratios = (f"{case.ratio(self.yardstick):.2f}", f"{case.net_ratio:.2f}")
-            rows.append((case.name, f"{case.flows:,}", *case.gross.cells(0), f"{case.wrapper.median:.0f}", *ratios))
+            rows.append((case.name, f"{case.flows:,}", *case.gross.cells(0), *case.wrapper.cells(0)[:2], *ratios))
         return rows
 
 

@@ -51,6 +51,6 @@ def test_programs_and_live_rows_are_in_json_and_table() -> None:
 
 def test_the_table_has_one_line_for_each_case_and_one_for_the_yardstick() -> None:
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in REPORT.table().splitlines() if line.startswith("|")]
-    assert cells[0] == ["case", "flows", "ns median", "min", "max", "wrapper", "ratio", "net ratio"]
-    yardstick = ["yardstick", "", "40", "30", "90", "", "1.00", ""]
-    assert cells[2:] == [yardstick, ["nat/-/v4/established", "1,024", "200", "150", "400", "50", "5.00", "3.00"]]
+    assert cells[0] == ["case", "flows", "ns median", "min", "max", "wrapper median", "min", "ratio", "net ratio"]
+    yardstick = ["yardstick", "", "40", "30", "90", "", "", "1.00", ""]
+    assert cells[2:] == [yardstick, ["nat/-/v4/established", "1,024", "200", "150", "400", "50", "45", "5.00", "3.00"]]
