@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns the exit status."""
     asked = _flags().parse_args(arguments)
     try:
-        settings = config.load(asked.config)
+        # What is to be taken away may be older than a configuration that is gone, or broken.
+        unread = asked.command == "detach" and asked.pin_dir
+        settings = Config(pin_dir=asked.pin_dir) if unread else config.load(asked.config)
     except ConfigError as error:
         for line in error.errors:
             print(f"l4lb-agent: {asked.config}: {line}", file=sys.stderr)
@@ -87,6 +89,7 @@ def _flags() -> argparse.ArgumentParser:
     )
     parser.add_argument("command", nargs="?", choices=["run", "detach", "forwarding"], default="run", help=COMMANDS)
     parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE", help=f"default {config.DEFAULT_PATH}")
+    parser.add_argument("--pin-dir", type=Path, metavar="DIR", help="with detach: what is pinned there, without reading the configuration")
     parser.add_argument("--version", action="version", version=f"l4lb-agent {__version__}")
     return parser
 

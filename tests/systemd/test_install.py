@@ -54,7 +54,11 @@ def test_without_purge_the_configuration_and_the_journal_stay_and_the_next_insta
     with unit.client() as client:
         vips = unit.balanced(client).vips()
         names = [backend.name for backend in client.list_backends()]
+    configuration = unit.machine.path("/etc/l4lb/agent.toml")
+    text = configuration.read_text()
+    configuration.write_text("broken")
     unit.machine.run("/opt/l4lb/scripts/uninstall")
+    configuration.write_text(text)
     assert not unit.machine.path("/sys/fs/bpf/l4lb").exists()
     unit.install()
     unit.systemctl("start")
