@@ -1,13 +1,14 @@
 """What was asked for: the desired state, and the change that is one journal record. model/decide.py makes changes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.service import VirtualService
 
 REMEMBER_SECONDS = 24 * 3600
-REMEMBER_MOST = 100_000  # bounds memory; the oldest goes first
+REMEMBER_MOST = 100_000  # bounds memory to some 70 MB; the oldest go first
+_GENERATION = 500
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,41 @@ class Remembered:
     revision: int
     service: VirtualService | None = None
     backend: Backend | None = None
+
+
+class Requests(Mapping[str, Remembered]):
+    """By request id, oldest first. Never changes: one more makes another value, which shares all but the youngest generation, so that
+    a day full of requests costs a change no more than an empty one."""
+
+    def __init__(self, generations: tuple[dict[str, Remembered], ...] = ()) -> None:
+        self._generations = generations
+
+    @classmethod
+    def of(cls, requests: Iterable[Remembered]) -> "Requests":
+        """These, oldest first."""
+        every = list(requests)
+        starts = range(0, len(every), _GENERATION)
+        return cls(tuple({request.request_id: request for request in every[start : start + _GENERATION]} for start in starts))
+
+    def with_one_more(self, request: Remembered, now: float) -> "Requests":
+        """These and `request`, without those that are too old or too many."""
+        older = list(self._generations)
+        youngest = older.pop() if older and len(older[-1]) < _GENERATION else {}
+        while older and (len(older) >= REMEMBER_MOST // _GENERATION or _last(older[0]).time <= now - REMEMBER_SECONDS):
+            del older[0]
+        return Requests((*older, {**youngest, request.request_id: request}))
+
+    def __getitem__(self, request_id: str) -> Remembered:
+        for generation in reversed(self._generations):
+            if request_id in generation:
+                return generation[request_id]
+        raise KeyError(request_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({request_id: None for generation in self._generations for request_id in generation})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @dataclass(frozen=True)
@@ -41,7 +77,7 @@ class Desired:
     revision: int = 0
     services: Mapping[str, VirtualService] = field(default_factory=dict)  # by name
     backends: Mapping[str, Backend] = field(default_factory=dict)  # by name
-    remembered: Mapping[str, Remembered] = field(default_factory=dict)  # by request id, oldest first
+    remembered: Requests = field(default_factory=Requests)
     by_service: Mapping[str, Mapping[str, Backend]] = field(default_factory=dict, compare=False, repr=False)  # the backends again
 
     def __post_init__(self) -> None:
@@ -61,7 +97,7 @@ class Desired:
             services=services,
             backends=backends,
             by_service=self._regrouped(change),
-            remembered=self._remember(change.request, change.time) if change.request else self.remembered,
+            remembered=self.remembered.with_one_more(change.request, change.time) if change.request else self.remembered,
         )
 
     def backends_of(self, service: str) -> tuple[Backend, ...]:
@@ -79,18 +115,13 @@ class Desired:
             groups[backend.service] = {**groups.get(backend.service, {}), backend.name: backend}
         return {service: group for service, group in groups.items() if group}
 
-    def _remember(self, request: Remembered, now: float) -> Mapping[str, Remembered]:
-        kept = dict(self.remembered)
-        for request_id in list(kept):
-            if len(kept) < REMEMBER_MOST and kept[request_id].time > now - REMEMBER_SECONDS:
-                break
-            del kept[request_id]
-        kept[request.request_id] = request
-        return kept
-
 
 def _grouped(backends: Iterable[Backend]) -> Mapping[str, Mapping[str, Backend]]:
     groups: dict[str, dict[str, Backend]] = {}
     for backend in backends:
         groups.setdefault(backend.service, {})[backend.name] = backend
     return groups
+
+
+def _last(generation: dict[str, Remembered]) -> Remembered:
+    return generation[next(reversed(generation))]

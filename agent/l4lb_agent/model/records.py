@@ -7,7 +7,7 @@ from typing import Any, Final
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain, DrainResult
 from l4lb_agent.model.config import Secrets
-from l4lb_agent.model.desired import Change, Desired, Remembered
+from l4lb_agent.model.desired import Change, Desired, Remembered, Requests
 from l4lb_agent.model.service import Protocol, VirtualService
 
 FORMAT: Final = 1
@@ -92,7 +92,7 @@ def _read_snapshot(record: Mapping[str, Any]) -> Replayed:
         int(record["revision"]),
         {service.name: service for service in services},
         {backend.name: backend for backend in backends},
-        {request.request_id: request for request in requests},
+        Requests.of(requests),
     )
     return Replayed(secrets, desired, ())
 
