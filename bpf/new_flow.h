@@ -60,6 +60,7 @@ static __always_inline bool restart(struct scratch *s, struct flow *f)
 	f->created = f->seen = r->created = r->seen = s->now;
 	f->flags = r->flags = 0;
 	f->state = r->state = FLOW_SYN;
+	r->left = false;
 	return true;
 }
 
@@ -203,6 +204,16 @@ static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const
 	return error == -EEXIST ? REASON_TO_BACKEND : REASON_FLOW_TABLE_FULL;
 }
 
+/* A SYN goes to the backend of an established flow, where a challenge ACK settles it. A backend that has forgotten the flow would shake
+ * hands: a new flow where the ring sends none, for instance on a draining backend that was rebooted. */
+static __always_inline void note_left(struct scratch *s, const struct flow *f, bool left)
+{
+	struct reply *r = reply_of(s, f);
+
+	if (r)
+		r->left = left;
+}
+
 /* Whether the packet goes along the flow that is there, or what else becomes of it: REASON_TO_BACKEND, REASON_FLOW_CREATED when that flow
  * starts anew, REASON_CLOSED, or 0 when there has to be another flow. */
 static __always_inline __u32 along(struct scratch *s, const struct config *c, struct flow *f, __u16 chosen)
@@ -213,8 +224,11 @@ static __always_inline __u32 along(struct scratch *s, const struct config *c, st
 	if (!b || flow_expired(s, c, f))
 		return 0;
 	way = way_of(s, f, b, chosen);
-	if (way == WAY_FOLLOW)
+	if (way == WAY_FOLLOW) {
+		if (s->tuple.protocol == PROTOCOL_TCP && s->sequence != f->sequence)
+			note_left(s, f, chosen != f->backend);
 		return REASON_TO_BACKEND;
+	}
 	if (way == WAY_LATE)
 		return REASON_CLOSED;
 	if (way == WAY_RESTART && restart(s, f))

@@ -75,12 +75,17 @@ static __always_inline __u8 state_from_backend(__u8 tcp_flags, __u8 state, __u8 
 }
 
 /* A backend's packet that follows `r`. False when the client's tuple belongs to another flow by now: were such an answer let through,
- * the client would shake hands with two backends at once. */
+ * the client would shake hands with two backends at once. False too for a new handshake where the ring sends no new flows: the client's
+ * next SYN finds a flow that is over, and goes where the ring says. */
 static __always_inline bool tcp_from_backend(struct scratch *s, struct reply *r)
 {
 	__u8 state, flags;
 	struct flow *f;
 
+	if (s->tcp_flags & TCP_SYN && r->left) {
+		flow_reset(flow_of(s, r), r);
+		return false;
+	}
 	if (r->state == FLOW_CLOSED && !(r->flags & FLOW_RESET) && s->tcp_flags & (TCP_RST | TCP_SYN))
 		return true;
 	flags = flags_from_backend(s->tcp_flags, r->flags);

@@ -142,7 +142,8 @@ struct reply {
 	__u32 ifindex; /* next hop towards the client */
 	__u8 source_mac[6];
 	__u8 destination_mac[6];
-	__u32 reserved[2];
+	__u8 left; /* the ring sends new flows of the client's tuple elsewhere: no handshake may succeed here any more */
+	__u8 reserved[7];
 }; /* 84 bytes */
 
 enum flow_state {

@@ -105,6 +105,33 @@ def test_a_forged_syn_cuts_no_established_flow(lb: Balancer, script: str, sequen
 
 
 @each_family
+@pytest.mark.parametrize("script", ["c:S b:SA c:A", "c:S b:SA c:A c:FA"])
+def test_a_backend_that_has_forgotten_its_flow_gets_no_new_one_when_the_ring_has_left_it(lb: Balancer, family: Family, script: str) -> None:
+    """A draining backend that was rebooted shakes hands where it should send a challenge ACK."""
+    play(lb, script, family)
+    move(lb) if family is V4 else lb.ring(2, [5])
+    syn = from_client(family, flags="S", seq=777000)
+    assert lb.send(syn).reason is Reason.TO_BACKEND
+    answer = lb.send(from_backend(family, flags="SA", seq=5, ack=777001))
+    assert (answer.reason, answer.verdict) == (Reason.NO_FLOW, Verdict.DROP)
+    again = lb.send(syn)
+    assert again.reason is Reason.FLOW_CREATED
+    assert bytes(again.data) != bytes(to_backend(family, flags="S", seq=777000))
+    assert {flow.backend for _, flow in lb.flows()} == {SECOND if family is V4 else 5}
+    late = lb.send(from_backend(family, flags="SA", seq=5, ack=777001))
+    assert late.reason is Reason.NO_FLOW
+
+
+def test_a_backend_that_has_forgotten_its_flow_gets_the_new_one_when_the_ring_still_says_so(lb: Balancer) -> None:
+    play(lb, "c:S b:SA c:A")
+    move(lb)
+    lb.send(from_client(V4, flags="S", seq=777000))
+    move(lb, FIRST)
+    lb.send(from_client(V4, flags="S", seq=778000))
+    assert lb.send(from_backend(V4, flags="SA", seq=5, ack=778001)).reason is Reason.TO_CLIENT
+
+
+@each_family
 def test_a_newer_connection_reuses_the_port_of_a_closed_one_at_its_backend(lb: Balancer, family: Family) -> None:
     play(lb, "c:S b:SA c:A b:FA c:FA", family)
     fin = lb.flows()[0][1].last_sequence

@@ -121,7 +121,7 @@ class Reply(ctypes.Structure):
         ("client", Address), ("vip", Address), ("client_port", U16), ("vip_port", U16), ("backend", U16), ("service", U16),
         ("checksum_delta", U16), ("header_delta", U16), ("state", U8), ("flags", U8), ("mtu", U16), ("seen", U32),
         ("created", U32), ("route_generation", U32), ("ifindex", U32), ("source_mac", U8 * 6), ("destination_mac", U8 * 6),
-        ("reserved", U32 * 2),
+        ("left", U8), ("reserved", U8 * 7),
     ]  # fmt: skip
 
 
