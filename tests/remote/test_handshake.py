@@ -10,12 +10,13 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc.experimental.session_cache import ssl_session_cache_lru
 
 import l4lb
 from l4lb.v1 import service_pb2 as pb
 from l4lb.v1 import service_pb2_grpc
 from lab.certificates import Authority
-from tests.remote.conftest import Pki, Served
+from tests.remote.conftest import Pki, Served, until
 
 
 def answer(served: Served, credentials: grpc.ChannelCredentials | None) -> str:
@@ -61,6 +62,37 @@ def test_certificates_of_another_authority_of_another_time_or_signed_by_themselv
         assert answer(served, shown(pki, certificate.cert, certificate.key)) == "UNAVAILABLE", name
     good = pki.roles["admin"]
     assert answer(served, shown(pki, good.cert, good.key)) == "OK", "the others changed nothing"
+
+
+def test_a_certificate_that_expires_lets_nobody_go_on_or_resume_a_session(shared_pki: Pki, serve: Callable[..., Served]) -> None:
+    """TLS verifies a certificate in full handshakes only; a session may be resumed for hours."""
+    name = "lb1.example.org"  # gRPC's clients keep sessions by name, not by address
+    named = shared_pki.authority.issue("named", [f"DNS:{name}"])
+    served = serve(shared_pki.door(cert=named.cert, key=named.key))
+    ends = datetime.now(UTC) + timedelta(seconds=5)
+    short = shared_pki.authority.issue("short", ["URI:spiffe://l4lb/role/viewer"], begins=ends - timedelta(days=1))
+    credentials = shown(shared_pki, short.cert, short.key)
+    sessions = ssl_session_cache_lru(1)
+    plain = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", name)]
+    options = [*plain, ("grpc.ssl_session_cache", sessions)]
+
+    def call(channel: Any) -> str:
+        try:
+            service_pb2_grpc.LoadBalancerServiceStub(channel).GetAgent(pb.GetAgentRequest(), timeout=10)
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        return "OK"
+
+    with grpc.secure_channel(served.door.listen, credentials, options=options) as stays:
+        assert call(stays) == "OK"
+        until(lambda: datetime.now(UTC) > ends + timedelta(seconds=1), "it expires")
+        denied = call(stays)
+        assert denied.startswith("PERMISSION_DENIED")
+        assert "expired" in denied
+    with grpc.secure_channel(served.door.listen, credentials, options=options) as resumed:
+        assert call(resumed) == denied, "the session is resumed, or it would be UNAVAILABLE"
+    with grpc.secure_channel(served.door.listen, credentials, options=plain) as anew:
+        assert call(anew).startswith("UNAVAILABLE"), "without a session the handshake fails"
 
 
 def test_an_agent_of_another_name_or_authority_is_refused_by_the_client(pki: Pki, serve: Callable[..., Served], tmp_path: Path) -> None:

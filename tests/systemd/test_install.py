@@ -40,6 +40,21 @@ def test_uninstalling_takes_everything_away_that_installing_and_running_has_made
             machine.close()
 
 
+def test_the_readmes_block_works_as_it_is_written(systems: None) -> None:
+    """With the example's own interface and addresses, nothing edited."""
+    [block] = [text for text in re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "systemctl start" in text]
+    assert block.count("\n") == 5
+    with Laboratory() as lab:
+        machine = Machine(lab)
+        try:
+            assert not machine.path("/usr/bin/l4lbctl").exists()
+            shown = machine.run("bash", "-e", "-c", f"cd /opt/l4lb; {block}", L4LB_CACHE="/opt/cache")
+            assert re.search(r"^READY +yes$", shown, re.MULTILINE), shown
+            assert re.search(r"^eth0 +NATIVE ", shown, re.MULTILINE), shown
+        finally:
+            machine.close()
+
+
 def users(machine: Machine) -> str:
     return machine.run("sh", "-c", "getent passwd; getent group")
 

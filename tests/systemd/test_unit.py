@@ -1,9 +1,11 @@
 """The unit, as scripts/install puts it in place, on a real systemd, driven over its socket, with traffic through it."""
 
+import json
 import os
 import re
 import signal
 import time
+import uuid
 from pathlib import Path
 
 import grpc
@@ -56,6 +58,25 @@ def test_only_its_group_may_open_a_socket(started: Unit, role: str) -> None:
     started.machine.run("setpriv", "--reuid=65534", f"--regid={number}", "--clear-groups", *asked)
     with pytest.raises(AssertionError):
         started.machine.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *asked)
+
+
+def test_a_change_is_audited_in_the_file_and_in_the_journal_in_one_line_each(started: Unit) -> None:
+    request_id = str(uuid.uuid4())
+    with started.client() as client:
+        client.create_service(
+            "audited", vip="192.0.2.99", port=99, annotations={"note": "a\nevent=audit who=forged"}, request_id=request_id
+        )
+        client.delete_service("audited")
+    path = started.machine.path("/var/lib/l4lb/audit.jsonl")
+    assert path.stat().st_mode & 0o777 == 0o600
+    [entry] = [found for found in map(json.loads, path.read_text().splitlines()) if found.get("request_id") == request_id]
+    assert (entry["who"], entry["role"], entry["outcome"]) == ("admin.sock", "admin", "OK")
+    assert entry["revision"] > 0
+    assert entry["diff"][0]["resource"] == "services/audited"
+    [line] = [line for line in started.journal().splitlines() if request_id in line]
+    assert "event=audit who=admin.sock role=admin rpc=CreateVirtualService resource=services/audited" in line
+    assert "forged" not in line or "\\n" in line
+    assert not [line for line in started.journal().splitlines() if line.startswith("event=audit who=forged")]
 
 
 def test_the_agent_knows_the_boot_although_proc_sys_is_hidden(started: Unit) -> None:

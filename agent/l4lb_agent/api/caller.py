@@ -2,6 +2,7 @@
 
 import hashlib
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import grpc
 
 from l4lb_agent.api.roles import Role
+from l4lb_agent.api.validity import valid
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -46,16 +48,27 @@ def by_socket(role: Role, name: str) -> Identify:
 
 def by_certificate(roles: Mapping[str, Role]) -> Identify:
     """The role that `roles` gives to the URI in the certificate's subject alternative name, compared byte by byte. A certificate with
-    more than one URI has none: a SPIFFE certificate has exactly one (X509-SVID, section 2)."""
+    more than one URI has none: a SPIFFE certificate has exactly one (X509-SVID, section 2). One that is not valid at the time of the call
+    has none either, although its handshake may have been good, or none at all (a resumed session)."""
 
     def identify(context: Context) -> Caller:
         shown: Mapping[str, Any] = context.auth_context() or {}
         uris = [uri.decode(errors="replace") for uri in shown.get("peer_uri", ())]
         pem, subject = b"".join(shown.get("x509_pem_cert", ())), b", ".join(shown.get("x509_subject", ())).decode(errors="replace")
         role = roles.get(uris[0]) if len(uris) == 1 else None
-        return Caller(role, " ".join(uris), context.peer(), subject, pem, "" if role else _why(uris))
+        why = _when(pem) or ("" if role else _why(uris))
+        return Caller(None if why else role, " ".join(uris), context.peer(), subject, pem, why)
 
     return identify
+
+
+def _when(pem: bytes) -> str:
+    """Why the certificate is not valid now, or nothing."""
+    try:
+        begin, end = valid(pem)
+    except ValueError:
+        return "the certificate does not say when it is valid"
+    return "" if begin <= time.time() <= end else "the certificate has expired, or is not valid yet"
 
 
 def _why(uris: list[str]) -> str:
