@@ -96,10 +96,10 @@ class Machine:
         return self.run("systemctl", "is-system-running", check=False).strip() in ("running", "degraded")
 
     def command(self, *argv: str, **environment: str) -> list[str]:
-        """The command that runs `argv` inside, as root."""
+        """The command that runs `argv` inside, as root. -r: in a chroot the namespace begins above the container."""
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"} | environment
         variables = [f"{name}={value}" for name, value in environment.items()]
-        return ["nsenter", "-t", str(self.leader), "-m", "-p", "-n", "-u", "-i", "-C", "--", "env", "-i", *variables, *argv]
+        return ["nsenter", "-t", str(self.leader), "-m", "-p", "-n", "-u", "-i", "-C", "-r", "--", "env", "-i", *variables, *argv]
 
     def run(self, *argv: str, check: bool = True, **environment: str) -> str:
         """Runs `argv` inside to its end; its standard output. With `check`, a failure is an AssertionError with what it said."""
