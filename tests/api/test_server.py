@@ -142,6 +142,18 @@ def test_every_rpc_has_a_role_and_what_has_none_is_denied() -> None:
     assert not roles.allowed(Role.ADMIN, f"/{SERVICE}/Forgotten")
 
 
+READS = {"GetVirtualService", "ListVirtualServices", "GetBackend", "ListBackends", "WatchBackends", "StreamStats", "GetAgent", "GetConfig"}
+BACKENDS = {"AddBackend", "UpdateBackend", "RemoveBackend", "DrainBackend", "UndrainBackend"}
+SERVICES = {"CreateVirtualService", "UpdateVirtualService", "DeleteVirtualService"}
+
+
+def test_a_viewer_reads_an_operator_changes_backends_too_and_an_admin_everything() -> None:
+    """Written out once more: the other tests compare what the server does with its own table."""
+    wanted = {Role.VIEWER: READS, Role.OPERATOR: READS | BACKENDS, Role.ADMIN: READS | BACKENDS | SERVICES}
+    rpcs = [method.name for method in pb.DESCRIPTOR.services_by_name["LoadBalancerService"].methods]
+    assert {role: {name for name in rpcs if roles.allowed(role, f"/{SERVICE}/{name}")} for role in Role} == wanted
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_a_role_may_call_what_the_table_says_and_nothing_else(start_agent: Callable[..., Agent], role: Role) -> None:
     agent = start_agent(role)
