@@ -10,7 +10,7 @@ from typing import Final
 
 TRUST_DOMAIN: Final = "l4lb"
 ROLES: Final = ("viewer", "operator", "admin")
-_KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+P256: Final = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
 
 _CONFIGURATION: Final = """\
 [ca]
@@ -53,21 +53,30 @@ class Authority:
         self.folder = folder
         self.ca = folder / "ca.pem"
         self._key = folder / "ca.key"
-        _openssl("req", "-x509", *_KEY, "-keyout", self._key, "-out", self.ca, "-days", 2, "-subj", f"/CN={name}")
+        _openssl("req", "-x509", "-nodes", "-newkey", *P256, "-keyout", self._key, "-out", self.ca, "-days", 2, "-subj", f"/CN={name}")
         self.ca.chmod(0o644)
+
+    @classmethod
+    def at(cls, folder: Path) -> "Authority":
+        """One that was made in `folder`."""
+        found = cls.__new__(cls)
+        found.folder, found.ca, found._key = folder, folder / "ca.pem", folder / "ca.key"
+        return found
 
     def itself(self) -> Certificate:
         """The authority's own certificate and key."""
         return Certificate(self.ca, self._key)
 
     def issue(
-        self, name: str, sans: Sequence[str], *, begins: datetime | None = None, days: int = 1, owner: int | None = None
-    ) -> Certificate:
-        """`name`.pem and `name`.key with subject alternative names such as IP:10.0.0.1, DNS:agent or URI:spiffe://l4lb/role/viewer, valid
-        from `begins` (UTC, now by default; with negative `days` two days earlier) for `days`; they belong to the user `owner`."""
+        self, name: str, sans: Sequence[str], *, begins: datetime | None = None, days: int = 1, key: Sequence[str] = P256,
+        owner: int | None = None,
+    ) -> Certificate:  # fmt: skip
+        """`name`.pem and `name`.key with subject alternative names such as IP:10.0.0.1, DNS:agent or URI:spiffe://l4lb/role/viewer. Valid
+        for `days` from `begins` (UTC) on, which is now, or two days ago when `days` is negative. `key` is what -newkey of openssl-req(1)
+        takes; the files belong to the user `owner`."""
         made = Certificate(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         request = self.folder / f"{name}.csr"
-        _openssl("req", "-new", *_KEY, "-keyout", made.key, "-out", request, "-subj", f"/CN={name}")
+        _openssl("req", "-new", "-nodes", "-newkey", *key, "-keyout", made.key, "-out", request, "-subj", f"/CN={name}")
         extensions = self.folder / f"{name}.ext"
         names = f"subjectAltName={','.join(sans)}\n" if sans else ""
         extensions.write_text(f"{names}basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n")

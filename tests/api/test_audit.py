@@ -220,3 +220,13 @@ def test_a_refusal_of_the_journal_is_told(agent: Agent, client: l4lb.Client) -> 
     agent.control.fail = Unavailable("the journal cannot be written", reason="JOURNAL_FAILED")
     create(client)  # tries again
     assert [(entry["outcome"], entry.get("reason")) for entry in agent.audit.entries()] == [("UNAVAILABLE", "JOURNAL_FAILED"), ("OK", None)]
+
+
+def test_a_change_that_cannot_be_read_or_has_unknown_fields_leaves_one_too(agent: Agent) -> None:
+    with grpc.insecure_channel(agent.target) as channel:
+        raw: Any = channel.unary_unary(f"/{SERVICE}/RemoveBackend")
+        for data in (b"\xff\xff\xff", b"\xa0\x06\x01"):
+            with pytest.raises(grpc.RpcError) as failure:
+                raw(data, timeout=10)
+            assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert [entry["reason"] for entry in agent.audit.entries()] == ["UNREADABLE_REQUEST", "UNKNOWN_FIELD"]

@@ -46,6 +46,15 @@ class Pki:
         self.agent = self.authority.agent("127.0.0.1")
         self.roles = {role: self.authority.controller(role) for role in ROLES}
 
+    @classmethod
+    def of(cls, folder: Path) -> "Pki":
+        """A copy of another's folder."""
+        made = cls.__new__(cls)
+        made.authority = Authority.at(folder)
+        made.agent = Certificate(folder / "agent.pem", folder / "agent.key")
+        made.roles = {role: Certificate(folder / f"{role}.pem", folder / f"{role}.key") for role in ROLES}
+        return made
+
     def door(self, **changes: Any) -> TlsDoor:
         """A door on a free port of loopback."""
         return replace(TlsDoor(f"127.0.0.1:{free_port()}", self.agent.cert, self.agent.key, self.authority.ca), **changes)

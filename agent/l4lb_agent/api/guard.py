@@ -1,26 +1,35 @@
 """Around every call: is the caller allowed, is everything in the request known, and what becomes of an error."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError
 
 from l4lb_agent.api import audit, fields, roles, status
 from l4lb_agent.api.audit import Audit, Entry
 from l4lb_agent.api.caller import Caller, Context, Identify
-from l4lb_agent.model.errors import Refused
+from l4lb_agent.model.errors import InvalidArgument, Refused
 
 _log = logging.getLogger(__name__)
+_SHAPES = {(False, False): "unary_unary", (False, True): "unary_stream", (True, False): "stream_unary", (True, True): "stream_stream"}
+
+
+class Denied(Refused):
+    """The caller's role does not allow the call."""
+
+    code = "PERMISSION_DENIED"
 
 
 class Guard(grpc.aio.ServerInterceptor):
     """Lets each caller do what the table allows to their role. Refusals become statuses with details; what nobody foresaw becomes INTERNAL
-    with an id that the log has too, and no word of the cause goes to the caller."""
+    with an id that the log has too, and no word of the cause goes to the caller. Changes, and those refused, are audited."""
 
     def __init__(self, identify: Identify, audit: Audit) -> None:
         self._identify, self._audit = identify, audit
@@ -36,57 +45,59 @@ class Guard(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any]"]],
         details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Any, Any]":
-        """The handler of a method with the guard around it; None, as gRPC wants it, for a method that does not exist."""
+        """The handler of a method with the guard around it; None, as gRPC wants it, for a method that does not exist. Bytes are read here
+        and not by gRPC, which would log a traceback for those that cannot be."""
         handler: Any = await continuation(details)
         if handler is None:
             return None  # type: ignore[return-value]
         shape = _SHAPES[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, shape)
         wrap = self._generator if inspect.isasyncgenfunction(behaviour) else self._call
-        guarded: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: wrap(behaviour, details.method)})
+        guarded = wrap(behaviour, handler.request_deserializer, details.method)
+        replaced: grpc.RpcMethodHandler[Any, Any] = handler._replace(request_deserializer=None, **{shape: guarded})
+        return replaced
+
+    def _generator(self, behaviour: Any, deserialize: Any, method: str) -> Any:
+        """For reflection, which takes a stream and answers by a generator."""
+
+        async def read(data: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+            async for one in data:
+                yield _read(deserialize, one)
+
+        async def guarded(data: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+            async with _refusals(method, context):
+                _admit(self._identify(context), method)
+                async for answer in behaviour(read(data), context):
+                    yield answer
+
         return guarded
 
-    def _generator(self, behaviour: Any, method: str) -> Any:
-        """For reflection, which answers by a generator."""
-
-        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-            await self._admit(method, context)
-            async for answer in behaviour(request, context):
-                yield answer
-
-        return guarded
-
-    def _call(self, behaviour: Any, method: str) -> Any:
-        async def guarded(request: Any, context: Context) -> Any:
-            caller = await self._admit(method, context, request)
-            try:
-                if isinstance(request, Message):
-                    fields.known(request)
+    def _call(self, behaviour: Any, deserialize: Any, method: str) -> Any:
+        async def guarded(data: bytes, context: Context) -> Any:
+            async with _refusals(method, context):
+                caller = self._identify(context)
                 if method in roles.MUTATIONS:
-                    return await self._mutation(behaviour, Entry(caller, _short(method)), request, context)
+                    return await self._mutation(
+                        caller, method, partial(_read, deserialize, data), lambda request: behaviour(request, context)
+                    )
+                _admit(caller, method)
+                request = _read(deserialize, data)
+                fields.known(request)
                 return await behaviour(request, context)
-            except Refused as error:
-                _log.info("event=refused rpc=%s code=%s reason=%s message=%r", method, error.code, error.reason, error.message)
-                await context.abort_with_status(status.of(error))
-            except grpc.aio.AbortError:
-                raise
-            except grpc.aio.InternalError:  # what a write raises when the caller has gone
-                _log.debug("event=caller_gone rpc=%s", method)
-                await context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
-            except Exception:
-                correlation_id = uuid.uuid4().hex
-                _log.exception("event=failed rpc=%s correlation_id=%s", method, correlation_id)
-                await context.abort_with_status(status.internal(correlation_id))
 
         return guarded
 
-    async def _mutation(self, behaviour: Any, entry: Entry, request: Any, context: Context) -> Any:
+    async def _mutation(self, caller: Caller, method: str, read: Callable[[], Any], change: Callable[[Any], Awaitable[Any]]) -> Any:
         """Goes on when the caller goes: what is journaled is audited."""
 
         async def mutate() -> Any:
+            entry = Entry(caller, _short(method))
             with audit.noting() as outcomes:
                 try:
-                    return await behaviour(request, context)
+                    _admit(caller, method)
+                    request = read()
+                    fields.known(request)
+                    return await change(request)
                 except Refused as error:
                     entry.status, entry.reason = error.code, error.reason
                     raise
@@ -95,9 +106,9 @@ class Guard(grpc.aio.ServerInterceptor):
                     raise
                 finally:
                     entry.outcome = outcomes[-1] if outcomes else None
-                    await self._write(entry, request)
+                    await self._write(entry, read)
 
-        task = asyncio.create_task(mutate(), name=entry.rpc)
+        task = asyncio.create_task(mutate(), name=_short(method))
         self._mutations.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
@@ -107,26 +118,52 @@ class Guard(grpc.aio.ServerInterceptor):
         if not task.cancelled():
             task.exception()  # is asked for, or asyncio would tell of an error that nobody waits for any more
 
-    async def _write(self, entry: Entry, request: Any) -> None:
-        if not request.validate_only:
+    async def _write(self, entry: Entry, read: Callable[[], Any]) -> None:
+        with contextlib.suppress(Refused):
+            request = read()
+            if request.validate_only and entry.status != Denied.code:
+                return
             entry.resource, entry.request_id = fields.target(request), request.request_id
-            await self._audit.write(entry)
+        await self._audit.write(entry)
 
-    async def _admit(self, method: str, context: Context, request: Any = None) -> Caller:
-        """Who calls. Aborts the call when their role does not allow it."""
-        caller = self._identify(context)
-        if caller.role is None or not roles.allowed(caller.role, method):
-            if method in roles.MUTATIONS:
-                await self._write(Entry(caller, _short(method), status="PERMISSION_DENIED", reason="ROLE_NOT_ALLOWED"), request)
-            else:
-                _log.info("event=denied rpc=%s who=%r role=%s peer=%r", _short(method), caller.who, caller.role_name, caller.peer)
-            needed = roles.ALLOWED[method].name if method in roles.ALLOWED else "a role that there is not"
-            await context.abort_with_status(status.denied(method, caller.role_name.upper(), needed, caller.why))
-        return caller
+
+def _admit(caller: Caller, method: str) -> None:
+    """Raises Denied."""
+    if caller.role is not None and roles.allowed(caller.role, method):
+        return
+    role, needed = caller.role_name.upper(), roles.ALLOWED[method].name if method in roles.ALLOWED else "a role that there is not"
+    raise Denied(
+        f"{method} is not allowed to the role {role}; it needs {needed}" + (f" ({caller.why})" if caller.why else ""),
+        reason="ROLE_NOT_ALLOWED", metadata={"method": method, "role": role, "needed": needed},
+    )  # fmt: skip
+
+
+def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
+    """The message in `data`. Raises InvalidArgument."""
+    try:
+        return deserialize(data)
+    except DecodeError as error:
+        raise InvalidArgument(f"the request cannot be read: {error}", reason="UNREADABLE_REQUEST") from None
+
+
+@contextlib.asynccontextmanager
+async def _refusals(method: str, context: Context) -> AsyncIterator[None]:
+    """Errors inside become statuses."""
+    try:
+        yield
+    except Refused as error:
+        _log.info("event=refused rpc=%s code=%s reason=%s message=%r", method, error.code, error.reason, error.message)
+        await context.abort_with_status(status.of(error))
+    except grpc.aio.AbortError:
+        raise
+    except grpc.aio.InternalError:  # what a write raises when the caller has gone
+        _log.debug("event=caller_gone rpc=%s", method)
+        await context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
+    except Exception:
+        correlation_id = uuid.uuid4().hex
+        _log.exception("event=failed rpc=%s correlation_id=%s", method, correlation_id)
+        await context.abort_with_status(status.internal(correlation_id))
 
 
 def _short(method: str) -> str:
     return method.rpartition("/")[2]
-
-
-_SHAPES = {(False, False): "unary_unary", (False, True): "unary_stream", (True, False): "stream_unary", (True, True): "stream_stream"}

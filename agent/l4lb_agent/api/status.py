@@ -27,14 +27,6 @@ def internal(correlation_id: str) -> grpc.Status:
     return _status(grpc.StatusCode.INTERNAL, message, [_packed(info)])
 
 
-def denied(method: str, role: str, needed: str, why: str = "") -> grpc.Status:
-    """The status of a call that the caller's role does not allow; `why` they have none."""
-    metadata = {"method": method, "role": role, "needed": needed}
-    info = error_details_pb2.ErrorInfo(reason="ROLE_NOT_ALLOWED", domain=DOMAIN, metadata=metadata)
-    message = f"{method} is not allowed to the role {role}; it needs {needed}" + (f" ({why})" if why else "")
-    return _status(grpc.StatusCode.PERMISSION_DENIED, message, [_packed(info)])
-
-
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> Any:
     packed = Any()
     packed.Pack(message)

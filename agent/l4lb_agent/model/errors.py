@@ -13,6 +13,13 @@ Refused                        data: field, message, reason
 
 from typing import ClassVar
 
+LONGEST = 600  # characters: what a caller sent comes back in errors and in the log, and megabytes of it would not fit there
+
+
+def _shortened(text: str) -> str:
+    """Without the middle of a text that is too long: the end says what is wrong."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
+
 
 class Refused(Exception):
     """A request that changes nothing. `field` is the request's path (`backend.weight`), "" when no field is to blame; `reason` is
@@ -21,8 +28,9 @@ class Refused(Exception):
     code: ClassVar[str] = "INTERNAL"
 
     def __init__(self, message: str, *, reason: str, field: str = "", metadata: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.message, self.reason, self.field, self.metadata = message, reason, field, metadata or {}
+        self.message, self.reason, self.field = _shortened(message), reason, field
+        self.metadata = {name: _shortened(value) for name, value in (metadata or {}).items()}
+        super().__init__(self.message)
 
 
 class InvalidArgument(Refused):
