@@ -133,7 +133,9 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
     host = Host(_boot_id(), identity.kernel_release(), settings.interfaces, settings.datapath)
     # What the agent has to tell before there is anybody to tell it to is told at the first look.
     agent = Agent(Doors(opened.datapath, network, SystemClock(), opened.journal), host, opened.started, lambda: supervision.changed.set())
-    server = ApiServer(agent, settings.doors.all, AuditFile(settings.state_dir), version=__version__)
+    audit = AuditFile(settings.state_dir)
+    server = ApiServer(agent, settings.doors.all, audit, version=__version__)
+    await server.audit.missing(start.unaudited(opened.started.replayed, audit.told()))
     supervision = Supervision(agent, server, notifier, settings, path)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -21,6 +21,7 @@ def _steps(stage: Stage, access: Remote) -> None:
     drain.drain(stage)
     kills.kills(stage)
     table.path(stage)
+    remote.audited(stage)
     kills.detach(stage)
 
 

@@ -1,9 +1,12 @@
 """The controller's way in: over TCP, from a namespace of its own, and only with the right certificate."""
 
+import json
+
 import grpc
 
 import l4lb
 from l4lb.v1 import service_pb2, service_pb2_grpc
+from lab.certificates import TRUST_DOMAIN
 from lab.demo.stage import Stage
 from lab.remote import Remote
 
@@ -22,6 +25,23 @@ def doors(stage: Stage, remote: Remote) -> None:
     with remote.client("operator") as operator:
         checks.equal("nor does an operator's", _refusal(stage, operator), "PERMISSION_DENIED ROLE_NOT_ALLOWED")
     checks.equal("no service has been made", len(list(stage.client.list_services())), 0)
+
+
+def audited(stage: Stage) -> None:
+    """Every revision has its line, also those of changes around a kill, and so have the calls that were refused."""
+    checks = stage.checks
+    checks.step("the audit")
+    lines = (stage.agent.state_dir / "audit.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    told = sorted(entry["revision"] for entry in entries if entry.get("diff"))
+    revision = stage.client.agent().revision
+    checks.that("each revision has one line", told == list(range(1, revision + 1)), f"{revision} revisions, {len(lines)} lines")
+    refused = [(entry["who"], entry["rpc"]) for entry in entries if entry["outcome"] == "PERMISSION_DENIED"]
+    expected = [(f"spiffe://{TRUST_DOMAIN}/role/{role}", "CreateVirtualService") for role in ("viewer", "operator")]
+    checks.equal("those who were refused are named", refused, expected)
+    logged = stage.agent.log_file.read_text().count(" event=audit ")
+    checks.equal("the log has as many", logged, len(lines))
+    checks.note(lines[-1])
 
 
 def _status(channel: grpc.Channel) -> str:

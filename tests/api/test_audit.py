@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import logging
 import uuid
 from collections.abc import Callable
@@ -17,11 +18,15 @@ from l4lb.v1 import virtual_service_pb2
 from l4lb_agent.api import audit, roles
 from l4lb_agent.api.audit import REFUSED_BURST
 from l4lb_agent.api.roles import Role
-from l4lb_agent.api.server import SERVICE
+from l4lb_agent.api.server import SERVICE, ApiServer
+from l4lb_agent.control import start
 from l4lb_agent.control.facade import Outcome
 from l4lb_agent.model.errors import Unavailable
+from l4lb_agent.system.audit import AuditFile
 from tests.api.conftest import Agent
 from tests.api.test_agent import Node
+from tests.fakes.control import FakeControl
+from tests.fakes.values import SECRETS
 
 
 def test_what_changes_something_is_what_has_a_request_id() -> None:
@@ -230,3 +235,26 @@ def test_a_change_that_cannot_be_read_or_has_unknown_fields_leaves_one_too(agent
                 raw(data, timeout=10)
             assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert [entry["reason"] for entry in agent.audit.entries()] == ["UNREADABLE_REQUEST", "UNKNOWN_FIELD"]
+
+
+async def test_a_change_whose_agent_was_killed_before_its_line_is_told_by_the_next(folder: Path) -> None:
+    node = Node(folder)
+    request_id = str(uuid.uuid4())
+    async with node.running() as lb:
+        await lb.create_service("web", vip="192.0.2.10", port=80)
+        await lb.add_backend("web/a", address="198.51.100.1", request_id=request_id)
+        await lb.update_backend("web/a", weight=5)
+    disk = AuditFile(folder)
+    lines = node.audit.lines
+    disk.append([lines[0], lines[2]])
+    missing = list(start.unaudited(start.begin(node.datapath, node.journal, SECRETS).replayed, disk.told()))
+    assert [(known, differences.revision) for known, differences in missing] == [(request_id, 2)]
+    server = ApiServer(FakeControl(), [], disk, version="1.2.3")
+    await server.audit.missing(missing)
+    last = json.loads(disk.path.read_text().splitlines()[-1])
+    assert (last["who"], last["request_id"], last["revision"], last["reason"]) == ("unknown", request_id, 2, "AGENT_WAS_KILLED")
+    assert last["diff"][0]["resource"] == "services/web/backends/a"
+    assert disk.told() == {1, 2, 3}
+    assert list(start.unaudited(start.begin(node.datapath, node.journal, SECRETS).replayed, set())) == [], (
+        "after a rotation nothing is known"
+    )

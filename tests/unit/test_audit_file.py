@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from l4lb_agent.system.audit import NAME, AuditFile
+from l4lb_agent.system.audit import MOST_READ, NAME, AuditFile
 
 
 @pytest.fixture
@@ -99,3 +99,13 @@ def test_a_full_disk_is_an_error_and_the_next_line_is_whole(audit: AuditFile, tm
     assert failure.value.errno in (errno.ENOSPC, errno.EFBIG)
     audit.append([b"two\n"])
     assert content(tmp_path) == b"one\ncut \ntwo\n"
+
+
+def test_the_revisions_that_the_last_lines_tell_of_are_found_among_others(audit: AuditFile, tmp_path: Path) -> None:
+    assert audit.told() == set(), "there is no file yet"
+    lines = [b'{"revision":7,"diff":[{}]}\n', b'{"revision":6,"diff":[{}]}\n', b'{"revision":9,"diff":[]}\n', b'{"outcome":"NOT_FOUND"}\n']
+    audit.append([b'{"revision":1,"diff":[{}]}\n', b"x" * MOST_READ + b"\n", *lines, b"[]\n", b'{"torn'])
+    assert audit.told() == {6, 7}
+    (tmp_path / NAME).unlink()
+    os.mkfifo(tmp_path / NAME)
+    assert audit.told() == set()

@@ -1,7 +1,7 @@
 """Who changed what: an entry for each change that was asked for, refused ones too, in a file and in the log.
 
 An entry is on the disk before the answer goes out: what was answered is in the audit. A change whose agent was killed before that is in
-the journal all the same; its caller got no answer.
+the journal all the same; its caller got no answer, and the next agent writes an entry without the caller.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,9 +19,12 @@ from typing import Any
 from l4lb_agent.api.caller import Caller
 from l4lb_agent.control.facade import Outcome
 from l4lb_agent.control.ports import AuditFile
+from l4lb_agent.model.difference import Differences
 
 REFUSED_BURST, REFUSED_RATE = 100.0, 10.0  # entries of refused calls at once, and a second: they must not fill the disk
 LONGEST = 300  # characters of a name that the caller chose
+
+NOBODY = Caller(None, "unknown")
 
 _log = logging.getLogger(__name__)
 _log.setLevel(logging.INFO)  # whatever the level of the rest
@@ -99,6 +102,12 @@ class Audit:
         if self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="audit")
         await done
+
+    async def missing(self, changes: Iterable[tuple[str, Differences]]) -> None:
+        """Writes entries of changes (request id, differences) of which nobody knows any more who asked for them."""
+        for request_id, differences in changes:
+            outcome = Outcome(differences.revision, differences=differences)
+            await self.write(Entry(NOBODY, "", request_id=request_id, reason="AGENT_WAS_KILLED", outcome=outcome))
 
     def _may_refuse(self) -> bool:
         now = time.monotonic()

@@ -27,10 +27,10 @@ class ApiServer:
     def __init__(self, control: Control, doors: Sequence[UnixDoor | TlsDoor], audit_file: AuditFile, *, version: str) -> None:
         self._health = health.aio.HealthServicer()
         self._service = LoadBalancer(control, version, self.warnings)
-        self._audit = Audit(audit_file)
+        self.audit = Audit(audit_file)
         self._own: set[asyncio.Task[None]] = set()
         control.listen(self._changed)
-        self._listeners = [listener.listener(door, self._serve, self._audit) for door in doors]
+        self._listeners = [listener.listener(door, self._serve, self.audit) for door in doors]
         self._open: list[listener.Listener] = []
 
     def _serve(self, server: grpc.aio.Server) -> None:
@@ -62,11 +62,11 @@ class ApiServer:
 
     def warnings(self) -> list[tuple[str, str]]:
         """(reason, message) of what is not as configured."""
-        return [warning for one in self._open for warning in one.warnings()] + self._audit.warnings()
+        return [warning for one in self._open for warning in one.warnings()] + self.audit.warnings()
 
     def _changed(self, outcome: Outcome) -> None:
         """Audits what the agent did by itself."""
-        task = asyncio.create_task(self._audit.write(Entry(AGENT, "", outcome=outcome)))
+        task = asyncio.create_task(self.audit.write(Entry(AGENT, "", outcome=outcome)))
         self._own.add(task)
         task.add_done_callback(self._own.discard)
 

@@ -1,15 +1,16 @@
 """What the agent begins with: the maps as they are, the journal as it was left, and which secrets hold."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from l4lb_agent.control.ports import Datapath, JournalFile
-from l4lb_agent.model import layout, records
+from l4lb_agent.model import difference, layout, records
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.build import secrets_of
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.difference import Differences
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.records import Replayed
 from l4lb_agent.model.tables import Tables, array_key
@@ -53,6 +54,16 @@ def begin(datapath: Datapath, journal: JournalFile, made: Secrets) -> Started:
         replayed = replace(replayed, secrets=adopted)
         journal.snapshot(records.snapshot(replayed.desired, replayed.secrets))
     return Started(actual, replayed, _next_hops(actual))
+
+
+def unaudited(replayed: Replayed, told: Set[int]) -> Iterator[tuple[str, Differences]]:
+    """(request id, differences) of changes that are in the journal and not in the audit, whose last lines tell of the revisions `told`:
+    an agent was killed between the one and the other. Nothing is known of changes before those lines, or without any."""
+    state = replayed.base
+    for change in replayed.changes:
+        if told and change.revision > min(told) and change.revision not in told and change.revision > state.revision:
+            yield change.request.request_id if change.request else "", difference.between(state, change)
+        state = state.apply(change)
 
 
 def _next_hops(actual: Tables) -> dict[Address, NextHop]:

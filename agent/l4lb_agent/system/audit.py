@@ -5,12 +5,14 @@ copytruncate: the next lines go to a new one. `chattr +a` on it is respected: it
 """
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "audit.jsonl"
+MOST_READ = 1 << 20
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # read: its last byte; a FIFO must not block
 
 
@@ -60,8 +62,28 @@ class AuditFile:
             finally:
                 os.close(folder)
 
+    def told(self) -> set[int]:
+        """Revisions whose changes the last lines tell of, MOST_READ bytes of them. Empty when there is no file, or it cannot be read."""
+        try:
+            with open(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(0, size - MOST_READ))
+                lines = file.read(MOST_READ).split(b"\n")
+        except OSError:
+            return set()
+        return {revision for line in lines if (revision := _revision(line))}
+
     def close(self) -> None:
         """Gives the descriptor back."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _revision(line: bytes) -> int:
+    """Of the change that the line tells of, 0 when it tells of none or is no whole line."""
+    try:
+        entry = json.loads(line)
+        return int(entry["revision"]) if entry.get("diff") else 0
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0

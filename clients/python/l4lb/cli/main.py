@@ -50,6 +50,7 @@ cli.add_command(observe.config)
 
 def main() -> None:
     """Entry point of `l4lbctl`."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to the terminal by itself what errors say too
     cli(prog_name="l4lbctl")
 
 
