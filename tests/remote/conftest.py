@@ -91,6 +91,11 @@ class Served:
         """A client with these files."""
         return l4lb.Client(self.door.listen, **files, **options)
 
+    def identify_by(self, identify: Callable[[Any], Any]) -> None:
+        """Lets the test look on when callers are identified."""
+        [listener] = self.server._open
+        listener._guard._identify = identify  # type: ignore[attr-defined]
+
     def reasons(self) -> list[str]:
         """Of the warnings."""
         return [reason for reason, _ in self.server.warnings()]

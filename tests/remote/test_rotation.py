@@ -9,11 +9,16 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from grpc.experimental.session_cache import ssl_session_cache_lru
 
 import l4lb
-from l4lb_agent.api import certificates
+from l4lb.v1 import service_pb2 as pb
+from l4lb.v1 import service_pb2_grpc
+from l4lb_agent.api import caller, certificates
 from l4lb_agent.api.certificates import Certificates
 from lab.certificates import Authority, Certificate
 from tests.remote.conftest import Pki, Served, until
@@ -205,3 +210,36 @@ def test_a_withdrawn_authority_lets_nobody_in_and_ends_what_is_open(pki: Pki, se
     admitted = other.controller("viewer")
     with l4lb.Client(served.door.listen, ca=files["ca"], cert=admitted.cert, key=admitted.key) as lb:
         assert lb.agent().version == "1.2.3"
+
+
+def test_a_session_of_a_withdrawn_authority_is_not_resumed(pki: Pki, serve: Callable[..., Served], tmp_path: Path) -> None:
+    """A resumed session shows no certificate: with the authority its sessions must end."""
+    name = "lb1.example.org"  # gRPC's clients keep sessions by name, not by address
+    put(pki.authority.issue("named", [f"DNS:{name}"]), pki.agent)
+    served = serve(pki.door())
+    files = pki.files("viewer")
+    ca, key, cert = (files[one].read_bytes() for one in ("ca", "key", "cert"))
+    credentials = grpc.ssl_channel_credentials(ca, key, cert)
+    plain = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", name)]
+    options = [*plain, ("grpc.ssl_session_cache", ssl_session_cache_lru(1))]
+    reused: list[bytes] = []
+
+    def call() -> grpc.StatusCode:
+        with grpc.secure_channel(served.door.listen, credentials, options=options) as channel:
+            try:
+                service_pb2_grpc.LoadBalancerServiceStub(channel).GetAgent(pb.GetAgentRequest(), timeout=10)
+            except grpc.RpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+
+    identify = caller.by_certificate(caller.role_uris("l4lb"))
+
+    def seen(context: Any) -> Any:
+        reused.extend(context.auth_context()["ssl_session_reused"])
+        return identify(context)
+
+    served.identify_by(seen)
+    assert [call(), call()] == [grpc.StatusCode.OK] * 2
+    assert reused == [b"false", b"true"], "sessions are resumed as long as nothing changes"
+    shutil.copy(Authority(tmp_path / "other").ca, pki.authority.ca)
+    assert call() is grpc.StatusCode.UNAVAILABLE
