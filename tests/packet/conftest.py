@@ -9,6 +9,7 @@ import pytest
 from l4lb_agent.dataplane import program, syscall
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.model import layout
+from lab import shards
 from tests.packet.balancer import Balancer
 from tests.packet.wire import BACKEND_PORT, NUMBER, PROTOCOLS, V4, V6, VIP_PORT
 
@@ -35,7 +36,7 @@ def alone() -> Iterator[set[int]]:
     """A network namespace and one CPU for the test: no routes but its own, and per-CPU budgets that count. Yields all the CPUs."""
     home, cpus = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.sched_getaffinity(0)
     assert syscall._LIBC.unshare(CLONE_NEWNET) == 0, "needs root"
-    os.sched_setaffinity(0, {min(cpus)})
+    os.sched_setaffinity(0, {shards.cpu(cpus)})
     try:
         yield cpus
     finally:

@@ -1,0 +1,45 @@
+"""Sharing tests between processes: none is lost, none runs twice, a failure anywhere is a failure."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SEVEN = """
+import os, pathlib, pytest
+
+@pytest.mark.parametrize("number", range(7))
+def test_it(number):
+    pathlib.Path({folder!r}, f"{{number}}-{{os.getpid()}}").touch()
+    assert number != {failing}
+"""
+
+
+def run(tmp_path: Path, failing: int, *arguments: str) -> tuple[int, list[str]]:
+    """Exit status of three processes, and number-process of every test that ran."""
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    (tmp_path / "test_seven.py").write_text(SEVEN.format(folder=str(ran), failing=failing))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "lab.shards", "3", "-q", "-c", str(tmp_path / "pytest.ini"), str(tmp_path), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    return done.returncode, sorted(path.name for path in ran.iterdir())
+
+
+def test_every_test_runs_once_and_in_three_processes(tmp_path: Path) -> None:
+    status, ran = run(tmp_path, -1)
+    assert status == 0
+    assert [name.split("-")[0] for name in ran] == list("0123456")
+    assert len({name.split("-")[1] for name in ran}) == 3
+
+
+def test_a_failure_in_any_process_fails_the_run(tmp_path: Path) -> None:
+    status, ran = run(tmp_path, 4)
+    assert status == 1
+    assert len(ran) == 7
+
+
+def test_fewer_tests_than_processes_is_no_failure_and_no_test_at_all_is_one(tmp_path: Path) -> None:
+    assert run(tmp_path, -1, "-k", "3")[0] == 0
+    (tmp_path / "ran").rename(tmp_path / "earlier")
+    assert run(tmp_path, -1, "-k", "absent")[0] == 5
