@@ -575,7 +575,30 @@ async def test_a_slow_watcher_gets_one_newest_event_for_each_backend() -> None:
             await agent.change(commands.UpdateBackend(A, weight=weight))
         event = await anext(events)
         assert event.view is not None
-        assert (event.kind, event.view.backend.weight) == ("MODIFIED", 49)
+        # The other backend is told of as well: its share of the ring has changed.
+        if event.view.backend.name == B:
+            assert event.kind == "MODIFIED"
+            event = await anext(events)
+        assert event.view is not None
+        assert (event.kind, event.view.backend.name, event.view.backend.weight) == ("MODIFIED", A, 49)
+
+
+async def test_what_changes_right_after_a_watcher_was_told_of_everything_reaches_it() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        number = seen(agent, A).datapath_id
+        node.datapath.live[number] = 3
+        await agent.change(commands.DrainBackend(A))
+        before = seen(agent, A).live_flows
+        events = agent.watch(WEB, 0)
+        await collect(events, 3)
+        # No pass of the report has seen this watcher yet: what it was told is what counts.
+        node.datapath.live[number] = 2
+        async with asyncio.timeout(SECONDS):
+            event = await anext(events)
+        assert event.view is not None
+        assert (before, event.kind, event.view.live_flows) == (3, "MODIFIED", 2)
 
 
 async def test_a_watcher_resumes_across_a_restart_and_is_told_when_it_cannot() -> None:

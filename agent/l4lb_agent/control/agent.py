@@ -277,15 +277,12 @@ class Agent:
 
     async def _report(self) -> None:
         """Tells watchers, the monitor and __main__ what has changed without anybody asking for it."""
-        seen: dict[str, tuple[object, ...]] = {}
         owned = self._owned()
         while True:
             began = self._doors.clock.monotonic()
             if self._watchers:
                 desired = self._store.desired
-                now = {name: views.seen(self._views.backend(desired, backend)) for name, backend in desired.backends.items()}
-                self._watchers.touched(name for name, values in now.items() if name in seen and seen[name] != values)
-                seen = now
+                self._watchers.looked({n: views.seen(self._views.backend(desired, b)) for n, b in desired.backends.items()})
             took = self._doors.clock.monotonic() - began
             if owned != self._owned():
                 owned = self._owned()

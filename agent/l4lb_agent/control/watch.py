@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from l4lb_agent.control.facade import BackendEvent, BackendView
 from l4lb_agent.control.pause import heard
+from l4lb_agent.control.views import seen
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.errors import OutOfRange
@@ -49,6 +50,7 @@ class _Watcher:
     waiting: dict[str, Happened] = field(default_factory=dict)  # by backend name, oldest first
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     revision: int = 0
+    told: dict[str, tuple[object, ...]] = field(default_factory=dict)  # by backend name: how this watcher was told that it is seen
 
     def tell(self, event: Happened) -> None:
         """Puts `event` with what waits already."""
@@ -90,14 +92,13 @@ class Watchers:
             for watcher in self._watchers:
                 watcher.tell(event)
 
-    def touched(self, names: Iterable[str]) -> None:
-        """Tells that these backends are seen otherwise than before, although nobody changed what was asked."""
+    def looked(self, now: Mapping[str, tuple[object, ...]]) -> None:
+        """Tells each watcher of the backends that are seen otherwise than it was told, although nobody changed what was asked."""
         desired = self._desired()
-        for name in names:
-            backend = desired.backends.get(name)
-            if backend is not None:
-                for watcher in self._watchers:
-                    watcher.tell(Happened(MODIFIED, desired.revision, backend))
+        for watcher in self._watchers:
+            for name in [name for name, told in watcher.told.items() if now.get(name, told) != told]:
+                if name in desired.backends:
+                    watcher.tell(Happened(MODIFIED, desired.revision, desired.backends[name]))
 
     async def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
         """Everything (or what came after `resume_revision`), SYNCED, then changes; BOOKMARK while nothing happens. Raises OutOfRange."""
@@ -134,6 +135,7 @@ class Watchers:
                 field="resume_revision",
                 metadata={"oldest": str(self._from), "newest": str(desired.revision)},
             )
+        watcher.told = {name: seen(self._view(backend)) for name, backend in desired.backends.items()}
         for event in self._history:
             if event.revision > resume_revision:
                 watcher.tell(event)
@@ -144,6 +146,11 @@ class Watchers:
         while watcher.waiting:
             event = watcher.waiting.pop(next(iter(watcher.waiting)))
             now = self._desired().backends.get(event.backend.name)
-            view = BackendView(event.backend) if event.kind == DELETED or now is None else self._view(now)
+            if event.kind == DELETED or now is None:
+                view = BackendView(event.backend)
+                watcher.told.pop(event.backend.name, None)
+            else:
+                view = self._view(now)
+                watcher.told[event.backend.name] = seen(view)
             watcher.revision = max(watcher.revision, event.revision)
             yield BackendEvent(event.kind, watcher.revision, view)
