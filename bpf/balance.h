@@ -3,35 +3,8 @@
 #ifndef L4LB_BALANCE_H
 #define L4LB_BALANCE_H
 
-/* A packet for an owned address that is not forwarded: the host's own business when the address is also the host's */
-static __always_inline __u32 refuse(const struct scratch *s, __u32 reason)
-{
-	return s->owned_flags & ADDRESS_LOCAL ? PASS(REASON_LOCAL) : DROP(reason);
-}
-
-/* Answers a TCP packet by RST; a RST is never answered */
-static __always_inline __u32 reject(struct xdp_md *ctx, struct scratch *s, __u8 answer)
-{
-	if (s->tcp_flags & TCP_RST)
-		return DROP(REASON_NO_FLOW);
-	s->answer = answer;
-	tail_call(ctx, TAIL_ANSWER);
-	return DROP(REASON_TAIL_CALL_FAILED);
-}
-
-static __always_inline __u32 start_flow(struct xdp_md *ctx)
-{
-	tail_call(ctx, TAIL_NAT_NEW);
-	return DROP(REASON_TAIL_CALL_FAILED);
-}
-
-static __always_inline bool is_syn(const struct scratch *s)
-{
-	return (s->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
-
-/* A client's packet for a service */
-static __always_inline __u32 to_backend(struct xdp_md *ctx, struct scratch *s, const struct config *c)
+/* A client's packet for a NAT service */
+static __always_inline __u32 nat(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	bool tcp = s->tuple.protocol == PROTOCOL_TCP;
 	const struct backend *backend;
@@ -50,6 +23,12 @@ static __always_inline __u32 to_backend(struct xdp_md *ctx, struct scratch *s, c
 	if (f->state != FLOW_CLOSED)
 		flow_reset(f, reply_of(s, f));
 	return reject(ctx, s, ANSWER_DRAIN_RST);
+}
+
+/* A client's packet for a service */
+static __always_inline __u32 to_backend(struct xdp_md *ctx, struct scratch *s, const struct config *c)
+{
+	return service_mode(s->word) <= MODE_KEEP ? nat(ctx, s, c) : direct(ctx, s, c);
 }
 
 /* A backend's packet of a known flow */

@@ -26,7 +26,8 @@ BPF_ARRAY(backends, struct backend, 1);
 BPF_TABLE("hash", struct flow_key, struct flow, flows, 1);
 BPF_TABLE("hash", struct reply_key, struct reply, replies, 1);
 BPF_ARRAY(port_full, __u32, 1);
-BPF_TABLE("hash", __u32, struct interface, interfaces, 1);
+BPF_ARRAY(interfaces, struct interface, 1);
+BPF_ARRAY(flow_table, struct flow_bucket, 1);
 BPF_PERCPU_ARRAY(service_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(backend_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(reason_counters, struct count, 1);
@@ -111,6 +112,11 @@ static __always_inline struct interface *interface_get(__u32 element)
 	return interfaces.lookup(&element);
 }
 
+static __always_inline struct flow_bucket *flow_bucket_get(__u32 element)
+{
+	return flow_table.lookup(&element);
+}
+
 static __always_inline struct traffic *service_traffic(__u32 element)
 {
 	return service_counters.lookup(&element);
@@ -180,6 +186,10 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "new_flow.h"
 #include "answer.h"
 #include "neighbour.h"
+#include "outcome.h"
+#include "track.h"
+#include "encap.h"
+#include "direct.h"
 #include "balance.h"
 
 /* The hot program: every packet of an attached interface */

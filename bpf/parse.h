@@ -140,20 +140,43 @@ static __always_inline bool answerable(struct xdp_md *ctx, const struct scratch 
 	return first != 0xff && !is_mapped(a) && (a->word[0] | a->word[1] | a->word[2] | (a->word[3] & ~htonl(1)));
 }
 
+/* The place of the interface that the packet came by; it is that one's only when the agent has written it: `knows` */
+static __always_inline const struct interface *interface_place(struct xdp_md *ctx)
+{
+	return interface_get(ctx->ingress_ifindex & (INTERFACE_PLACES - 1));
+}
+
+static __always_inline bool knows(struct xdp_md *ctx, const struct interface *place)
+{
+	return place->ifindex == ctx->ingress_ifindex;
+}
+
 /* Our MAC on this interface: what the agent wrote, or else where the frame went. False when the frame is for another station (a switch
  * floods those): an answer would confirm that station's MAC or cut its connections, a flow would be that station's, too. */
 static __always_inline bool own_mac(struct xdp_md *ctx, __u8 *mac)
 {
 	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
-	const struct interface *interface = interface_get(ctx->ingress_ifindex);
+	const struct interface *place = interface_place(ctx);
 
-	if (!frame || frame->source[0] & 1)
+	if (!frame || !place || frame->source[0] & 1)
 		return false;
-	if (interface)
-		copy_mac(mac, interface->mac);
-	else
+	if (!knows(ctx, place)) {
 		copy_mac(mac, frame->destination);
-	return frame->destination[0] & 1 ? !!interface : same_mac(mac, frame->destination);
+		return !(frame->destination[0] & 1);
+	}
+	copy_mac(mac, place->mac);
+	return frame->destination[0] & 1 || same_mac(mac, frame->destination);
+}
+
+/* Whether the frame was for this station alone */
+static __always_inline bool for_us(struct xdp_md *ctx)
+{
+	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
+	const struct interface *place = interface_place(ctx);
+
+	if (!frame || !place || (frame->source[0] | frame->destination[0]) & 1)
+		return false;
+	return !knows(ctx, place) || same_mac(place->mac, frame->destination);
 }
 
 #endif

@@ -38,7 +38,8 @@ enum reason {
 	REASON_TAIL_CALL_FAILED = 45,
 	REASON_FLOW_CUT = 46,            /* flow of a backend whose drain ended with CUT */
 	REASON_CLOSED = 47,              /* SYN on a closing flow whose sequence is not newer: a late duplicate */
-	REASONS = 64,
+	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
+	REASONS = 128,
 };
 
 #endif

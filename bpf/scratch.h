@@ -25,6 +25,23 @@ enum answer {
 	ANSWER_NEIGHBOUR,
 };
 
+/* What the flow table's bucket holds of the packet's tuple: live entries only. In the scratch, not on the stack, because there the verifier
+ * follows no values: it walks each entry once instead of every combination of all. */
+struct ways {
+	__u32 distance; /* of the nearest to the packet's sequence */
+	__u8 near;      /* index of the nearest, or NO_WAY */
+	__u8 same;      /* of the one that this very SYN made, or NO_WAY */
+	__u8 last;      /* of the one that a SYN may replace when there are MOST_WAYS, or NO_WAY */
+	__u8 open;      /* of an unconfirmed one, or NO_WAY */
+	__u8 count;
+	bool second;    /* a SYN has made one already that may not be replaced */
+	bool elsewhere; /* one names another backend than `now` */
+	__u8 place;     /* of the entry to write into, or NO_WAY */
+	__u32 worth;    /* of giving that one up */
+};
+
+#define NO_WAY 4 /* index of none */
+
 struct scratch {
 	union tuple tuple;
 	struct flow flow;          /* of a new flow, until it is in the map */
@@ -32,6 +49,7 @@ struct scratch {
 	struct reply_key reply_key; /* of the flow's other half */
 	struct flow_key flow_key;
 	struct bpf_fib_lookup route;
+	struct ways ways;
 	__u64 word;                /* of the service, as read */
 	__u32 frame_bytes;         /* as received */
 	__u32 l3_bytes;            /* by the IP header, which link-layer padding does not change */

@@ -5,7 +5,7 @@
 #ifndef L4LB_TYPES_H
 #define L4LB_TYPES_H
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 struct address {
 	__u32 word[4]; /* network order */
@@ -29,8 +29,18 @@ struct config {
 	__u16 timeout[12];      /* seconds, by enum flow_state; FLOW_ESTABLISHED comes from the service instead */
 	__u16 quarantine_long;  /* seconds a closed flow keeps its port when the backend's FIN came first (RFC 9293 TIME-WAIT) */
 	__u16 quarantine_short; /* else */
-	__u32 reserved[7];
-};                              /* 128 bytes */
+	__u32 flow_mask;        /* buckets in flow_table, minus one (a power of two, minus one) */
+	__u32 icmp_rate;        /* ICMP answers a second and CPU */
+	__u32 icmp_burst;
+	__u32 spread_v4;        /* network order: prefix of outer sources that are spread */
+	__u32 spread_v4_mask;   /* network order: bits of it that come from the flow's hash */
+	struct address spread_v6; /* the last 32 bits come from the flow's hash */
+	__u16 tracked_syn;      /* seconds that an unconfirmed entry of flow_table lives without packets */
+	__u16 tracked_fin;      /* after a FIN */
+	__u16 tracked_rst;      /* after a RST */
+	__u16 reserved_half;
+	__u32 reserved[29];
+};                              /* 256 bytes */
 #define CONFIG_TRANSMIT_REDIRECT 1 /* send back by redirect instead of XDP_TX (veth without a program on the peer) */
 #define SNAT_V6_BASE 128
 
@@ -59,11 +69,27 @@ struct service {
 	__u8 protocol;
 	__u8 family; /* 4 or 6 */
 	__u32 idle_seconds; /* lifetime of an established or answered flow without packets */
-	__u32 reserved[8];
+	__u16 encap_port;   /* network order: UDP destination port of GUE */
+	__u16 reserved_half;
+	__u32 reserved[7];
 }; /* 64 bytes */
-#define SERVICE_RING_CLASS 3 /* bits 0-1 of the word's flags: 0 = 1021, 1 = 4093, 2 = 16381, 3 = 65537 slots */
+/* Flags of the word: all that decides a packet's road. now and before are indices in the array of the ring class; 0 = no ring */
+#define SERVICE_RING_CLASS 3 /* 0 = 1021, 1 = 4093, 2 = 16381, 3 = 65537 slots */
 #define SERVICE_PRESENT 4
-/* now and before are indices in the array of the ring class; 0 = no ring */
+#define SERVICE_MODE_SHIFT 3
+#define SERVICE_MODE 56 /* enum mode << SERVICE_MODE_SHIFT */
+#define SERVICE_TRACK_ALL 64      /* every flow has an entry in flow_table; else only those that a change put at risk */
+#define SERVICE_SPREAD 128        /* outer sources are spread over a prefix, by flow */
+#define SERVICE_OUTER_CHECKSUM 256 /* outer UDP headers have a checksum */
+
+enum mode {
+	MODE_NAT = 0,  /* both addresses translated */
+	MODE_KEEP = 1, /* the destination translated, the client's address kept */
+	MODE_DSR = 2,
+	MODE_IPIP = 3,
+	MODE_GUE = 4, /* variant 0 */
+	MODE_FOU = 5, /* GUE variant 1: the inner packet right after the UDP header */
+};
 
 /* rings_N[index]: slot = at_risk:1 | backend:15; backend 0 = none. Padded: LLVM folds shift and scaling, and the verifier
  * then sees one byte past the last slot. */
@@ -85,10 +111,39 @@ struct backend {
 	__u8 destination_mac[6];
 	__u16 service;
 	__u16 mtu;     /* of the way out, 0 = not checked */
-	__u32 reserved[6];
+	struct address outer_source; /* ENCAP: own address towards it */
+	__u16 vlan;    /* tag of the way out, 0 = none */
+	__u16 reserved_half;
+	__u32 reserved;
 };                     /* 64 bytes */
 #define BACKEND_KEEP 1  /* flows that have an entry stay here; without it their entries are invalid (CUT) */
 #define BACKEND_RESET 2 /* flows that have an entry are answered by RST, in both directions, and closed */
+#define BACKEND_ELIGIBLE 4 /* new flows may come here */
+#define BACKEND_HERE 8  /* an address of this host: its packets are passed up */
+
+/* flow_table[hash & flow_mask]: flows of DSR and ENCAP services that a change put at risk, or all of them (SERVICE_TRACK_ALL). Shared
+ * between CPUs without a lock: `word` is stored whole and decides, the rest is advisory. Up to three entries of one tuple are ways. */
+struct flow_entry {
+	__u64 word;     /* tag:48 | backend:16 from the top bit down, 0 = empty; the tag's upper 32 bits pick the flow's slot */
+	__u32 sequence; /* the client's next one, as far as it is known */
+	__u16 stamp;    /* low bits of the second of the last packet */
+	__u8 state;     /* enum tracked_state */
+	__u8 rank;      /* among the ways of its tuple: 0 is protected from SYNs most, RANK_LAST not at all */
+};                      /* 16 bytes */
+struct flow_bucket {
+	struct flow_entry entry[4];
+}; /* 64 bytes */
+#define RANK_LAST 2
+
+enum tracked_state {
+	TRACKED_NONE = 0,
+	TRACKED_SYN = 1,    /* by a SYN, unconfirmed */
+	TRACKED_LIVE = 2,
+	TRACKED_FIN = 3,
+	TRACKED_RST = 4,
+	TRACKED_UDP = 5,
+	TRACKED_PINNED = 6, /* by one packet of a flow that had no entry, unconfirmed */
+};
 
 /* flows: HASH, client side of a NAT flow */
 struct flow_key {
@@ -161,12 +216,14 @@ enum flow_state {
 #define FLOW_BACKEND_FIN_FIRST 4
 #define FLOW_RESET 8
 
-/* interfaces: HASH by ifindex; each interface that the program is attached to, written before the link is made. Answers to broadcast and
- * multicast requests are sent from this MAC. */
+/* interfaces[ifindex modulo INTERFACE_PLACES]: each interface that the program is attached to, written before the link is made. Frames
+ * for another MAC are other stations'; answers to broadcast and multicast requests are sent from this one. */
 struct interface {
+	__u32 ifindex; /* 0 = none */
 	__u8 mac[6];
-	__u8 reserved[2];
-}; /* 8 bytes */
+	__u8 reserved[6];
+}; /* 16 bytes */
+#define INTERFACE_PLACES 1024
 
 /* port_full[hash of backend and SNAT address]: until when (1/16 seconds) new flows there are refused without a search,
  * unless one look finds a free port */
@@ -178,7 +235,10 @@ struct traffic {
 	__u64 bytes_in;   /* whole frames */
 	__u64 packets_out;
 	__u64 bytes_out;
-	__u64 flows; /* created */
+	__u64 flows; /* created; of DSR and ENCAP services: SYNs, or entries made for UDP */
+	__u64 table_reads; /* of flow_table */
+	__u64 pinned;      /* entries that keep a flow where it was */
+	__u64 evicted;     /* live entries of others that had to go for them */
 };
 
 /* reason_counters[reason * 8 + verdict]: per CPU. Their sum is the number of packets seen. */

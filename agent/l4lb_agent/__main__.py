@@ -20,7 +20,8 @@ from l4lb_agent.api.server import ApiServer
 from l4lb_agent.api.unix_socket import SocketRefused
 from l4lb_agent.config import Config, ConfigError
 from l4lb_agent.control import start
-from l4lb_agent.control.agent import Agent, Doors, Host
+from l4lb_agent.control.agent import Agent, Host
+from l4lb_agent.control.ports import Doors
 from l4lb_agent.dataplane import kernel
 from l4lb_agent.dataplane.kernel import KernelDatapath
 from l4lb_agent.dataplane.maps import ShapeError

@@ -1,6 +1,7 @@
 """agent.toml becomes values that cannot be wrong, or a list of what is wrong, each by the name of its field."""
 
 import dataclasses
+import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -68,6 +69,8 @@ def _flat(config: Config) -> dict[str, object]:
     found: dict[str, object] = {f"agent.{name}": getattr(config, name) for name in agent}
     found |= {"interface": config.interfaces, "datapath.snat": path.snat, "datapath.port_range": (path.port_low, path.port_high)}
     found |= {"datapath.transmit": path.redirect, "datapath.rst_rate": path.rst_rate, "datapath.rst_burst": path.rst_burst}
+    more = ("icmp_rate", "icmp_burst", "outer_source", "spread_v4", "spread_v6")
+    found |= {f"datapath.{name}": getattr(path, name) for name in more}
     found |= {f"datapath.timeouts.{name}": value for name, value in dataclasses.asdict(path.timeouts).items()}
     found |= {f"sizes.{name}": value for name, value in dataclasses.asdict(path.sizes).items()}
     return found | {"api": config.doors.sockets, "tls": config.doors.tls}
@@ -133,8 +136,17 @@ def _datapath(top: Table) -> DatapathConfig:
         redirect=table.take("transmit", one_of(("tx", "redirect")), "tx") == "redirect",
         rst_rate=table.take("rst_rate", number(0, 1_000_000), default.rst_rate),
         rst_burst=table.take("rst_burst", number(0, 1_000_000), default.rst_burst),
+        icmp_rate=table.take("icmp_rate", number(0, 1_000_000), default.icmp_rate),
+        icmp_burst=table.take("icmp_burst", number(0, 1_000_000), default.icmp_burst),
+        outer_source=table.take("outer_source", _one_address_a_family, ()),
+        spread_v4=table.take("spread_v4", _spread_v4, default.spread_v4),
+        spread_v6=table.take("spread_v6", _spread_v6, default.spread_v6),
         timeouts=_numbers(timeouts, Timeouts(), dict.fromkeys(_names(Timeouts), (1, 65535))),
-        sizes=_numbers(sizes, Sizes(), dict.fromkeys(_names(Sizes), (3, 65535)) | {"backends": (2, 32768), "flows": (1, 1 << 26)}),
+        sizes=_numbers(
+            sizes,
+            Sizes(),
+            dict.fromkeys(_names(Sizes), (3, 65535)) | {"backends": (2, 32768), "flows": (1, 1 << 26), "tracked_flows": (256, 1 << 26)},
+        ),
     )
     for part in (timeouts, sizes, table):
         part.end()
@@ -172,6 +184,33 @@ def _port_range(value: Any) -> tuple[int, int]:
     if low > high:
         raise ValueError("the first port is greater than the last")
     return low, high
+
+
+def _one_address_a_family(value: Any) -> tuple[Address, ...]:
+    found = _addresses(value)
+    if len({address.family for address in found}) < len(found):
+        raise ValueError("must be at most one IPv4 and one IPv6 address")
+    return found
+
+
+def _spread_v4(value: Any) -> tuple[bytes, int]:
+    try:
+        network = ipaddress.IPv4Network(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ValueError(f"must be an IPv4 prefix like 172.16.0.0/16: {error}") from None
+    if not 8 <= network.prefixlen <= 28:
+        raise ValueError("must be a prefix of 8 to 28 bits")
+    return network.network_address.packed, network.prefixlen
+
+
+def _spread_v6(value: Any) -> bytes:
+    try:
+        network = ipaddress.IPv6Network(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ValueError(f"must be an IPv6 prefix like 100::/96: {error}") from None
+    if network.prefixlen != 96:
+        raise ValueError("must be a prefix of 96 bits: the other 32 are spread")
+    return network.network_address.packed
 
 
 def _addresses(value: Any) -> tuple[Address, ...]:

@@ -13,8 +13,9 @@ from l4lb_agent.api.doors import UnixDoor
 from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
 from l4lb_agent.control import start
-from l4lb_agent.control.agent import Agent, Doors, Host
+from l4lb_agent.control.agent import Agent, Host
 from l4lb_agent.control.monitor import Interface
+from l4lb_agent.control.ports import Doors
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import SECRETS, address, config
 from tests.fakes.world import FakeAuditFile, FakeClock, FakeJournal, FakeNetwork

@@ -9,8 +9,8 @@ import pytest
 
 import l4lb
 from l4lb.v1 import backend_pb2
-from l4lb_agent.model import commands
 from l4lb_agent.model.backend import DrainResult
+from l4lb_agent.model.changes import commands
 from tests.api.conftest import Agent
 
 

@@ -15,8 +15,8 @@ from l4lb.cli import base
 from l4lb.cli.main import cli
 from l4lb.v1 import service_pb2, service_pb2_grpc
 from l4lb_agent.api.roles import Role
-from l4lb_agent.model import commands
 from l4lb_agent.model.backend import DrainResult
+from l4lb_agent.model.changes import commands
 from tests.api.conftest import Agent
 
 RPCS = {method.name for method in service_pb2.DESCRIPTOR.services_by_name["LoadBalancerService"].methods}

@@ -13,8 +13,9 @@ from google.protobuf.message import Message
 from l4lb.errors import Error
 from l4lb.v1 import backend_pb2, virtual_service_pb2
 from l4lb.v1 import service_pb2 as pb
-from l4lb_agent.model import commands, errors
+from l4lb_agent.model import errors
 from l4lb_agent.model.backend import DrainResult
+from l4lb_agent.model.changes import commands
 from tests.api.conftest import Agent
 
 WEB, A = "services/web", "services/web/backends/a"
@@ -58,16 +59,6 @@ def test_a_field_that_the_agent_does_not_know_is_refused_with_its_place(stub: An
 def test_an_enum_value_that_the_agent_does_not_know_is_refused_with_its_place(stub: Any) -> None:
     error = refusal(stub.CreateVirtualService, create(protocol=132))
     assert (error.code, error.reason, error.field) == ("INVALID_ARGUMENT", "UNKNOWN_ENUM_VALUE", "service.protocol")
-
-
-@pytest.mark.parametrize("mode", ["FORWARDING_MODE_DSR", "FORWARDING_MODE_ENCAP"])
-def test_a_forwarding_mode_that_is_not_done_yet_is_unimplemented_by_name(stub: Any, mode: str) -> None:
-    error = refusal(stub.CreateVirtualService, create(forwarding_mode=mode))
-    assert (error.code, error.field) == ("UNIMPLEMENTED", "service.forwarding_mode")
-    assert mode in error.message
-    stub.CreateVirtualService(create())
-    changed = pb.UpdateVirtualServiceRequest(service=service(name=WEB, forwarding_mode=mode))
-    assert refusal(stub.UpdateVirtualService, changed).code == "UNIMPLEMENTED"
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import l4lb
 from l4lb.v1 import service_pb2 as pb
 from l4lb.v1 import service_pb2_grpc
 from l4lb_agent.api import service as api
-from l4lb_agent.model import commands
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.changes import commands
 from l4lb_agent.model.service import Protocol, VirtualService
 from tests.api.conftest import Agent
 

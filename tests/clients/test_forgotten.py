@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import l4lb
-from l4lb_agent.model import commands
+from l4lb_agent.model.changes import commands
 from tests.api.conftest import Agent
 from tests.clients.conftest import Commands
 from tests.clients.program import Program

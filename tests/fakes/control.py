@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, ServiceView, Snapshot, StatsSample
-from l4lb_agent.model import checks, commands, errors
+from l4lb_agent.model import errors
 from l4lb_agent.model.backend import AdminState, Backend, Drain
+from l4lb_agent.model.changes import checks, commands
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
 
 HISTORY = 100

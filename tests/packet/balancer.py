@@ -21,7 +21,7 @@ from l4lb_agent.model.reasons import VERDICTS, Reason, Verdict
 from l4lb_agent.model.tables import array_key
 
 SIZES: Final = mapspec.Sizes(
-    services=16, backends=64, addresses=32, flows=64, rings_1021=4, rings_4093=4, rings_16381=4, rings_65537=4
+    services=16, backends=64, addresses=32, flows=64, tracked_flows=256, rings_1021=4, rings_4093=4, rings_16381=4, rings_65537=4
 )  # fmt: skip
 SLOT_SECRET: Final = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 INDEX_SECRET: Final = (0x1122334455667788, 0x8877665544332211)
@@ -93,7 +93,7 @@ class Balancer:
             slot_secret=(layout.U64 * 2)(*SLOT_SECRET), index_secret=(layout.U64 * 2)(*INDEX_SECRET), layout=layout.LAYOUT_VERSION,
             second_multiplier=second_multiplier(hertz()), index_mask=mapspec.index_buckets(self._sizes) - 1, port_low=1024,
             port_high=65535, timeout=(layout.U16 * 12)(*times), quarantine_long=60, quarantine_short=5, rst_rate=0, rst_burst=0,
-            route_generation=1,
+            route_generation=1, flow_mask=mapspec.flow_buckets(self._sizes) - 1, tracked_syn=10, tracked_fin=60, tracked_rst=5,
         )  # fmt: skip
         self.configure(**fields)
 
@@ -115,13 +115,17 @@ class Balancer:
         place = self._owned_place(packed)
         self.write("addresses", place, bytes(layout.OwnedAddress(address=(layout.U8 * 16)(*packed), flags=flags)))
 
-    def service(self, number: int, vip: str, vip_port: int, protocol: int, now: int = 0, *, size: int = 1021, idle: int = 900) -> None:
-        """A service with ring `now` of `size` slots."""
+    def service(
+        self, number: int, vip: str, vip_port: int, protocol: int, now: int = 0, *, size: int = 1021, idle: int = 900,
+        mode: int = layout.MODE_NAT, before: int | None = None, flags: int = 0, encap_port: int = 6080,
+    ) -> None:  # fmt: skip
+        """A service with rings `now` and `before` (the same unless given) of `size` slots. `flags` are more of the word's."""
         packed = address(vip)
-        word = now << 48 | layout.RING_SIZES.index(size) | layout.SERVICE_PRESENT
+        flags |= layout.RING_SIZES.index(size) | layout.SERVICE_PRESENT | mode << layout.SERVICE_MODE_SHIFT
+        word = now << 48 | (now if before is None else before) << 32 | flags
         element = layout.Service(
             word=word, vip=(layout.U8 * 16)(*packed), port=port(vip_port), protocol=protocol, family=Address(packed).family,
-            idle_seconds=idle,
+            idle_seconds=idle, encap_port=port(encap_port),
         )  # fmt: skip
         self.write("services", number, bytes(element))
         self._put(layout.INDEX_SERVICE, number, packed, vip_port, protocol)
@@ -132,14 +136,17 @@ class Balancer:
         self.write(f"rings_{size}", element, struct.pack(f"<{len(whole)}H", *whole))
 
     def backend(
-        self, number: int, text: str, backend_port: int, *, flags: int = layout.BACKEND_KEEP, ifindex: int = LOOPBACK, mtu: int = 0,
-        destination: bytes = bytes.fromhex("020000000003"),
+        self, number: int, text: str, backend_port: int, *, flags: int = layout.BACKEND_KEEP | layout.BACKEND_ELIGIBLE,
+        ifindex: int = LOOPBACK, mtu: int = 0, destination: bytes = bytes.fromhex("020000000003"), outer_source: str = "",
+        service: int = 0,
     ) -> None:  # fmt: skip
         """A backend and its next hop."""
         element = layout.Backend(
             address=(layout.U8 * 16)(*address(text)), port=port(backend_port), flags=flags, ifindex=ifindex, mtu=mtu,
-            source_mac=mac(LB_MAC), destination_mac=mac(destination),
+            source_mac=mac(LB_MAC), destination_mac=mac(destination), service=service,
         )  # fmt: skip
+        if outer_source:
+            element.outer_source[:] = list(address(outer_source))
         self.write("backends", number, bytes(element))
 
     def set_backend(self, number: int, **fields: object) -> None:
@@ -185,7 +192,11 @@ class Balancer:
 
     def traffic(self, name: str, number: int) -> tuple[int, ...]:
         """packets_in, bytes_in, packets_out, bytes_out, flows of a service or backend."""
-        return next((tuple(words) for i, words in self._sums(name, 5) if i == number), (0,) * 5)
+        return next((tuple(words[:5]) for i, words in self._sums(name, 8) if i == number), (0,) * 5)
+
+    def tracking(self, number: int) -> tuple[int, ...]:
+        """table_reads, pinned, evicted of a service."""
+        return next((tuple(words[5:]) for i, words in self._sums("service_counters", 8) if i == number), (0,) * 3)
 
     def _sums(self, name: str, words: int) -> Iterator[tuple[int, list[int]]]:
         size, entries = 8 * words * self._cpus, self.specs[name].max_entries

@@ -29,7 +29,7 @@ BROADCAST = "ff:ff:ff:ff:ff:ff"
 def answering(lb: Balancer) -> Balancer:
     """With a RST budget and the MAC of the interface."""
     lb.configure(rst_rate=100, rst_burst=100)
-    lb.write("interfaces", LOOPBACK, bytes(layout.Interface(mac=mac(bytes.fromhex(LB_MAC.replace(":", ""))))))
+    lb.write("interfaces", LOOPBACK, bytes(layout.Interface(ifindex=LOOPBACK, mac=mac(bytes.fromhex(LB_MAC.replace(":", ""))))))
     return lb
 
 

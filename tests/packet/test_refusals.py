@@ -172,7 +172,7 @@ def test_a_frame_that_is_not_for_one_station_starts_no_flow(lb: Balancer, family
 @each_protocol
 def test_a_frame_for_another_station_starts_no_flow(lb: Balancer, family: Family, kind: type[Packet]) -> None:
     """A switch that does not know a MAC floods; the station that has it makes the flow."""
-    lb.write("interfaces", array_key(LOOPBACK), bytes(layout.Interface(mac=mac(bytes.fromhex(LB_MAC.replace(":", ""))))))
+    lb.write("interfaces", array_key(LOOPBACK), bytes(layout.Interface(ifindex=LOOPBACK, mac=mac(bytes.fromhex(LB_MAC.replace(":", ""))))))
     packet = from_client(family, kind, flags="S")
     packet.dst = "02:00:00:00:00:99"
     assert lb.send(packet).reason is Reason.FOREIGN

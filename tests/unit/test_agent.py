@@ -9,11 +9,13 @@ import pytest
 
 from l4lb_agent.control import agent as agent_module
 from l4lb_agent.control import start, surroundings
-from l4lb_agent.control.agent import Agent, Doors, Host
+from l4lb_agent.control.agent import Agent, Host
 from l4lb_agent.control.facade import BackendEvent, BackendView, Outcome
 from l4lb_agent.control.monitor import Interface
-from l4lb_agent.model import commands, errors, layout
+from l4lb_agent.control.ports import Doors
+from l4lb_agent.model import errors, layout
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
+from l4lb_agent.model.changes import commands
 from l4lb_agent.model.tables import Elements, Write, array_key
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.packet import first_packet

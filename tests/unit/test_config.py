@@ -47,6 +47,11 @@ def test_every_setting_is_read() -> None:
     port_range = [2000, 3000]
     rst_rate = 1
     rst_burst = 2
+    icmp_rate = 3
+    icmp_burst = 4
+    outer_source = ["192.0.2.1"]
+    spread_v4 = "10.0.0.0/8"
+    spread_v6 = "fd00::/96"
     [datapath.timeouts]
     syn = 1
     answered = 2
@@ -54,11 +59,15 @@ def test_every_setting_is_read() -> None:
     udp = 4
     quarantine_long = 5
     quarantine_short = 6
+    tracked_syn = 7
+    tracked_fin = 8
+    tracked_rst = 9
     [sizes]
     services = 10
     backends = 11
     addresses = 12
     flows = 13
+    tracked_flows = 1300
     rings_1021 = 14
     rings_4093 = 15
     rings_16381 = 16
@@ -80,7 +89,11 @@ def test_every_setting_is_read() -> None:
     handshake_timeout = 3
     """
     snat = (address("192.0.2.10"), address("2001:db8::10"))
-    datapath = DatapathConfig(snat, 2000, 3000, True, 1, 2, Timeouts(1, 2, 3, 4, 5, 6), Sizes(10, 11, 12, 13, 14, 15, 16, 17))
+    spread = (bytes([10, 0, 0, 0]), 8), bytes.fromhex("fd00") + bytes(14)
+    datapath = DatapathConfig(
+        snat, 2000, 3000, True, 1, 2, 3, 4, (address("192.0.2.1"),), *spread, Timeouts(1, 2, 3, 4, 5, 6, 7, 8, 9),
+        Sizes(10, 11, 12, 13, 1300, 14, 15, 16, 17),
+    )  # fmt: skip
     interfaces = (Interface("eth0", "native"), Interface("eth1", "generic"))
     sockets = (
         UnixDoor(Path("/r/admin.sock"), Role.ADMIN, 0o600, "a"),

@@ -2,10 +2,11 @@
 
 import pytest
 
-from l4lb_agent.model import commands, errors
+from l4lb_agent.model import errors
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
-from l4lb_agent.model.decide import Decision, Facts, decide, decide_once
+from l4lb_agent.model.changes import commands
+from l4lb_agent.model.changes.decide import Decision, Facts, decide, decide_once
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.service import Protocol
 from tests.fakes.values import SNAT, address, backend, config, service, small_sizes

@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 
-from l4lb_agent.model import difference
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain
+from l4lb_agent.model.changes import difference
+from l4lb_agent.model.changes.difference import MOST, Difference
 from l4lb_agent.model.desired import Change, Desired
-from l4lb_agent.model.difference import MOST, Difference
 from l4lb_agent.model.service import Protocol, VirtualService
 from tests.fakes.values import address
 

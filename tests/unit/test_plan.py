@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l4lb_agent.model import build, commands, errors, ids, layout, ring, tables
+from l4lb_agent.model import build, errors, ids, layout, ring, tables
 from l4lb_agent.model.address import Address
-from l4lb_agent.model.decide import Facts, decide
+from l4lb_agent.model.changes import commands
+from l4lb_agent.model.changes.decide import Facts, decide
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids
 from l4lb_agent.model.plan import plan
@@ -337,4 +338,4 @@ def test_a_drain_that_ended_with_cut_takes_the_flows_away() -> None:
 def test_adopted_maps_give_back_their_secrets() -> None:
     node = web()
     assert build.secrets_of(node.maps["config"][tables.array_key(0)]) == SECRETS
-    assert build.secrets_of(bytes(128)) is None
+    assert build.secrets_of(bytes(256)) is None

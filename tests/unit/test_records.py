@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from l4lb_agent.model import commands, records
+from l4lb_agent.model import records
 from l4lb_agent.model.backend import DeadlineAction, DrainResult
-from l4lb_agent.model.decide import Facts, decide_once
+from l4lb_agent.model.changes import commands
+from l4lb_agent.model.changes.decide import Facts, decide_once
 from l4lb_agent.model.desired import Change, Desired
 from tests.fakes.values import SECRETS, backend, config, service
 

@@ -9,8 +9,9 @@ import pytest
 
 from l4lb_agent.control import store as store_module
 from l4lb_agent.control.store import Store
-from l4lb_agent.model import commands, errors, records
-from l4lb_agent.model.decide import Decision, Facts
+from l4lb_agent.model import errors, records
+from l4lb_agent.model.changes import commands
+from l4lb_agent.model.changes.decide import Decision, Facts
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.system.disk import JournalFile
 from tests.fakes.values import SECRETS, config, service

@@ -1,4 +1,4 @@
-"""gRPC only: translate, authorise, answer. convert.py is the one file that knows both protobuf and model."""
+"""gRPC only: translate, authorise, answer. convert/ is the one folder that knows both protobuf and model."""
 
 import os
 

@@ -19,7 +19,7 @@ from typing import Any
 from l4lb_agent.api.caller import Caller
 from l4lb_agent.control.facade import Outcome
 from l4lb_agent.control.ports import AuditFile
-from l4lb_agent.model.difference import Differences
+from l4lb_agent.model.changes.difference import Differences
 
 REFUSED_BURST, REFUSED_RATE = 100.0, 10.0  # entries of refused calls at once, and a second: they must not fill the disk
 LONGEST = 300  # characters of a name that the caller chose

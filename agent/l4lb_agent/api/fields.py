@@ -88,6 +88,11 @@ def whole(value: float, field: str) -> int:
     return int(value)
 
 
+def contradiction(field: str, why: str) -> InvalidArgument:
+    """The error for a field that does not go with another one."""
+    return InvalidArgument(f"{field} {why}", reason="FIELDS_CONTRADICT", field=field)
+
+
 def not_yet(field: str, value: str) -> NotImplementedYet:
     """The error for a field or value of the API that this agent does not do yet."""
     return NotImplementedYet(

@@ -10,7 +10,7 @@ from l4lb_agent.control.drainer import Drainer
 from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, ServiceView, Snapshot, StatsSample
 from l4lb_agent.control.forwarding import Forwarding
 from l4lb_agent.control.monitor import Interface, Monitor
-from l4lb_agent.control.ports import Clock, Datapath, JournalFile, Network
+from l4lb_agent.control.ports import Doors
 from l4lb_agent.control.reconciler import Reconciler, pending
 from l4lb_agent.control.sampler import Sampler, Sweep
 from l4lb_agent.control.start import Started
@@ -18,31 +18,36 @@ from l4lb_agent.control.store import Store
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.control.views import Views
 from l4lb_agent.control.watch import Watchers
-from l4lb_agent.model import commands, layout
+from l4lb_agent.model import build, layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Drain
+from l4lb_agent.model.changes import commands
+from l4lb_agent.model.changes.decide import Decision, Facts
 from l4lb_agent.model.config import DatapathConfig, Timeouts
-from l4lb_agent.model.decide import Decision, Facts
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.errors import Unavailable
 
 NEXT_HOP_SECONDS = 2.0  # how long AddBackend and UpdateBackend wait for one
 STOP_SECONDS = 2.0  # for a disk that is slow when the agent stops
 REPORT_SECONDS = 0.05  # several things that happen at once are told once
-CAPABILITIES = ("NAT", "IPV4", "IPV6", "TCP", "UDP", "DRAIN", "WATCH", "STATS", "REQUEST_ID", "VALIDATE_ONLY")
+CAPABILITIES = (
+    "NAT",
+    "DSR",
+    "ENCAP",
+    "FLOW_TRACKING",
+    "IPV4",
+    "IPV6",
+    "TCP",
+    "UDP",
+    "DRAIN",
+    "WATCH",
+    "STATS",
+    "REQUEST_ID",
+    "VALIDATE_ONLY",
+)
 COUNTING = (commands.RemoveBackend, commands.DrainBackend)  # decided by how many flows there are now
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Doors:
-    """The world, as control needs it."""
-
-    datapath: Datapath
-    network: Network
-    clock: Clock
-    journal: JournalFile
 
 
 @dataclass(frozen=True)
@@ -237,11 +242,12 @@ class Agent:
             raise Unavailable(f"the flow table cannot be read: {error}", reason="FLOWS_UNREADABLE") from error
 
     def _facts(self, asked: Sequence[commands.Command]) -> Facts:
-        facts = Facts(self._doors.clock.time(), self._host.boot_id, self._host.config)
+        near = self._surroundings
+        facts = Facts(self._doors.clock.time(), self._host.boot_id, self._host.config, local=near.local)
         if not any(isinstance(command, COUNTING) for command in asked):
             return facts
-        desired, hops = self._store.desired, self._surroundings.next_hops
-        unresolved = frozenset(name for name, backend in desired.backends.items() if backend.address not in hops)
+        desired = self._store.desired
+        unresolved = build.without_way(desired, near.next_hops, near.local)
         return replace(facts, live_flows=self._views.live_flows(desired), unresolved=unresolved)
 
     def _published(self, before: Desired, change: Change) -> None:

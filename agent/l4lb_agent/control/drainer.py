@@ -11,8 +11,8 @@ from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.store import Store
 from l4lb_agent.model import drain
 from l4lb_agent.model.backend import AdminState, Backend, Drain
-from l4lb_agent.model.commands import EndDrain
-from l4lb_agent.model.decide import Decision
+from l4lb_agent.model.changes.commands import EndDrain
+from l4lb_agent.model.changes.decide import Decision
 from l4lb_agent.model.errors import Refused
 
 RETRY_SECONDS = 1.0  # after the journal refused the end of a drain

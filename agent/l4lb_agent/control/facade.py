@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from l4lb_agent.model import difference
 from l4lb_agent.model.backend import Backend
-from l4lb_agent.model.commands import Command
-from l4lb_agent.model.difference import Differences
+from l4lb_agent.model.changes import difference
+from l4lb_agent.model.changes.commands import Command
+from l4lb_agent.model.changes.difference import Differences
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.service import VirtualService
 

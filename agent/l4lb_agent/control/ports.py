@@ -1,6 +1,7 @@
 """The doors to the world that control needs: implemented by dataplane/ and system/, and by tests/fakes/."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from l4lb_agent.model.address import Address
@@ -115,3 +116,13 @@ class AuditFile(Protocol):
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Write whole lines and wait for the disk; raises OSError."""
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The world, as control needs it."""
+
+    datapath: Datapath
+    network: Network
+    clock: Clock
+    journal: JournalFile

@@ -16,13 +16,12 @@ from l4lb_agent.control.ports import Clock, Datapath
 from l4lb_agent.control.rings import Images, Rings
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.model import build, ids
-from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState
 from l4lb_agent.model.build import World
 from l4lb_agent.model.config import DatapathConfig, Secrets
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.errors import Unavailable
-from l4lb_agent.model.observed import FlowCounts, NextHop
+from l4lb_agent.model.observed import FlowCounts
 from l4lb_agent.model.plan import plan
 from l4lb_agent.model.tables import Elements, Step, Tables, Write
 
@@ -48,7 +47,7 @@ class Reconciler:
         self.ids = ids.restore(actual, desired())
         self.images = Images()
         self.deferred: frozenset[str] = frozenset()
-        self.next_hops: Mapping[Address, NextHop] = {}  # as written
+        self.with_way: frozenset[str] = frozenset()  # names of backends that packets can be sent to, as written
         self.applied_revision = 0
         self.in_step = False  # the maps are as asked
         self.error = ""  # why not, when the kernel refused
@@ -129,17 +128,17 @@ class Reconciler:
     async def _pass(self) -> bool:
         """One plan; whether it had writes."""
         desired, world = self._desired(), self._world()
-        images, deferred, wrote = await asyncio.to_thread(self._work, desired, world)
-        self.images, self.deferred, self.next_hops = images, deferred, world.next_hops
+        without_way = build.without_way(desired, world.next_hops, world.local)
+        images, deferred, wrote = await asyncio.to_thread(self._work, desired, world, without_way)
+        self.images, self.deferred, self.with_way = images, deferred, frozenset(desired.backends) - without_way
         self._done(desired)
         return wrote
 
-    def _work(self, desired: Desired, world: World) -> tuple[Images, frozenset[str], bool]:
+    def _work(self, desired: Desired, world: World, without_way: frozenset[str]) -> tuple[Images, frozenset[str], bool]:
         """Everything that takes time, in a thread."""
         actual = Tables(self._actual)
         self._assign(desired, actual)
-        unresolved = frozenset(name for name, backend in desired.backends.items() if backend.address not in world.next_hops)
-        images = self._rings.images(desired, self.ids, unresolved)
+        images = self._rings.images(desired, self.ids, without_way)
         built = build.build(desired, self.ids, images.elements, world, actual)
         steps = plan(actual, built.tables)
         if steps or self._uncleared:

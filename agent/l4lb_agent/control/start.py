@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from l4lb_agent.control.ports import Datapath, JournalFile
-from l4lb_agent.model import difference, layout, records
+from l4lb_agent.model import layout, records
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.build import secrets_of
+from l4lb_agent.model.changes import difference
+from l4lb_agent.model.changes.difference import Differences
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Desired
-from l4lb_agent.model.difference import Differences
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.records import Replayed
 from l4lb_agent.model.tables import Tables, array_key
@@ -72,6 +73,7 @@ def _next_hops(actual: Tables) -> dict[Address, NextHop]:
     for element in actual.get("backends").values():
         backend = layout.Backend.from_buffer_copy(element)
         if backend.ifindex and backend.flags & layout.BACKEND_KEEP:
-            hop = NextHop("", backend.ifindex, bytes(backend.source_mac), bytes(backend.destination_mac), None, backend.mtu)
+            source = Address(bytes(backend.outer_source)) if any(backend.outer_source) else None
+            hop = NextHop("", backend.ifindex, bytes(backend.source_mac), bytes(backend.destination_mac), None, backend.mtu, source)
             found[Address(bytes(backend.address))] = hop
     return found

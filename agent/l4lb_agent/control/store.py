@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from l4lb_agent.control.ports import JournalFile
-from l4lb_agent.model import difference, records
-from l4lb_agent.model.commands import Command
+from l4lb_agent.model import records
+from l4lb_agent.model.changes import difference
+from l4lb_agent.model.changes.commands import Command
+from l4lb_agent.model.changes.decide import Decision, Facts, decide_once
 from l4lb_agent.model.config import Secrets
-from l4lb_agent.model.decide import Decision, Facts, decide_once
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.errors import Refused, ResourceExhausted, Unavailable
 

@@ -6,12 +6,12 @@ from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.model.backend import AdminState, Backend
+from l4lb_agent.model.changes.decide import Decision
 from l4lb_agent.model.config import DatapathConfig
-from l4lb_agent.model.decide import Decision
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import backend_keys
 from l4lb_agent.model.observed import MapState
-from l4lb_agent.model.service import VirtualService
+from l4lb_agent.model.service import Mode, VirtualService
 
 SLOTS_FOR_EACH = 100  # fewer slots a backend make shares and disruption worse
 FILLING = 0.75  # of the flow table
@@ -99,14 +99,14 @@ class Views:
 
     def backend_waits(self, desired: Desired, backend: Backend) -> str:
         """What is missing until the kernel forwards as asked for this backend, "" when it does."""
-        if backend.address not in self._reconciler.next_hops:
+        if backend.name not in self._reconciler.with_way:
             return f"the next hop of {backend.address} is not resolved: no route, or no answer from the neighbour"
         if backend.name in self._reconciler.deferred:
             return "no datapath id is free until the flows of removed backends have gone"
         return self._behind(backend.revision)
 
     def _service_waits(self, desired: Desired, service: VirtualService) -> str:
-        if not self._config.snat_of(service.vip.family):
+        if service.mode is Mode.NAT and not self._config.snat_of(service.vip.family):
             return f"no SNAT address of IPv{service.vip.family} is configured: [datapath] snat in agent.toml"
         if service.name in self._reconciler.deferred:
             return f"no ring of {service.ring_size} slots is free"
@@ -139,7 +139,7 @@ class Views:
                         f"{service.vip} of {service.name} is also an address of this host: in any gap the host answers its packets",
                     )
                 )
-            if not self._config.snat_of(service.vip.family):
+            if service.mode is Mode.NAT and not self._config.snat_of(service.vip.family):
                 found.append(("NO_SNAT_ADDRESS", f"{service.name} forwards nothing: {self._service_waits(desired, service)}"))
             backends = len(desired.backends_of(service.name))
             if backends * SLOTS_FOR_EACH > service.ring_size:

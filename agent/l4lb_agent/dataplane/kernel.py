@@ -63,8 +63,8 @@ class KernelDatapath:
     def attach(self, interface: str, mode: str) -> InterfaceState:
         """See Links.attach; then generations that nothing runs any more are removed."""
         found = device.find(interface)
-        mac = layout.Interface(mac=(ctypes.c_uint8 * 6)(*found.mac[:6]))
-        key, value = array_key(found.ifindex), bytes(mac)
+        mac = layout.Interface(ifindex=found.ifindex, mac=(ctypes.c_uint8 * 6)(*found.mac[:6]))
+        key, value = array_key(found.ifindex % layout.INTERFACE_PLACES), bytes(mac)
         if self._maps.lookup("interfaces", key) != value:
             self._maps.write("interfaces", key, value)
         state = self._links.attach(interface, mode, self._generation)

@@ -69,7 +69,7 @@ class Maps:
                 self.fds[name] = fd
                 check_shape(spec, fd, where / name)
         if "config" in self.fds:
-            version = layout.Config.from_buffer_copy(self.lookup("config", array_key(0)) or bytes(128)).layout
+            version = layout.Config.from_buffer_copy(self.lookup("config", array_key(0)) or bytes(ctypes.sizeof(layout.Config))).layout
             if version not in (0, layout.LAYOUT_VERSION):
                 message = f"the maps in {where} have layout {version}, this agent writes layout {layout.LAYOUT_VERSION}"
                 raise ShapeError(errno.EINVAL, f"{message}: run the agent they belong to, or `l4lb-agent detach` (traffic stops)")

@@ -14,7 +14,7 @@ from l4lb_agent.model.config import DatapathConfig, Secrets
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
 from l4lb_agent.model.observed import NextHop
-from l4lb_agent.model.service import VirtualService
+from l4lb_agent.model.service import Mode, OuterSource, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
 
 
@@ -72,15 +72,28 @@ def ring_element(slots: bytes, size: int) -> bytes:
     return slots + bytes(2 * (layout.ring_slots(size) - size))
 
 
+def service_flags(service: VirtualService) -> int:
+    """The lower 32 bits of a service's word."""
+    return (
+        layout.RING_SIZES.index(service.ring_size)
+        | layout.SERVICE_PRESENT
+        | service.mode << layout.SERVICE_MODE_SHIFT
+        | (layout.SERVICE_TRACK_ALL if service.tracking is Tracking.ALL else 0)
+        | (layout.SERVICE_SPREAD if service.outer_source is OuterSource.SPREAD else 0)
+        | (layout.SERVICE_OUTER_CHECKSUM if service.outer_checksum else 0)
+    )
+
+
 def service_element(service: VirtualService, ring: int) -> bytes:
     """services[id] with the ring of that index in its class, 0 for none."""
-    flags = layout.SERVICE_PRESENT | layout.RING_SIZES.index(service.ring_size)
+    before = 0 if service.mode.translates else ring
     element = layout.Service(
-        word=ring << 48 | flags,
+        word=ring << 48 | before << 32 | service_flags(service),
         port=socket.htons(service.port),
         protocol=int(service.protocol),
         family=service.vip.family,
         idle_seconds=service.idle_seconds,
+        encap_port=socket.htons(service.encap_port),
     )
     element.vip[:] = list(service.vip.packed)
     return bytes(element)
@@ -92,16 +105,45 @@ def ring_of(element: bytes) -> tuple[int, int]:
     return layout.RING_SIZES[word & layout.SERVICE_RING_CLASS], word >> 48
 
 
-def backend_element(backend: Backend, service_id: int, hop: NextHop | None) -> bytes:
+def backend_element(backend: Backend, service: VirtualService, service_id: int, world: World) -> bytes:
     """backends[id]."""
-    flags = (layout.BACKEND_KEEP if backend.keeps_flows else 0) | (layout.BACKEND_RESET if backend.resets_flows else 0)
-    return _backend_element(backend.address, backend.port, flags, service_id, hop)
+    here = is_here(backend, service, world.local)
+    hop = world.next_hops.get(backend.address)
+    flags = (
+        (layout.BACKEND_KEEP if backend.keeps_flows else 0)
+        | (layout.BACKEND_RESET if backend.resets_flows else 0)
+        | (layout.BACKEND_ELIGIBLE if backend.wants_new_flows and (hop or here) else 0)
+        | (layout.BACKEND_HERE if here else 0)
+    )
+    source = None
+    if service.mode.encapsulates and hop is not None:
+        own = (address for address in world.config.outer_source if address.family == backend.address.family)
+        source = next(own, hop.source)
+        if source is None and service.outer_source is OuterSource.REAL:
+            hop = None  # nothing can be sent from nowhere
+    return _backend_element(backend.address, backend.port, flags, service_id, hop, source)
+
+
+def is_here(backend: Backend, service: VirtualService, local: Container[Address]) -> bool:
+    """Whether a backend is this host itself: its packets are passed up."""
+    return service.mode is Mode.DSR and backend.address in local
+
+
+def without_way(desired: Desired, next_hops: Container[Address], local: Container[Address]) -> frozenset[str]:
+    """Names of backends that packets cannot be sent to now: they get no slots."""
+    return frozenset(
+        name
+        for name, backend in desired.backends.items()
+        if backend.address not in next_hops and not is_here(backend, desired.services[backend.service], local)
+    )
 
 
 @functools.lru_cache(maxsize=65536)
-def _backend_element(address: Address, port: int, flags: int, service_id: int, hop: NextHop | None) -> bytes:
+def _backend_element(address: Address, port: int, flags: int, service_id: int, hop: NextHop | None, source: Address | None) -> bytes:
     element = layout.Backend(port=socket.htons(port), flags=flags, service=service_id)
     element.address[:] = list(address.packed)
+    if source is not None:
+        element.outer_source[:] = list(source.packed)
     if hop is not None:
         element.ifindex, element.mtu = hop.ifindex, hop.mtu
         element.source_mac[:] = list(hop.source_mac)
@@ -133,7 +175,16 @@ def config_element(world: World) -> bytes:
         rst_burst=config.rst_burst,
         quarantine_long=config.timeouts.quarantine_long,
         quarantine_short=config.timeouts.quarantine_short,
+        flow_mask=mapspec.flow_buckets(config.sizes) - 1,
+        icmp_rate=config.icmp_rate,
+        icmp_burst=config.icmp_burst,
+        spread_v4=int.from_bytes(config.spread_v4[0], "little"),
+        spread_v4_mask=int.from_bytes(((1 << 32 - config.spread_v4[1]) - 1).to_bytes(4, "big"), "little"),
+        tracked_syn=config.timeouts.tracked_syn,
+        tracked_fin=config.timeouts.tracked_fin,
+        tracked_rst=config.timeouts.tracked_rst,
     )
+    element.spread_v6[:] = list(config.spread_v6)
     element.slot_secret[:] = Secrets.words(world.secrets.slot)
     element.index_secret[:] = Secrets.words(world.secrets.index)
     for state, seconds in config.timeouts.by_state().items():
@@ -214,7 +265,7 @@ def _backends(desired: Desired, ids: Ids, keys: Mapping[str, BackendKey], world:
         key = keys[backend.name]
         number, service_id = ids.backends.get(key), ids.services.get(key[0])
         if number is not None and service_id is not None:
-            elements[array_key(number)] = backend_element(backend, service_id, world.next_hops.get(backend.address))
+            elements[array_key(number)] = backend_element(backend, desired.services[backend.service], service_id, world)
     return {key: element for key, element in elements.items() if any(element)}
 
 

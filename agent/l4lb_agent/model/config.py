@@ -17,6 +17,9 @@ class Timeouts:
     udp: int = 30  # no reply yet
     quarantine_long: int = 60  # a closed flow keeps its source port when the backend's FIN came first (RFC 9293 TIME-WAIT)
     quarantine_short: int = 5  # else
+    tracked_syn: int = 10  # an entry of the flow table that only SYNs have touched
+    tracked_fin: int = 60  # after the client's FIN
+    tracked_rst: int = 5  # after the client's RST
 
     def by_state(self) -> dict[int, int]:
         """Seconds by enum flow_state."""
@@ -39,6 +42,11 @@ class DatapathConfig:
     redirect: bool = False  # send back by redirect instead of XDP_TX
     rst_rate: int = 1000  # answers a second and CPU
     rst_burst: int = 1000
+    icmp_rate: int = 1000  # answers a second and CPU
+    icmp_burst: int = 1000
+    outer_source: tuple[Address, ...] = ()  # at most one of each family; else the address that the kernel would use
+    spread_v4: tuple[bytes, int] = (b"\xac\x10\x00\x00", 16)  # prefix of outer sources that are spread, and its bits
+    spread_v6: bytes = bytes.fromhex("0100") + bytes(14)  # the last 32 bits are spread (the discard prefix, RFC 6666)
     timeouts: Timeouts = field(default_factory=Timeouts)
     sizes: Sizes = field(default_factory=Sizes)
 

@@ -1,4 +1,4 @@
-"""What was asked for: the desired state, and the change that is one journal record. model/decide.py makes changes."""
+"""What was asked for: the desired state, and the change that is one journal record. model/changes/decide.py makes changes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

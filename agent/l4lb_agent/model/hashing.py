@@ -30,8 +30,13 @@ def index_hash(address: bytes, port: int, protocol: int, secret: tuple[int, int]
     return mix(mix(high, low, secret), (port << 8 | protocol) & MASK, secret)
 
 
-def slot_hash(client: bytes, vip: bytes, client_port: int, vip_port: int, protocol: int, secret: tuple[int, int]) -> int:
-    """32-bit hash of a 5-tuple; ports are host-order numbers. Its slot is (hash * ring size) >> 32."""
+def tuple_hash(client: bytes, vip: bytes, client_port: int, vip_port: int, protocol: int, secret: tuple[int, int]) -> int:
+    """64-bit hash of a 5-tuple; ports are host-order numbers. The upper 32 bits pick the slot, outer headers are spread by the lower."""
     c, v = words(client), words(vip)
     addresses = mix(c[1] ^ ((v[0] * _M2) & MASK), c[0] ^ v[1], secret)
-    return mix(addresses, client_port << 32 | vip_port << 16 | protocol, secret) >> 32
+    return mix(addresses, client_port << 32 | vip_port << 16 | protocol, secret)
+
+
+def slot_hash(client: bytes, vip: bytes, client_port: int, vip_port: int, protocol: int, secret: tuple[int, int]) -> int:
+    """32-bit hash of a 5-tuple. Its slot is (hash * ring size) >> 32."""
+    return tuple_hash(client, vip, client_port, vip_port, protocol, secret) >> 32

@@ -7,7 +7,7 @@ Structures are ctypes in host byte order; fields that the C file calls network o
 import ctypes
 from typing import Final
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 
 U8, U16, U32, U64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 
@@ -21,7 +21,9 @@ class Config(ctypes.Structure):
         ("slot_secret", U64 * 2), ("index_secret", U64 * 2), ("layout", U32), ("second_multiplier", U32),
         ("route_generation", U32), ("index_mask", U32), ("port_low", U16), ("port_high", U16), ("snat_v4", U16),
         ("snat_v6", U16), ("flags", U32), ("rst_rate", U32), ("rst_burst", U32), ("timeout", U16 * 12),
-        ("quarantine_long", U16), ("quarantine_short", U16), ("reserved", U32 * 7),
+        ("quarantine_long", U16), ("quarantine_short", U16), ("flow_mask", U32), ("icmp_rate", U32), ("icmp_burst", U32),
+        ("spread_v4", U32), ("spread_v4_mask", U32), ("spread_v6", Address), ("tracked_syn", U16), ("tracked_fin", U16),
+        ("tracked_rst", U16), ("reserved_half", U16), ("reserved", U32 * 29),
     ]  # fmt: skip
 
 
@@ -56,12 +58,23 @@ class Service(ctypes.Structure):
 
     _fields_ = [
         ("word", U64), ("vip", Address), ("port", U16), ("protocol", U8), ("family", U8), ("idle_seconds", U32),
-        ("reserved", U32 * 8),
+        ("encap_port", U16), ("reserved_half", U16), ("reserved", U32 * 7),
     ]  # fmt: skip
 
 
 SERVICE_RING_CLASS: Final = 3
 SERVICE_PRESENT: Final = 4
+SERVICE_MODE_SHIFT: Final = 3
+SERVICE_MODE: Final = 56
+SERVICE_TRACK_ALL: Final = 64
+SERVICE_SPREAD: Final = 128
+SERVICE_OUTER_CHECKSUM: Final = 256
+MODE_NAT: Final = 0
+MODE_KEEP: Final = 1
+MODE_DSR: Final = 2
+MODE_IPIP: Final = 3
+MODE_GUE: Final = 4
+MODE_FOU: Final = 5
 RING_SIZES: Final = (1021, 4093, 16381, 65537)  # by ring class
 SLOT_AT_RISK: Final = 0x8000
 SLOT_BACKEND: Final = 0x7FFF
@@ -77,13 +90,37 @@ class Backend(ctypes.Structure):
 
     _fields_ = [
         ("address", Address), ("port", U16), ("flags", U16), ("ifindex", U32), ("source_mac", U8 * 6),
-        ("destination_mac", U8 * 6), ("service", U16), ("mtu", U16), ("reserved", U32 * 6),
+        ("destination_mac", U8 * 6), ("service", U16), ("mtu", U16), ("outer_source", Address), ("vlan", U16),
+        ("reserved_half", U16), ("reserved", U32),
     ]  # fmt: skip
 
 
 BACKEND_KEEP: Final = 1
 BACKEND_RESET: Final = 2
+BACKEND_ELIGIBLE: Final = 4
+BACKEND_HERE: Final = 8
 BACKEND_ID_MAX: Final = 32767
+
+
+class FlowEntry(ctypes.Structure):
+    """One way of a tracked flow; word is tag << 16 | backend."""
+
+    _fields_ = [("word", U64), ("sequence", U32), ("stamp", U16), ("state", U8), ("rank", U8)]
+
+
+class FlowBucket(ctypes.Structure):
+    """flow_table[bucket]."""
+
+    _fields_ = [("entry", FlowEntry * 4)]
+
+
+RANK_LAST: Final = 2
+TRACKED_SYN: Final = 1
+TRACKED_LIVE: Final = 2
+TRACKED_FIN: Final = 3
+TRACKED_RST: Final = 4
+TRACKED_UDP: Final = 5
+TRACKED_PINNED: Final = 6
 
 
 class FlowKey(ctypes.Structure):
@@ -139,9 +176,12 @@ FLOW_RESET: Final = 8
 
 
 class Interface(ctypes.Structure):
-    """interfaces[ifindex]: the MAC that answers to broadcast and multicast requests are sent from."""
+    """interfaces[ifindex % INTERFACE_PLACES]: the interface's own MAC."""
 
-    _fields_ = [("mac", U8 * 6), ("reserved", U8 * 2)]
+    _fields_ = [("ifindex", U32), ("mac", U8 * 6), ("reserved", U8 * 6)]
+
+
+INTERFACE_PLACES: Final = 1024
 
 
 PORT_FULL_PLACES: Final = 4096
@@ -150,7 +190,10 @@ PORT_FULL_PLACES: Final = 4096
 class Traffic(ctypes.Structure):
     """service_counters[service] and backend_counters[backend], one per CPU."""
 
-    _fields_ = [("packets_in", U64), ("bytes_in", U64), ("packets_out", U64), ("bytes_out", U64), ("flows", U64)]
+    _fields_ = [
+        ("packets_in", U64), ("bytes_in", U64), ("packets_out", U64), ("bytes_out", U64), ("flows", U64),
+        ("table_reads", U64), ("pinned", U64), ("evicted", U64),
+    ]  # fmt: skip
 
 
 class Count(ctypes.Structure):

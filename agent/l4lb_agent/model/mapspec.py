@@ -25,6 +25,7 @@ class Sizes:
     backends: int = 4096
     addresses: int = 256
     flows: int = 131072
+    tracked_flows: int = 262144  # of DSR and ENCAP services
     rings_1021: int = 160
     rings_4093: int = 160
     rings_16381: int = 160
@@ -46,6 +47,11 @@ class MapSpec:
 def index_buckets(sizes: Sizes) -> int:
     """Buckets in `index`: a power of two, at least two for each service or address (eight places each)."""
     return max(64, 1 << (2 * (sizes.services + sizes.addresses) - 1).bit_length())
+
+
+def flow_buckets(sizes: Sizes) -> int:
+    """Buckets in `flow_table`: a power of two, four entries each."""
+    return max(64, 1 << (-(-sizes.tracked_flows // 4) - 1).bit_length())
 
 
 def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
@@ -70,7 +76,8 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         MapSpec("flows", MapType.HASH, size(layout.FlowKey), size(layout.Flow), sizes.flows, False),
         MapSpec("replies", MapType.HASH, size(layout.ReplyKey), size(layout.Reply), sizes.flows, False),
         array("port_full", 4, layout.PORT_FULL_PLACES, control=False),
-        MapSpec("interfaces", MapType.HASH, 4, size(layout.Interface), 64, False),
+        array("flow_table", size(layout.FlowBucket), flow_buckets(sizes), control=False),
+        array("interfaces", size(layout.Interface), layout.INTERFACE_PLACES, control=False),
         counters("service_counters", layout.Traffic, sizes.services),
         counters("backend_counters", layout.Traffic, sizes.backends),
         counters("reason_counters", layout.Count, REASONS * VERDICTS),

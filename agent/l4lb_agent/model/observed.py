@@ -16,6 +16,7 @@ class NextHop:
     destination_mac: bytes
     gateway: Address | None = None  # None: the address itself is on the link
     mtu: int = 0
+    source: Address | None = None  # that the kernel would use: the outer source of ENCAP
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class TrafficCount:
     packets_out: int = 0
     bytes_out: int = 0
     flows: int = 0
+    table_reads: int = 0
+    pinned: int = 0
+    evicted: int = 0
 
 
 @dataclass(frozen=True)

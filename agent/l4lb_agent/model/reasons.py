@@ -35,6 +35,7 @@ class Reason(enum.IntEnum):
     TAIL_CALL_FAILED = 45
     FLOW_CUT = 46
     CLOSED = 47
+    NO_HEADROOM = 72
 
 
 class Verdict(enum.IntEnum):
@@ -47,5 +48,5 @@ class Verdict(enum.IntEnum):
     REDIRECT = 4
 
 
-REASONS = 64
+REASONS = 128
 VERDICTS = 8

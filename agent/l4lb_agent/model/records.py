@@ -8,7 +8,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain, DrainResult
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Change, Desired, Remembered, Requests
-from l4lb_agent.model.service import Protocol, VirtualService
+from l4lb_agent.model.service import Mode, OuterSource, Protocol, Tracking, VirtualService
 
 FORMAT: Final = 1
 
@@ -116,6 +116,13 @@ def _service(service: VirtualService) -> Record:
         "protocol": service.protocol.name,
         "ring_size": service.ring_size,
         "idle_seconds": service.idle_seconds,
+        "mode": service.mode.name,
+        "tracking": service.tracking.name,
+        "window_seconds": service.window_seconds,
+        "down_grace_seconds": service.down_grace_seconds,
+        "encap_port": service.encap_port,
+        "outer_source": service.outer_source.name,
+        "outer_checksum": service.outer_checksum,
         "annotations": dict(service.annotations),
         "revision": service.revision,
         "created": service.created,
@@ -124,7 +131,10 @@ def _service(service: VirtualService) -> Record:
 
 
 def _read_service(item: Mapping[str, Any]) -> VirtualService:
-    return VirtualService(**dict(item, vip=Address.parse(item["vip"], "vip"), protocol=Protocol[item["protocol"]]))
+    """Services of older journals have none of the modes' fields: they are NAT."""
+    enums = {"mode": Mode, "tracking": Tracking, "outer_source": OuterSource}
+    named = {field: kind[item[field]] for field, kind in enums.items() if field in item}
+    return VirtualService(**dict(item, **named, vip=Address.parse(item["vip"], "vip"), protocol=Protocol[item["protocol"]]))
 
 
 def _backend(backend: Backend) -> Record:

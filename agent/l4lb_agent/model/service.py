@@ -14,7 +14,47 @@ class Protocol(enum.IntEnum):
     UDP = 17
 
 
+class Mode(enum.IntEnum):
+    """How packets reach a backend and come back: enum mode of bpf/types.h."""
+
+    NAT = 0
+    KEEP = 1  # NAT that keeps the client's address
+    DSR = 2
+    IPIP = 3
+    GUE = 4  # variant 0
+    FOU = 5  # GUE variant 1
+
+    @property
+    def translates(self) -> bool:
+        """Whether both directions pass the load balancer, and every flow has a record."""
+        return self in (Mode.NAT, Mode.KEEP)
+
+    @property
+    def encapsulates(self) -> bool:
+        """Whether packets get an outer header, which may be of another family than the VIP."""
+        return self in (Mode.IPIP, Mode.GUE, Mode.FOU)
+
+
+class Tracking(enum.IntEnum):
+    """Which flows have an entry in the flow table; numbers as in the API."""
+
+    NONE = 0  # of NAT services, whose flows have records
+    CHANGES = 1
+    ALL = 2
+
+
+class OuterSource(enum.IntEnum):
+    """Source of outer headers; numbers as in the API."""
+
+    NONE = 0
+    REAL = 1
+    SPREAD = 2
+
+
 DEFAULT_RING_SIZE = 16381
+DEFAULT_ENCAP_PORT = 6080  # of GUE, by IANA
+DEFAULT_DOWN_GRACE_SECONDS = 10
+MAX_DOWN_GRACE_SECONDS = 3600
 DEFAULT_IDLE_SECONDS = {Protocol.TCP: 900, Protocol.UDP: 120}
 MAX_IDLE_SECONDS = 18 * 3600
 
@@ -29,6 +69,13 @@ class VirtualService:
     protocol: Protocol
     ring_size: int = DEFAULT_RING_SIZE
     idle_seconds: int = 900
+    mode: Mode = Mode.NAT
+    tracking: Tracking = Tracking.NONE
+    window_seconds: int = 900  # how long after a change a flow may be silent before its slot settles
+    down_grace_seconds: int = DEFAULT_DOWN_GRACE_SECONDS
+    encap_port: int = 0  # UDP destination of GUE
+    outer_source: OuterSource = OuterSource.NONE
+    outer_checksum: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0

@@ -51,7 +51,10 @@ class KernelNetwork:
             return None
         metrics = route.get("metrics")
         mtu = (metrics.get("mtu") if metrics else None) or link.get("mtu") or 0
-        return NextHop(link.get("ifname"), neighbour.ifindex, source, destination, gateway, mtu)
+        own = route.get("prefsrc")
+        return NextHop(
+            link.get("ifname"), neighbour.ifindex, source, destination, gateway, mtu, routing.address(own) if own else None
+        )  # fmt: skip
 
     async def _route(self, address: Address) -> Message | None:
         try:

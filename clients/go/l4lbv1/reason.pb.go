@@ -86,6 +86,8 @@ const (
 	Reason_REASON_FLOW_CUT Reason = 46
 	// Dropped: SYN for a closing flow whose sequence is not newer, a late duplicate.
 	Reason_REASON_CLOSED Reason = 47
+	// Dropped: no room before the packet for an outer header.
+	Reason_REASON_NO_HEADROOM Reason = 72
 )
 
 // Enum value maps for Reason.
@@ -120,6 +122,7 @@ var (
 		45: "REASON_TAIL_CALL_FAILED",
 		46: "REASON_FLOW_CUT",
 		47: "REASON_CLOSED",
+		72: "REASON_NO_HEADROOM",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -151,6 +154,7 @@ var (
 		"REASON_TAIL_CALL_FAILED":     45,
 		"REASON_FLOW_CUT":             46,
 		"REASON_CLOSED":               47,
+		"REASON_NO_HEADROOM":          72,
 	}
 )
 
@@ -246,7 +250,7 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xcb\x05\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xe3\x05\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_NOT_IP\x10\x01\x12\x12\n" +
@@ -277,7 +281,8 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x13REASON_MTU_EXCEEDED\x10,\x12\x1b\n" +
 	"\x17REASON_TAIL_CALL_FAILED\x10-\x12\x13\n" +
 	"\x0fREASON_FLOW_CUT\x10.\x12\x11\n" +
-	"\rREASON_CLOSED\x10/*l\n" +
+	"\rREASON_CLOSED\x10/\x12\x16\n" +
+	"\x12REASON_NO_HEADROOM\x10H*l\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERDICT_DROP\x10\x01\x12\x10\n" +

@@ -38,7 +38,13 @@ type Traffic struct {
 	// Flows created.
 	Flows uint64 `protobuf:"varint,5,opt,name=flows,proto3" json:"flows,omitempty"`
 	// Flows that have not ended, by the last sweep of the flow table.
-	ActiveFlows   uint64 `protobuf:"varint,6,opt,name=active_flows,json=activeFlows,proto3" json:"active_flows,omitempty"`
+	ActiveFlows uint64 `protobuf:"varint,6,opt,name=active_flows,json=activeFlows,proto3" json:"active_flows,omitempty"`
+	// Of a DSR or ENCAP service: packets that looked into the flow table. None while no change of its ring is settling (FLOW_TRACKING_CHANGES).
+	TableReads uint64 `protobuf:"varint,7,opt,name=table_reads,json=tableReads,proto3" json:"table_reads,omitempty"`
+	// Of a DSR or ENCAP service: entries that were made in the flow table.
+	Pinned uint64 `protobuf:"varint,8,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	// Of a DSR or ENCAP service: entries of flows that went on, of any service, that had to go for those.
+	Evicted       uint64 `protobuf:"varint,9,opt,name=evicted,proto3" json:"evicted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -111,6 +117,27 @@ func (x *Traffic) GetFlows() uint64 {
 func (x *Traffic) GetActiveFlows() uint64 {
 	if x != nil {
 		return x.ActiveFlows
+	}
+	return 0
+}
+
+func (x *Traffic) GetTableReads() uint64 {
+	if x != nil {
+		return x.TableReads
+	}
+	return 0
+}
+
+func (x *Traffic) GetPinned() uint64 {
+	if x != nil {
+		return x.Pinned
+	}
+	return 0
+}
+
+func (x *Traffic) GetEvicted() uint64 {
+	if x != nil {
+		return x.Evicted
 	}
 	return 0
 }
@@ -466,7 +493,7 @@ var File_l4lb_v1_stats_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_stats_proto_rawDesc = "" +
 	"\n" +
-	"\x13l4lb/v1/stats.proto\x12\al4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14l4lb/v1/reason.proto\"\xba\x01\n" +
+	"\x13l4lb/v1/stats.proto\x12\al4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14l4lb/v1/reason.proto\"\x8d\x02\n" +
 	"\aTraffic\x12\x1d\n" +
 	"\n" +
 	"packets_in\x18\x01 \x01(\x04R\tpacketsIn\x12\x19\n" +
@@ -475,7 +502,11 @@ const file_l4lb_v1_stats_proto_rawDesc = "" +
 	"packetsOut\x12\x1b\n" +
 	"\tbytes_out\x18\x04 \x01(\x04R\bbytesOut\x12\x14\n" +
 	"\x05flows\x18\x05 \x01(\x04R\x05flows\x12!\n" +
-	"\factive_flows\x18\x06 \x01(\x04R\vactiveFlows\"T\n" +
+	"\factive_flows\x18\x06 \x01(\x04R\vactiveFlows\x12\x1f\n" +
+	"\vtable_reads\x18\a \x01(\x04R\n" +
+	"tableReads\x12\x16\n" +
+	"\x06pinned\x18\b \x01(\x04R\x06pinned\x12\x18\n" +
+	"\aevicted\x18\t \x01(\x04R\aevicted\"T\n" +
 	"\fServiceStats\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12*\n" +
 	"\atraffic\x18\x02 \x01(\v2\x10.l4lb.v1.TrafficR\atraffic\"T\n" +

@@ -86,9 +86,9 @@ const (
 	ForwardingMode_FORWARDING_MODE_UNSPECIFIED ForwardingMode = 0
 	// Full NAT: destination and source are translated, both directions pass the load balancer.
 	ForwardingMode_FORWARDING_MODE_NAT ForwardingMode = 1
-	// The backend answers the client directly, by MAC rewrite on the same link. UNIMPLEMENTED yet.
+	// By MAC rewrite on the backend's link; the backend has the VIP too and answers the client directly.
 	ForwardingMode_FORWARDING_MODE_DSR ForwardingMode = 2
-	// An outer header to the backend, which answers directly. UNIMPLEMENTED yet.
+	// By an outer header, over any number of routers; the backend takes it off, has the VIP too and answers the client directly.
 	ForwardingMode_FORWARDING_MODE_ENCAP ForwardingMode = 3
 )
 
@@ -135,6 +135,243 @@ func (ForwardingMode) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{1}
 }
 
+// What the outer header of ENCAP is.
+type Encapsulation int32
+
+const (
+	// The default, ENCAPSULATION_IPIP.
+	Encapsulation_ENCAPSULATION_UNSPECIFIED Encapsulation = 0
+	// An IP header right before the packet (RFC 2003, RFC 2473, RFC 4213).
+	Encapsulation_ENCAPSULATION_IPIP Encapsulation = 1
+	// UDP and a GUE header of variant 0 (draft-ietf-intarea-gue).
+	Encapsulation_ENCAPSULATION_GUE Encapsulation = 2
+	// UDP alone: GUE variant 1, which is what Linux' FOU receives.
+	Encapsulation_ENCAPSULATION_GUE_VARIANT_1 Encapsulation = 3
+)
+
+// Enum value maps for Encapsulation.
+var (
+	Encapsulation_name = map[int32]string{
+		0: "ENCAPSULATION_UNSPECIFIED",
+		1: "ENCAPSULATION_IPIP",
+		2: "ENCAPSULATION_GUE",
+		3: "ENCAPSULATION_GUE_VARIANT_1",
+	}
+	Encapsulation_value = map[string]int32{
+		"ENCAPSULATION_UNSPECIFIED":   0,
+		"ENCAPSULATION_IPIP":          1,
+		"ENCAPSULATION_GUE":           2,
+		"ENCAPSULATION_GUE_VARIANT_1": 3,
+	}
+)
+
+func (x Encapsulation) Enum() *Encapsulation {
+	p := new(Encapsulation)
+	*p = x
+	return p
+}
+
+func (x Encapsulation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Encapsulation) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_virtual_service_proto_enumTypes[2].Descriptor()
+}
+
+func (Encapsulation) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[2]
+}
+
+func (x Encapsulation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Encapsulation.Descriptor instead.
+func (Encapsulation) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{2}
+}
+
+// Source address of outer headers.
+type OuterSource int32
+
+const (
+	// The default, OUTER_SOURCE_REAL.
+	OuterSource_OUTER_SOURCE_UNSPECIFIED OuterSource = 0
+	// The load balancer's own: ICMP errors from the way to the backend come back.
+	OuterSource_OUTER_SOURCE_REAL OuterSource = 1
+	// Spread over `spread_v4` or `spread_v6` of agent.toml by flow, so that backends and routers that look at addresses alone spread the load.
+	OuterSource_OUTER_SOURCE_SPREAD OuterSource = 2
+)
+
+// Enum value maps for OuterSource.
+var (
+	OuterSource_name = map[int32]string{
+		0: "OUTER_SOURCE_UNSPECIFIED",
+		1: "OUTER_SOURCE_REAL",
+		2: "OUTER_SOURCE_SPREAD",
+	}
+	OuterSource_value = map[string]int32{
+		"OUTER_SOURCE_UNSPECIFIED": 0,
+		"OUTER_SOURCE_REAL":        1,
+		"OUTER_SOURCE_SPREAD":      2,
+	}
+)
+
+func (x OuterSource) Enum() *OuterSource {
+	p := new(OuterSource)
+	*p = x
+	return p
+}
+
+func (x OuterSource) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OuterSource) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_virtual_service_proto_enumTypes[3].Descriptor()
+}
+
+func (OuterSource) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[3]
+}
+
+func (x OuterSource) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OuterSource.Descriptor instead.
+func (OuterSource) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{3}
+}
+
+// Which flows of a DSR or ENCAP service have an entry in the flow table. The flows of others stay with their backend because its ring says so.
+type FlowTracking int32
+
+const (
+	// The default: CHANGES for DSR and ENCAP; NAT has no choice, each of its flows has a record.
+	FlowTracking_FLOW_TRACKING_UNSPECIFIED FlowTracking = 0
+	// Only those that a change of the ring has put at risk. UDP is not tracked: each packet goes where the ring says now.
+	FlowTracking_FLOW_TRACKING_CHANGES FlowTracking = 1
+	// All, so that counts of active flows are as exact as the table; costs a look into it for each packet.
+	FlowTracking_FLOW_TRACKING_ALL FlowTracking = 2
+)
+
+// Enum value maps for FlowTracking.
+var (
+	FlowTracking_name = map[int32]string{
+		0: "FLOW_TRACKING_UNSPECIFIED",
+		1: "FLOW_TRACKING_CHANGES",
+		2: "FLOW_TRACKING_ALL",
+	}
+	FlowTracking_value = map[string]int32{
+		"FLOW_TRACKING_UNSPECIFIED": 0,
+		"FLOW_TRACKING_CHANGES":     1,
+		"FLOW_TRACKING_ALL":         2,
+	}
+)
+
+func (x FlowTracking) Enum() *FlowTracking {
+	p := new(FlowTracking)
+	*p = x
+	return p
+}
+
+func (x FlowTracking) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FlowTracking) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_virtual_service_proto_enumTypes[4].Descriptor()
+}
+
+func (FlowTracking) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[4]
+}
+
+func (x FlowTracking) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FlowTracking.Descriptor instead.
+func (FlowTracking) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{4}
+}
+
+// Options of ENCAP.
+type Encap struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Fixed at creation.
+	Encapsulation Encapsulation `protobuf:"varint,1,opt,name=encapsulation,proto3,enum=l4lb.v1.Encapsulation" json:"encapsulation,omitempty"`
+	// UDP destination port of GUE, 1 to 65535; 0 is 6080. Fixed at creation.
+	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// Fixed at creation.
+	OuterSource OuterSource `protobuf:"varint,3,opt,name=outer_source,json=outerSource,proto3,enum=l4lb.v1.OuterSource" json:"outer_source,omitempty"`
+	// Whether outer UDP headers have a checksum; zero otherwise, also over IPv6 (RFC 6935), which backends must be told to accept. It is made
+	// from the inner packet's own checksum; packets that have none are sent with zero. Fixed at creation.
+	OuterChecksum bool `protobuf:"varint,4,opt,name=outer_checksum,json=outerChecksum,proto3" json:"outer_checksum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Encap) Reset() {
+	*x = Encap{}
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Encap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Encap) ProtoMessage() {}
+
+func (x *Encap) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Encap.ProtoReflect.Descriptor instead.
+func (*Encap) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Encap) GetEncapsulation() Encapsulation {
+	if x != nil {
+		return x.Encapsulation
+	}
+	return Encapsulation_ENCAPSULATION_UNSPECIFIED
+}
+
+func (x *Encap) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Encap) GetOuterSource() OuterSource {
+	if x != nil {
+		return x.OuterSource
+	}
+	return OuterSource_OUTER_SOURCE_UNSPECIFIED
+}
+
+func (x *Encap) GetOuterChecksum() bool {
+	if x != nil {
+		return x.OuterChecksum
+	}
+	return false
+}
+
 // VIP + port + protocol, with its options. Its flows are spread over its backends.
 type VirtualService struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -154,6 +391,15 @@ type VirtualService struct {
 	IdleTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	// Free text for controllers: at most 64 entries, 256 characters each key and 4096 each value.
 	Annotations map[string]string `protobuf:"bytes,8,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Of ENCAP only. Fixed at creation.
+	Encap *Encap `protobuf:"bytes,9,opt,name=encap,proto3" json:"encap,omitempty"`
+	// Fixed at creation.
+	FlowTracking FlowTracking `protobuf:"varint,10,opt,name=flow_tracking,json=flowTracking,proto3,enum=l4lb.v1.FlowTracking" json:"flow_tracking,omitempty"`
+	// How long after a change of the ring a flow may be silent and still stay where it was; afterwards its slot has settled. The idle timeout by
+	// default, which is also advised: then no flow that has not timed out is moved. 1 s to 18 h, DSR and ENCAP only.
+	ChangeWindow *durationpb.Duration `protobuf:"bytes,11,opt,name=change_window,json=changeWindow,proto3" json:"change_window,omitempty"`
+	// How long the flows of a backend that has become unreachable stay with it; 10 s by default, at most 1 h. DSR and ENCAP only.
+	DownGrace *durationpb.Duration `protobuf:"bytes,12,opt,name=down_grace,json=downGrace,proto3" json:"down_grace,omitempty"`
 	// Output only. Quoted version of this resource; send it back to change exactly what was read.
 	Etag string `protobuf:"bytes,20,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. True while the kernel does not yet forward as asked.
@@ -174,7 +420,7 @@ type VirtualService struct {
 
 func (x *VirtualService) Reset() {
 	*x = VirtualService{}
-	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[0]
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +432,7 @@ func (x *VirtualService) String() string {
 func (*VirtualService) ProtoMessage() {}
 
 func (x *VirtualService) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[0]
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +445,7 @@ func (x *VirtualService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirtualService.ProtoReflect.Descriptor instead.
 func (*VirtualService) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{0}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *VirtualService) GetName() string {
@@ -258,6 +504,34 @@ func (x *VirtualService) GetAnnotations() map[string]string {
 	return nil
 }
 
+func (x *VirtualService) GetEncap() *Encap {
+	if x != nil {
+		return x.Encap
+	}
+	return nil
+}
+
+func (x *VirtualService) GetFlowTracking() FlowTracking {
+	if x != nil {
+		return x.FlowTracking
+	}
+	return FlowTracking_FLOW_TRACKING_UNSPECIFIED
+}
+
+func (x *VirtualService) GetChangeWindow() *durationpb.Duration {
+	if x != nil {
+		return x.ChangeWindow
+	}
+	return nil
+}
+
+func (x *VirtualService) GetDownGrace() *durationpb.Duration {
+	if x != nil {
+		return x.DownGrace
+	}
+	return nil
+}
+
 func (x *VirtualService) GetEtag() string {
 	if x != nil {
 		return x.Etag
@@ -311,7 +585,12 @@ var File_l4lb_v1_virtual_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dl4lb/v1/virtual_service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x05\n" +
+	"\x1dl4lb/v1/virtual_service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x01\n" +
+	"\x05Encap\x12<\n" +
+	"\rencapsulation\x18\x01 \x01(\x0e2\x16.l4lb.v1.EncapsulationR\rencapsulation\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x127\n" +
+	"\fouter_source\x18\x03 \x01(\x0e2\x14.l4lb.v1.OuterSourceR\vouterSource\x12%\n" +
+	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\x9a\a\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -320,7 +599,13 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\x0fforwarding_mode\x18\x05 \x01(\x0e2\x17.l4lb.v1.ForwardingModeR\x0eforwardingMode\x12\x1b\n" +
 	"\tring_size\x18\x06 \x01(\rR\bringSize\x12<\n" +
 	"\fidle_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12J\n" +
-	"\vannotations\x18\b \x03(\v2(.l4lb.v1.VirtualService.AnnotationsEntryR\vannotations\x12\x12\n" +
+	"\vannotations\x18\b \x03(\v2(.l4lb.v1.VirtualService.AnnotationsEntryR\vannotations\x12$\n" +
+	"\x05encap\x18\t \x01(\v2\x0e.l4lb.v1.EncapR\x05encap\x12:\n" +
+	"\rflow_tracking\x18\n" +
+	" \x01(\x0e2\x15.l4lb.v1.FlowTrackingR\fflowTracking\x12>\n" +
+	"\rchange_window\x18\v \x01(\v2\x19.google.protobuf.DurationR\fchangeWindow\x128\n" +
+	"\n" +
+	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12\x12\n" +
 	"\x04etag\x18\x14 \x01(\tR\x04etag\x12 \n" +
 	"\vreconciling\x18\x15 \x01(\bR\vreconciling\x12-\n" +
 	"\x12reconciling_reason\x18\x16 \x01(\tR\x11reconcilingReason\x12\x1a\n" +
@@ -342,7 +627,20 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\x1bFORWARDING_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13FORWARDING_MODE_NAT\x10\x01\x12\x17\n" +
 	"\x13FORWARDING_MODE_DSR\x10\x02\x12\x19\n" +
-	"\x15FORWARDING_MODE_ENCAP\x10\x03b\x06proto3"
+	"\x15FORWARDING_MODE_ENCAP\x10\x03*~\n" +
+	"\rEncapsulation\x12\x1d\n" +
+	"\x19ENCAPSULATION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12ENCAPSULATION_IPIP\x10\x01\x12\x15\n" +
+	"\x11ENCAPSULATION_GUE\x10\x02\x12\x1f\n" +
+	"\x1bENCAPSULATION_GUE_VARIANT_1\x10\x03*[\n" +
+	"\vOuterSource\x12\x1c\n" +
+	"\x18OUTER_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11OUTER_SOURCE_REAL\x10\x01\x12\x17\n" +
+	"\x13OUTER_SOURCE_SPREAD\x10\x02*_\n" +
+	"\fFlowTracking\x12\x1d\n" +
+	"\x19FLOW_TRACKING_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15FLOW_TRACKING_CHANGES\x10\x01\x12\x15\n" +
+	"\x11FLOW_TRACKING_ALL\x10\x02b\x06proto3"
 
 var (
 	file_l4lb_v1_virtual_service_proto_rawDescOnce sync.Once
@@ -356,28 +654,38 @@ func file_l4lb_v1_virtual_service_proto_rawDescGZIP() []byte {
 	return file_l4lb_v1_virtual_service_proto_rawDescData
 }
 
-var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: l4lb.v1.Protocol
 	(ForwardingMode)(0),           // 1: l4lb.v1.ForwardingMode
-	(*VirtualService)(nil),        // 2: l4lb.v1.VirtualService
-	nil,                           // 3: l4lb.v1.VirtualService.AnnotationsEntry
-	(*durationpb.Duration)(nil),   // 4: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(Encapsulation)(0),            // 2: l4lb.v1.Encapsulation
+	(OuterSource)(0),              // 3: l4lb.v1.OuterSource
+	(FlowTracking)(0),             // 4: l4lb.v1.FlowTracking
+	(*Encap)(nil),                 // 5: l4lb.v1.Encap
+	(*VirtualService)(nil),        // 6: l4lb.v1.VirtualService
+	nil,                           // 7: l4lb.v1.VirtualService.AnnotationsEntry
+	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
-	0, // 0: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
-	1, // 1: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
-	4, // 2: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
-	3, // 3: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
-	5, // 4: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
-	5, // 5: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
+	3,  // 1: l4lb.v1.Encap.outer_source:type_name -> l4lb.v1.OuterSource
+	0,  // 2: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
+	1,  // 3: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
+	8,  // 4: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
+	7,  // 5: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
+	5,  // 6: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
+	4,  // 7: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
+	8,  // 8: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
+	8,  // 9: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
+	9,  // 10: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 11: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }
@@ -390,8 +698,8 @@ func file_l4lb_v1_virtual_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_virtual_service_proto_rawDesc), len(file_l4lb_v1_virtual_service_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   2,
+			NumEnums:      5,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

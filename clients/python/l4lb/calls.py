@@ -39,13 +39,14 @@ class Listing(Generic[T]):
 
 
 def create_service(
-    name: str, *, vip: str, port: int, protocol: str = "tcp", forwarding_mode: str = "", ring_size: int = 0,
-    idle_timeout: float | None = None, annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
+    name: str, *, vip: str, port: int, protocol: str = "tcp", forwarding_mode: str = "", encap: Mapping[str, Any] | None = None,
+    flow_tracking: str = "", ring_size: int = 0, idle_timeout: float | None = None, change_window: float | None = None,
+    down_grace: float | None = None, annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
-    """Creates a virtual service without backends."""
+    """Creates a virtual service without backends. `encap` has the fields of Encap: encapsulation, port, outer_source, outer_checksum."""
     service = _service(
-        vip=vip, port=port, protocol=protocol, forwarding_mode=forwarding_mode, ring_size=ring_size, idle_timeout=idle_timeout,
-        annotations=annotations,
+        vip=vip, port=port, protocol=protocol, forwarding_mode=forwarding_mode, encap=encap, flow_tracking=flow_tracking,
+        ring_size=ring_size, idle_timeout=idle_timeout, change_window=change_window, down_grace=down_grace, annotations=annotations,
     )  # fmt: skip
     service_id = names.split(names.service(name))[1]
     request = service_pb2.CreateVirtualServiceRequest(
@@ -72,13 +73,16 @@ def list_services(*, page_size: int = 0) -> Listing[VirtualService]:
 
 def update_service(
     name: str, *, vip: str | None = None, port: int | None = None, protocol: str | None = None, forwarding_mode: str | None = None,
-    ring_size: int | None = None, idle_timeout: float | None = None, annotations: Mapping[str, str] | None = None, etag: str = "",
-    allow_missing: bool = False, request_id: str = "", validate_only: bool = False,
+    encap: Mapping[str, Any] | None = None, flow_tracking: str | None = None, ring_size: int | None = None,
+    idle_timeout: float | None = None, change_window: float | None = None, down_grace: float | None = None,
+    annotations: Mapping[str, str] | None = None, etag: str = "", allow_missing: bool = False, request_id: str = "",
+    validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
     """Changes what is given. With `allow_missing` creates it when it does not exist; what is fixed at creation is compared otherwise."""
     given = {
-        "vip": vip, "port": port, "protocol": protocol, "forwarding_mode": forwarding_mode, "ring_size": ring_size,
-        "idle_timeout": idle_timeout, "annotations": annotations,
+        "vip": vip, "port": port, "protocol": protocol, "forwarding_mode": forwarding_mode, "encap": encap,
+        "flow_tracking": flow_tracking, "ring_size": ring_size, "idle_timeout": idle_timeout, "change_window": change_window,
+        "down_grace": down_grace, "annotations": annotations,
     }  # fmt: skip
     service = _service(name=names.service(name), etag=etag, **given)
     request = service_pb2.UpdateVirtualServiceRequest(
@@ -189,12 +193,27 @@ def _service(**given: Any) -> VirtualService:
     for field, kind, prefix in (
         ("protocol", virtual_service_pb2.Protocol, "PROTOCOL"),
         ("forwarding_mode", virtual_service_pb2.ForwardingMode, "FORWARDING_MODE"),
+        ("flow_tracking", virtual_service_pb2.FlowTracking, "FLOW_TRACKING"),
     ):
         if field in wanted:
             wanted[field] = _enum(kind, prefix, wanted[field])
-    if "idle_timeout" in wanted:
-        wanted["idle_timeout"] = _duration(wanted["idle_timeout"])
+    for field in ("idle_timeout", "change_window", "down_grace"):
+        if field in wanted:
+            wanted[field] = _duration(wanted[field])
+    if "encap" in wanted:
+        wanted["encap"] = _encap(wanted["encap"])
     return VirtualService(**wanted)
+
+
+def _encap(given: Mapping[str, Any]) -> virtual_service_pb2.Encap:
+    wanted = _given(given)
+    for field, kind, prefix in (
+        ("encapsulation", virtual_service_pb2.Encapsulation, "ENCAPSULATION"),
+        ("outer_source", virtual_service_pb2.OuterSource, "OUTER_SOURCE"),
+    ):
+        if field in wanted:
+            wanted[field] = _enum(kind, prefix, wanted[field])
+    return virtual_service_pb2.Encap(**wanted)
 
 
 def _backend(**given: Any) -> Backend:

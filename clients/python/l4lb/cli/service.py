@@ -16,6 +16,9 @@ from l4lb.cli.base import (
 )
 
 _PROTOCOLS = click.Choice(("tcp", "udp"))
+_ENCAP = {"encapsulation": "encapsulation", "port": "encap_port", "outer_source": "outer_source", "outer_checksum": "outer_checksum"}
+_change_window = click.option("--change-window", type=DURATION, help="How long after a change silent flows of dsr and encap stay put.")
+_down_grace = click.option("--down-grace", type=DURATION, help="How long flows stay with a backend that has become unreachable.")
 
 
 @click.group(cls=Commands)
@@ -29,7 +32,15 @@ def service() -> None:
 @click.option("--port", required=True, type=click.IntRange(1, 65535))
 @click.option("--protocol", type=_PROTOCOLS, default="tcp", show_default=True)
 @click.option("--ring-size", type=int, default=0, help="Slots of the ring: 1021, 4093, 16381 (default) or 65537.")
+@click.option("--forwarding-mode", type=click.Choice(("nat", "dsr", "encap")), default="nat", show_default=True)
+@click.option("--encapsulation", type=click.Choice(("ipip", "gue", "gue-variant-1")), help="Outer header of encap; ipip by default.")
+@click.option("--encap-port", type=click.IntRange(1, 65535), help="UDP destination port of gue; 6080 by default.")
+@click.option("--outer-source", type=click.Choice(("real", "spread")), help="Source of outer headers; real by default.")
+@click.option("--outer-checksum", is_flag=True, help="Outer UDP headers have a checksum.")
+@click.option("--flow-tracking", type=click.Choice(("changes", "all")), help="Of dsr and encap; changes by default.")
 @click.option("--idle-timeout", type=DURATION, help="Lifetime of a flow without packets.")
+@_change_window
+@_down_grace
 @annotate_option
 @change_options
 @click.pass_obj
@@ -37,6 +48,8 @@ def create(session: Session, /, name: str, annotations: tuple[tuple[str, str], .
     """Create a virtual service without backends."""
     from l4lb.cli import render
 
+    encap = {field: options.pop(option) for field, option in _ENCAP.items()}
+    options["encap"] = encap if any(encap.values()) else None
     render.one(session, session.client.create_service(name, annotations=dict(annotations), **options))
 
 
@@ -64,18 +77,20 @@ def show(session: Session, /, name: str) -> None:
 @service.command()
 @click.argument("name", type=SERVICE)
 @click.option("--idle-timeout", type=DURATION, help="Lifetime of a flow without packets.")
+@_change_window
+@_down_grace
 @annotate_option
 @etag_option
 @change_options
 @click.pass_obj
-def update(session: Session, /, name: str, idle_timeout: float | None, annotations: tuple[tuple[str, str], ...], **options: Any) -> None:
+def update(session: Session, /, name: str, annotations: tuple[tuple[str, str], ...], **options: Any) -> None:
     """Change a virtual service. Given annotations replace all there were."""
     from l4lb.cli import render
 
-    if idle_timeout is None and not annotations:
-        raise click.UsageError("nothing to change: give --idle-timeout or --annotate")
+    if not annotations and all(options[name] is None for name in ("idle_timeout", "change_window", "down_grace")):
+        raise click.UsageError("nothing to change: give --idle-timeout, --change-window, --down-grace or --annotate")
     wanted = dict(annotations) if annotations else None
-    render.one(session, session.client.update_service(name, idle_timeout=idle_timeout, annotations=wanted, **options))
+    render.one(session, session.client.update_service(name, annotations=wanted, **options))
 
 
 @service.command()

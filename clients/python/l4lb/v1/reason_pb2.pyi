@@ -35,6 +35,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_TAIL_CALL_FAILED: _ClassVar[Reason]
     REASON_FLOW_CUT: _ClassVar[Reason]
     REASON_CLOSED: _ClassVar[Reason]
+    REASON_NO_HEADROOM: _ClassVar[Reason]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -72,6 +73,7 @@ REASON_MTU_EXCEEDED: Reason
 REASON_TAIL_CALL_FAILED: Reason
 REASON_FLOW_CUT: Reason
 REASON_CLOSED: Reason
+REASON_NO_HEADROOM: Reason
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_DROP: Verdict
 VERDICT_PASS: Verdict

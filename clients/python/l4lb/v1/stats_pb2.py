@@ -26,23 +26,23 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from l4lb.v1 import reason_pb2 as l4lb_dot_v1_dot_reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13l4lb/v1/stats.proto\x12\x07l4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14l4lb/v1/reason.proto\"|\n\x07Traffic\x12\x12\n\npackets_in\x18\x01 \x01(\x04\x12\x10\n\x08\x62ytes_in\x18\x02 \x01(\x04\x12\x13\n\x0bpackets_out\x18\x03 \x01(\x04\x12\x11\n\tbytes_out\x18\x04 \x01(\x04\x12\r\n\x05\x66lows\x18\x05 \x01(\x04\x12\x14\n\x0c\x61\x63tive_flows\x18\x06 \x01(\x04\"B\n\x0cServiceStats\x12\x0f\n\x07service\x18\x01 \x01(\t\x12!\n\x07traffic\x18\x02 \x01(\x0b\x32\x10.l4lb.v1.Traffic\"B\n\x0c\x42\x61\x63kendStats\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12!\n\x07traffic\x18\x02 \x01(\x0b\x32\x10.l4lb.v1.Traffic\"q\n\x0bReasonStats\x12\x1f\n\x06reason\x18\x01 \x01(\x0e\x32\x0f.l4lb.v1.Reason\x12!\n\x07verdict\x18\x02 \x01(\x0e\x32\x10.l4lb.v1.Verdict\x12\x0f\n\x07packets\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"L\n\x08MapStats\x12\x0b\n\x03map\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x13\n\x0bmax_entries\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"\xeb\x01\n\x05Stats\x12/\n\x0bsample_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fskipped_samples\x18\x02 \x01(\x04\x12\'\n\x08services\x18\x03 \x03(\x0b\x32\x15.l4lb.v1.ServiceStats\x12\'\n\x08\x62\x61\x63kends\x18\x04 \x03(\x0b\x32\x15.l4lb.v1.BackendStats\x12%\n\x07reasons\x18\x05 \x03(\x0b\x32\x14.l4lb.v1.ReasonStats\x12\x1f\n\x04maps\x18\x06 \x03(\x0b\x32\x11.l4lb.v1.MapStatsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13l4lb/v1/stats.proto\x12\x07l4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14l4lb/v1/reason.proto\"\xb2\x01\n\x07Traffic\x12\x12\n\npackets_in\x18\x01 \x01(\x04\x12\x10\n\x08\x62ytes_in\x18\x02 \x01(\x04\x12\x13\n\x0bpackets_out\x18\x03 \x01(\x04\x12\x11\n\tbytes_out\x18\x04 \x01(\x04\x12\r\n\x05\x66lows\x18\x05 \x01(\x04\x12\x14\n\x0c\x61\x63tive_flows\x18\x06 \x01(\x04\x12\x13\n\x0btable_reads\x18\x07 \x01(\x04\x12\x0e\n\x06pinned\x18\x08 \x01(\x04\x12\x0f\n\x07\x65victed\x18\t \x01(\x04\"B\n\x0cServiceStats\x12\x0f\n\x07service\x18\x01 \x01(\t\x12!\n\x07traffic\x18\x02 \x01(\x0b\x32\x10.l4lb.v1.Traffic\"B\n\x0c\x42\x61\x63kendStats\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12!\n\x07traffic\x18\x02 \x01(\x0b\x32\x10.l4lb.v1.Traffic\"q\n\x0bReasonStats\x12\x1f\n\x06reason\x18\x01 \x01(\x0e\x32\x0f.l4lb.v1.Reason\x12!\n\x07verdict\x18\x02 \x01(\x0e\x32\x10.l4lb.v1.Verdict\x12\x0f\n\x07packets\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"L\n\x08MapStats\x12\x0b\n\x03map\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x13\n\x0bmax_entries\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"\xeb\x01\n\x05Stats\x12/\n\x0bsample_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fskipped_samples\x18\x02 \x01(\x04\x12\'\n\x08services\x18\x03 \x03(\x0b\x32\x15.l4lb.v1.ServiceStats\x12\'\n\x08\x62\x61\x63kends\x18\x04 \x03(\x0b\x32\x15.l4lb.v1.BackendStats\x12%\n\x07reasons\x18\x05 \x03(\x0b\x32\x14.l4lb.v1.ReasonStats\x12\x1f\n\x04maps\x18\x06 \x03(\x0b\x32\x11.l4lb.v1.MapStatsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'l4lb.v1.stats_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRAFFIC']._serialized_start=87
-  _globals['_TRAFFIC']._serialized_end=211
-  _globals['_SERVICESTATS']._serialized_start=213
-  _globals['_SERVICESTATS']._serialized_end=279
-  _globals['_BACKENDSTATS']._serialized_start=281
-  _globals['_BACKENDSTATS']._serialized_end=347
-  _globals['_REASONSTATS']._serialized_start=349
-  _globals['_REASONSTATS']._serialized_end=462
-  _globals['_MAPSTATS']._serialized_start=464
-  _globals['_MAPSTATS']._serialized_end=540
-  _globals['_STATS']._serialized_start=543
-  _globals['_STATS']._serialized_end=778
+  _globals['_TRAFFIC']._serialized_start=88
+  _globals['_TRAFFIC']._serialized_end=266
+  _globals['_SERVICESTATS']._serialized_start=268
+  _globals['_SERVICESTATS']._serialized_end=334
+  _globals['_BACKENDSTATS']._serialized_start=336
+  _globals['_BACKENDSTATS']._serialized_end=402
+  _globals['_REASONSTATS']._serialized_start=404
+  _globals['_REASONSTATS']._serialized_end=517
+  _globals['_MAPSTATS']._serialized_start=519
+  _globals['_MAPSTATS']._serialized_end=595
+  _globals['_STATS']._serialized_start=598
+  _globals['_STATS']._serialized_end=833
 # @@protoc_insertion_point(module_scope)

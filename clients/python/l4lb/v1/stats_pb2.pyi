@@ -11,20 +11,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Traffic(_message.Message):
-    __slots__ = ("packets_in", "bytes_in", "packets_out", "bytes_out", "flows", "active_flows")
+    __slots__ = ("packets_in", "bytes_in", "packets_out", "bytes_out", "flows", "active_flows", "table_reads", "pinned", "evicted")
     PACKETS_IN_FIELD_NUMBER: _ClassVar[int]
     BYTES_IN_FIELD_NUMBER: _ClassVar[int]
     PACKETS_OUT_FIELD_NUMBER: _ClassVar[int]
     BYTES_OUT_FIELD_NUMBER: _ClassVar[int]
     FLOWS_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FLOWS_FIELD_NUMBER: _ClassVar[int]
+    TABLE_READS_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
     packets_in: int
     bytes_in: int
     packets_out: int
     bytes_out: int
     flows: int
     active_flows: int
-    def __init__(self, packets_in: _Optional[int] = ..., bytes_in: _Optional[int] = ..., packets_out: _Optional[int] = ..., bytes_out: _Optional[int] = ..., flows: _Optional[int] = ..., active_flows: _Optional[int] = ...) -> None: ...
+    table_reads: int
+    pinned: int
+    evicted: int
+    def __init__(self, packets_in: _Optional[int] = ..., bytes_in: _Optional[int] = ..., packets_out: _Optional[int] = ..., bytes_out: _Optional[int] = ..., flows: _Optional[int] = ..., active_flows: _Optional[int] = ..., table_reads: _Optional[int] = ..., pinned: _Optional[int] = ..., evicted: _Optional[int] = ...) -> None: ...
 
 class ServiceStats(_message.Message):
     __slots__ = ("service", "traffic")

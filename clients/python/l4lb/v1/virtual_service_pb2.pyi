@@ -23,6 +23,25 @@ class ForwardingMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FORWARDING_MODE_NAT: _ClassVar[ForwardingMode]
     FORWARDING_MODE_DSR: _ClassVar[ForwardingMode]
     FORWARDING_MODE_ENCAP: _ClassVar[ForwardingMode]
+
+class Encapsulation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENCAPSULATION_UNSPECIFIED: _ClassVar[Encapsulation]
+    ENCAPSULATION_IPIP: _ClassVar[Encapsulation]
+    ENCAPSULATION_GUE: _ClassVar[Encapsulation]
+    ENCAPSULATION_GUE_VARIANT_1: _ClassVar[Encapsulation]
+
+class OuterSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTER_SOURCE_UNSPECIFIED: _ClassVar[OuterSource]
+    OUTER_SOURCE_REAL: _ClassVar[OuterSource]
+    OUTER_SOURCE_SPREAD: _ClassVar[OuterSource]
+
+class FlowTracking(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FLOW_TRACKING_UNSPECIFIED: _ClassVar[FlowTracking]
+    FLOW_TRACKING_CHANGES: _ClassVar[FlowTracking]
+    FLOW_TRACKING_ALL: _ClassVar[FlowTracking]
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_UDP: Protocol
@@ -30,9 +49,31 @@ FORWARDING_MODE_UNSPECIFIED: ForwardingMode
 FORWARDING_MODE_NAT: ForwardingMode
 FORWARDING_MODE_DSR: ForwardingMode
 FORWARDING_MODE_ENCAP: ForwardingMode
+ENCAPSULATION_UNSPECIFIED: Encapsulation
+ENCAPSULATION_IPIP: Encapsulation
+ENCAPSULATION_GUE: Encapsulation
+ENCAPSULATION_GUE_VARIANT_1: Encapsulation
+OUTER_SOURCE_UNSPECIFIED: OuterSource
+OUTER_SOURCE_REAL: OuterSource
+OUTER_SOURCE_SPREAD: OuterSource
+FLOW_TRACKING_UNSPECIFIED: FlowTracking
+FLOW_TRACKING_CHANGES: FlowTracking
+FLOW_TRACKING_ALL: FlowTracking
+
+class Encap(_message.Message):
+    __slots__ = ("encapsulation", "port", "outer_source", "outer_checksum")
+    ENCAPSULATION_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    OUTER_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    OUTER_CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    encapsulation: Encapsulation
+    port: int
+    outer_source: OuterSource
+    outer_checksum: bool
+    def __init__(self, encapsulation: _Optional[_Union[Encapsulation, str]] = ..., port: _Optional[int] = ..., outer_source: _Optional[_Union[OuterSource, str]] = ..., outer_checksum: _Optional[bool] = ...) -> None: ...
 
 class VirtualService(_message.Message):
-    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest")
+    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +89,10 @@ class VirtualService(_message.Message):
     RING_SIZE_FIELD_NUMBER: _ClassVar[int]
     IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    ENCAP_FIELD_NUMBER: _ClassVar[int]
+    FLOW_TRACKING_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    DOWN_GRACE_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +108,10 @@ class VirtualService(_message.Message):
     ring_size: int
     idle_timeout: _duration_pb2.Duration
     annotations: _containers.ScalarMap[str, str]
+    encap: Encap
+    flow_tracking: FlowTracking
+    change_window: _duration_pb2.Duration
+    down_grace: _duration_pb2.Duration
     etag: str
     reconciling: bool
     reconciling_reason: str
@@ -70,4 +119,4 @@ class VirtualService(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     ring_digest: str
-    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ...) -> None: ...

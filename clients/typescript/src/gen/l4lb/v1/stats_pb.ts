@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/stats.proto.
  */
 export const file_l4lb_v1_stats: GenFile = /*@__PURE__*/
-  fileDesc("ChNsNGxiL3YxL3N0YXRzLnByb3RvEgdsNGxiLnYxInwKB1RyYWZmaWMSEgoKcGFja2V0c19pbhgBIAEoBBIQCghieXRlc19pbhgCIAEoBBITCgtwYWNrZXRzX291dBgDIAEoBBIRCglieXRlc19vdXQYBCABKAQSDQoFZmxvd3MYBSABKAQSFAoMYWN0aXZlX2Zsb3dzGAYgASgEIkIKDFNlcnZpY2VTdGF0cxIPCgdzZXJ2aWNlGAEgASgJEiEKB3RyYWZmaWMYAiABKAsyEC5sNGxiLnYxLlRyYWZmaWMiQgoMQmFja2VuZFN0YXRzEg8KB2JhY2tlbmQYASABKAkSIQoHdHJhZmZpYxgCIAEoCzIQLmw0bGIudjEuVHJhZmZpYyJxCgtSZWFzb25TdGF0cxIfCgZyZWFzb24YASABKA4yDy5sNGxiLnYxLlJlYXNvbhIhCgd2ZXJkaWN0GAIgASgOMhAubDRsYi52MS5WZXJkaWN0Eg8KB3BhY2tldHMYAyABKAQSDQoFYnl0ZXMYBCABKAQiTAoITWFwU3RhdHMSCwoDbWFwGAEgASgJEg8KB2VudHJpZXMYAiABKAQSEwoLbWF4X2VudHJpZXMYAyABKAQSDQoFYnl0ZXMYBCABKAQi6wEKBVN0YXRzEi8KC3NhbXBsZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIXCg9za2lwcGVkX3NhbXBsZXMYAiABKAQSJwoIc2VydmljZXMYAyADKAsyFS5sNGxiLnYxLlNlcnZpY2VTdGF0cxInCghiYWNrZW5kcxgEIAMoCzIVLmw0bGIudjEuQmFja2VuZFN0YXRzEiUKB3JlYXNvbnMYBSADKAsyFC5sNGxiLnYxLlJlYXNvblN0YXRzEh8KBG1hcHMYBiADKAsyES5sNGxiLnYxLk1hcFN0YXRzYgZwcm90bzM", [file_google_protobuf_timestamp, file_l4lb_v1_reason]);
+  fileDesc("ChNsNGxiL3YxL3N0YXRzLnByb3RvEgdsNGxiLnYxIrIBCgdUcmFmZmljEhIKCnBhY2tldHNfaW4YASABKAQSEAoIYnl0ZXNfaW4YAiABKAQSEwoLcGFja2V0c19vdXQYAyABKAQSEQoJYnl0ZXNfb3V0GAQgASgEEg0KBWZsb3dzGAUgASgEEhQKDGFjdGl2ZV9mbG93cxgGIAEoBBITCgt0YWJsZV9yZWFkcxgHIAEoBBIOCgZwaW5uZWQYCCABKAQSDwoHZXZpY3RlZBgJIAEoBCJCCgxTZXJ2aWNlU3RhdHMSDwoHc2VydmljZRgBIAEoCRIhCgd0cmFmZmljGAIgASgLMhAubDRsYi52MS5UcmFmZmljIkIKDEJhY2tlbmRTdGF0cxIPCgdiYWNrZW5kGAEgASgJEiEKB3RyYWZmaWMYAiABKAsyEC5sNGxiLnYxLlRyYWZmaWMicQoLUmVhc29uU3RhdHMSHwoGcmVhc29uGAEgASgOMg8ubDRsYi52MS5SZWFzb24SIQoHdmVyZGljdBgCIAEoDjIQLmw0bGIudjEuVmVyZGljdBIPCgdwYWNrZXRzGAMgASgEEg0KBWJ5dGVzGAQgASgEIkwKCE1hcFN0YXRzEgsKA21hcBgBIAEoCRIPCgdlbnRyaWVzGAIgASgEEhMKC21heF9lbnRyaWVzGAMgASgEEg0KBWJ5dGVzGAQgASgEIusBCgVTdGF0cxIvCgtzYW1wbGVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoPc2tpcHBlZF9zYW1wbGVzGAIgASgEEicKCHNlcnZpY2VzGAMgAygLMhUubDRsYi52MS5TZXJ2aWNlU3RhdHMSJwoIYmFja2VuZHMYBCADKAsyFS5sNGxiLnYxLkJhY2tlbmRTdGF0cxIlCgdyZWFzb25zGAUgAygLMhQubDRsYi52MS5SZWFzb25TdGF0cxIfCgRtYXBzGAYgAygLMhEubDRsYi52MS5NYXBTdGF0c2IGcHJvdG8z", [file_google_protobuf_timestamp, file_l4lb_v1_reason]);
 
 /**
  * Counters since the maps were created; they survive the agent. Bytes are whole frames.
@@ -65,6 +65,27 @@ export type Traffic = Message<"l4lb.v1.Traffic"> & {
    * @generated from field: uint64 active_flows = 6;
    */
   activeFlows: bigint;
+
+  /**
+   * Of a DSR or ENCAP service: packets that looked into the flow table. None while no change of its ring is settling (FLOW_TRACKING_CHANGES).
+   *
+   * @generated from field: uint64 table_reads = 7;
+   */
+  tableReads: bigint;
+
+  /**
+   * Of a DSR or ENCAP service: entries that were made in the flow table.
+   *
+   * @generated from field: uint64 pinned = 8;
+   */
+  pinned: bigint;
+
+  /**
+   * Of a DSR or ENCAP service: entries of flows that went on, of any service, that had to go for those.
+   *
+   * @generated from field: uint64 evicted = 9;
+   */
+  evicted: bigint;
 };
 
 /**

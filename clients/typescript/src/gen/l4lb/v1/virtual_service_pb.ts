@@ -14,7 +14,50 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/virtual_service.proto.
  */
 export const file_l4lb_v1_virtual_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sNGxiL3YxL3ZpcnR1YWxfc2VydmljZS5wcm90bxIHbDRsYi52MSKPBAoOVmlydHVhbFNlcnZpY2USDAoEbmFtZRgBIAEoCRILCgN2aXAYAiABKAkSDAoEcG9ydBgDIAEoDRIjCghwcm90b2NvbBgEIAEoDjIRLmw0bGIudjEuUHJvdG9jb2wSMAoPZm9yd2FyZGluZ19tb2RlGAUgASgOMhcubDRsYi52MS5Gb3J3YXJkaW5nTW9kZRIRCglyaW5nX3NpemUYBiABKA0SLwoMaWRsZV90aW1lb3V0GAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEj0KC2Fubm90YXRpb25zGAggAygLMigubDRsYi52MS5WaXJ0dWFsU2VydmljZS5Bbm5vdGF0aW9uc0VudHJ5EgwKBGV0YWcYFCABKAkSEwoLcmVjb25jaWxpbmcYFSABKAgSGgoScmVjb25jaWxpbmdfcmVhc29uGBYgASgJEhAKCHJldmlzaW9uGBcgASgEEi8KC2NyZWF0ZV90aW1lGBggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgZIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLcmluZ19kaWdlc3QYGiABKAkaMgoQQW5ub3RhdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKkgKCFByb3RvY29sEhgKFFBST1RPQ09MX1VOU1BFQ0lGSUVEEAASEAoMUFJPVE9DT0xfVENQEAYSEAoMUFJPVE9DT0xfVURQEBEqfgoORm9yd2FyZGluZ01vZGUSHwobRk9SV0FSRElOR19NT0RFX1VOU1BFQ0lGSUVEEAASFwoTRk9SV0FSRElOR19NT0RFX05BVBABEhcKE0ZPUldBUkRJTkdfTU9ERV9EU1IQAhIZChVGT1JXQVJESU5HX01PREVfRU5DQVAQA2IGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch1sNGxiL3YxL3ZpcnR1YWxfc2VydmljZS5wcm90bxIHbDRsYi52MSKIAQoFRW5jYXASLQoNZW5jYXBzdWxhdGlvbhgBIAEoDjIWLmw0bGIudjEuRW5jYXBzdWxhdGlvbhIMCgRwb3J0GAIgASgNEioKDG91dGVyX3NvdXJjZRgDIAEoDjIULmw0bGIudjEuT3V0ZXJTb3VyY2USFgoOb3V0ZXJfY2hlY2tzdW0YBCABKAgivQUKDlZpcnR1YWxTZXJ2aWNlEgwKBG5hbWUYASABKAkSCwoDdmlwGAIgASgJEgwKBHBvcnQYAyABKA0SIwoIcHJvdG9jb2wYBCABKA4yES5sNGxiLnYxLlByb3RvY29sEjAKD2ZvcndhcmRpbmdfbW9kZRgFIAEoDjIXLmw0bGIudjEuRm9yd2FyZGluZ01vZGUSEQoJcmluZ19zaXplGAYgASgNEi8KDGlkbGVfdGltZW91dBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI9Cgthbm5vdGF0aW9ucxgIIAMoCzIoLmw0bGIudjEuVmlydHVhbFNlcnZpY2UuQW5ub3RhdGlvbnNFbnRyeRIdCgVlbmNhcBgJIAEoCzIOLmw0bGIudjEuRW5jYXASLAoNZmxvd190cmFja2luZxgKIAEoDjIVLmw0bGIudjEuRmxvd1RyYWNraW5nEjAKDWNoYW5nZV93aW5kb3cYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKZG93bl9ncmFjZRgMIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIMCgRldGFnGBQgASgJEhMKC3JlY29uY2lsaW5nGBUgASgIEhoKEnJlY29uY2lsaW5nX3JlYXNvbhgWIAEoCRIQCghyZXZpc2lvbhgXIAEoBBIvCgtjcmVhdGVfdGltZRgYIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYGSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC3JpbmdfZGlnZXN0GBogASgJGjIKEEFubm90YXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASpICghQcm90b2NvbBIYChRQUk9UT0NPTF9VTlNQRUNJRklFRBAAEhAKDFBST1RPQ09MX1RDUBAGEhAKDFBST1RPQ09MX1VEUBARKn4KDkZvcndhcmRpbmdNb2RlEh8KG0ZPUldBUkRJTkdfTU9ERV9VTlNQRUNJRklFRBAAEhcKE0ZPUldBUkRJTkdfTU9ERV9OQVQQARIXChNGT1JXQVJESU5HX01PREVfRFNSEAISGQoVRk9SV0FSRElOR19NT0RFX0VOQ0FQEAMqfgoNRW5jYXBzdWxhdGlvbhIdChlFTkNBUFNVTEFUSU9OX1VOU1BFQ0lGSUVEEAASFgoSRU5DQVBTVUxBVElPTl9JUElQEAESFQoRRU5DQVBTVUxBVElPTl9HVUUQAhIfChtFTkNBUFNVTEFUSU9OX0dVRV9WQVJJQU5UXzEQAypbCgtPdXRlclNvdXJjZRIcChhPVVRFUl9TT1VSQ0VfVU5TUEVDSUZJRUQQABIVChFPVVRFUl9TT1VSQ0VfUkVBTBABEhcKE09VVEVSX1NPVVJDRV9TUFJFQUQQAipfCgxGbG93VHJhY2tpbmcSHQoZRkxPV19UUkFDS0lOR19VTlNQRUNJRklFRBAAEhkKFUZMT1dfVFJBQ0tJTkdfQ0hBTkdFUxABEhUKEUZMT1dfVFJBQ0tJTkdfQUxMEAJiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+
+/**
+ * Options of ENCAP.
+ *
+ * @generated from message l4lb.v1.Encap
+ */
+export type Encap = Message<"l4lb.v1.Encap"> & {
+  /**
+   * Fixed at creation.
+   *
+   * @generated from field: l4lb.v1.Encapsulation encapsulation = 1;
+   */
+  encapsulation: Encapsulation;
+
+  /**
+   * UDP destination port of GUE, 1 to 65535; 0 is 6080. Fixed at creation.
+   *
+   * @generated from field: uint32 port = 2;
+   */
+  port: number;
+
+  /**
+   * Fixed at creation.
+   *
+   * @generated from field: l4lb.v1.OuterSource outer_source = 3;
+   */
+  outerSource: OuterSource;
+
+  /**
+   * Whether outer UDP headers have a checksum; zero otherwise, also over IPv6 (RFC 6935), which backends must be told to accept. It is made
+   * from the inner packet's own checksum; packets that have none are sent with zero. Fixed at creation.
+   *
+   * @generated from field: bool outer_checksum = 4;
+   */
+  outerChecksum: boolean;
+};
+
+/**
+ * Describes the message l4lb.v1.Encap.
+ * Use `create(EncapSchema)` to create a new message.
+ */
+export const EncapSchema: GenMessage<Encap> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_virtual_service, 0);
 
 /**
  * VIP + port + protocol, with its options. Its flows are spread over its backends.
@@ -79,6 +122,35 @@ export type VirtualService = Message<"l4lb.v1.VirtualService"> & {
   annotations: { [key: string]: string };
 
   /**
+   * Of ENCAP only. Fixed at creation.
+   *
+   * @generated from field: l4lb.v1.Encap encap = 9;
+   */
+  encap?: Encap | undefined;
+
+  /**
+   * Fixed at creation.
+   *
+   * @generated from field: l4lb.v1.FlowTracking flow_tracking = 10;
+   */
+  flowTracking: FlowTracking;
+
+  /**
+   * How long after a change of the ring a flow may be silent and still stay where it was; afterwards its slot has settled. The idle timeout by
+   * default, which is also advised: then no flow that has not timed out is moved. 1 s to 18 h, DSR and ENCAP only.
+   *
+   * @generated from field: google.protobuf.Duration change_window = 11;
+   */
+  changeWindow?: Duration | undefined;
+
+  /**
+   * How long the flows of a backend that has become unreachable stay with it; 10 s by default, at most 1 h. DSR and ENCAP only.
+   *
+   * @generated from field: google.protobuf.Duration down_grace = 12;
+   */
+  downGrace?: Duration | undefined;
+
+  /**
    * Output only. Quoted version of this resource; send it back to change exactly what was read.
    *
    * @generated from field: string etag = 20;
@@ -133,7 +205,7 @@ export type VirtualService = Message<"l4lb.v1.VirtualService"> & {
  * Use `create(VirtualServiceSchema)` to create a new message.
  */
 export const VirtualServiceSchema: GenMessage<VirtualService> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_virtual_service, 0);
+  messageDesc(file_l4lb_v1_virtual_service, 1);
 
 /**
  * Transport protocol of a virtual service.
@@ -190,14 +262,14 @@ export enum ForwardingMode {
   NAT = 1,
 
   /**
-   * The backend answers the client directly, by MAC rewrite on the same link. UNIMPLEMENTED yet.
+   * By MAC rewrite on the backend's link; the backend has the VIP too and answers the client directly.
    *
    * @generated from enum value: FORWARDING_MODE_DSR = 2;
    */
   DSR = 2,
 
   /**
-   * An outer header to the backend, which answers directly. UNIMPLEMENTED yet.
+   * By an outer header, over any number of routers; the backend takes it off, has the VIP too and answers the client directly.
    *
    * @generated from enum value: FORWARDING_MODE_ENCAP = 3;
    */
@@ -209,4 +281,113 @@ export enum ForwardingMode {
  */
 export const ForwardingModeSchema: GenEnum<ForwardingMode> = /*@__PURE__*/
   enumDesc(file_l4lb_v1_virtual_service, 1);
+
+/**
+ * What the outer header of ENCAP is.
+ *
+ * @generated from enum l4lb.v1.Encapsulation
+ */
+export enum Encapsulation {
+  /**
+   * The default, ENCAPSULATION_IPIP.
+   *
+   * @generated from enum value: ENCAPSULATION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * An IP header right before the packet (RFC 2003, RFC 2473, RFC 4213).
+   *
+   * @generated from enum value: ENCAPSULATION_IPIP = 1;
+   */
+  IPIP = 1,
+
+  /**
+   * UDP and a GUE header of variant 0 (draft-ietf-intarea-gue).
+   *
+   * @generated from enum value: ENCAPSULATION_GUE = 2;
+   */
+  GUE = 2,
+
+  /**
+   * UDP alone: GUE variant 1, which is what Linux' FOU receives.
+   *
+   * @generated from enum value: ENCAPSULATION_GUE_VARIANT_1 = 3;
+   */
+  GUE_VARIANT_1 = 3,
+}
+
+/**
+ * Describes the enum l4lb.v1.Encapsulation.
+ */
+export const EncapsulationSchema: GenEnum<Encapsulation> = /*@__PURE__*/
+  enumDesc(file_l4lb_v1_virtual_service, 2);
+
+/**
+ * Source address of outer headers.
+ *
+ * @generated from enum l4lb.v1.OuterSource
+ */
+export enum OuterSource {
+  /**
+   * The default, OUTER_SOURCE_REAL.
+   *
+   * @generated from enum value: OUTER_SOURCE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The load balancer's own: ICMP errors from the way to the backend come back.
+   *
+   * @generated from enum value: OUTER_SOURCE_REAL = 1;
+   */
+  REAL = 1,
+
+  /**
+   * Spread over `spread_v4` or `spread_v6` of agent.toml by flow, so that backends and routers that look at addresses alone spread the load.
+   *
+   * @generated from enum value: OUTER_SOURCE_SPREAD = 2;
+   */
+  SPREAD = 2,
+}
+
+/**
+ * Describes the enum l4lb.v1.OuterSource.
+ */
+export const OuterSourceSchema: GenEnum<OuterSource> = /*@__PURE__*/
+  enumDesc(file_l4lb_v1_virtual_service, 3);
+
+/**
+ * Which flows of a DSR or ENCAP service have an entry in the flow table. The flows of others stay with their backend because its ring says so.
+ *
+ * @generated from enum l4lb.v1.FlowTracking
+ */
+export enum FlowTracking {
+  /**
+   * The default: CHANGES for DSR and ENCAP; NAT has no choice, each of its flows has a record.
+   *
+   * @generated from enum value: FLOW_TRACKING_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Only those that a change of the ring has put at risk. UDP is not tracked: each packet goes where the ring says now.
+   *
+   * @generated from enum value: FLOW_TRACKING_CHANGES = 1;
+   */
+  CHANGES = 1,
+
+  /**
+   * All, so that counts of active flows are as exact as the table; costs a look into it for each packet.
+   *
+   * @generated from enum value: FLOW_TRACKING_ALL = 2;
+   */
+  ALL = 2,
+}
+
+/**
+ * Describes the enum l4lb.v1.FlowTracking.
+ */
+export const FlowTrackingSchema: GenEnum<FlowTracking> = /*@__PURE__*/
+  enumDesc(file_l4lb_v1_virtual_service, 4);
 

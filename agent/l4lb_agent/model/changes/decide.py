@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from l4lb_agent.model import capacity, checks, commands, difference, drain
+from l4lb_agent.model import drain
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, Drain
-from l4lb_agent.model.commands import Command
+from l4lb_agent.model.changes import capacity, checks, commands, difference, places
+from l4lb_agent.model.changes.commands import Command
+from l4lb_agent.model.changes.difference import Differences
+from l4lb_agent.model.changes.places import address_taken, exists
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import REMEMBER_SECONDS, Change, Desired, Remembered
-from l4lb_agent.model.difference import Differences
-from l4lb_agent.model.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from l4lb_agent.model.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
 from l4lb_agent.model.service import VirtualService
 
 Resource = TypeVar("Resource", VirtualService, Backend)
@@ -29,6 +31,7 @@ class Facts:
     config: DatapathConfig = field(default_factory=DatapathConfig)
     live_flows: Mapping[str, int] = field(default_factory=dict)  # by backend name, from a sweep of just now
     unresolved: frozenset[str] = frozenset()  # names of backends without next hop: they have no slots
+    local: frozenset[Address] = frozenset()  # addresses of this host
 
 
 @dataclass(frozen=True)
@@ -99,15 +102,15 @@ def decide_once(desired: Desired, command: Command, facts: Facts, request_id: st
 def _create_service(desired: Desired, asked: VirtualService, facts: Facts) -> Decision:
     checks.service(asked)
     if asked.name in desired.services:
-        raise _exists(asked.name, "service_id", f"{asked.name} exists already")
+        raise exists(asked.name, "service_id", f"{asked.name} exists already")
     for other in desired.services.values():
         if other.identity == asked.identity:
-            raise _exists(other.name, "service.vip", f"{other.name} has the same VIP, port and protocol")
+            raise exists(other.name, "service.vip", f"{other.name} has the same VIP, port and protocol")
     if asked.vip in facts.config.snat:
-        raise _address_taken("service.vip", asked.vip, "is a SNAT address: a VIP must be another one")
+        raise address_taken("service.vip", asked.vip, "is a SNAT address: a VIP must be another one")
     for backend in desired.backends.values():
         if backend.address == asked.vip:
-            raise _address_taken("service.vip", asked.vip, f"is the address of {backend.name}: packets would go round in circles")
+            raise address_taken("service.vip", asked.vip, f"is the address of {backend.name}: packets would go round in circles")
     capacity.service(desired, asked, facts.config)
     return _put_service(desired, None, asked, facts)
 
@@ -120,6 +123,8 @@ def _update_service(desired: Desired, command: commands.UpdateService, facts: Fa
     after = replace(
         before,
         idle_seconds=before.idle_seconds if command.idle_seconds is None else command.idle_seconds,
+        window_seconds=before.window_seconds if command.window_seconds is None else command.window_seconds,
+        down_grace_seconds=before.down_grace_seconds if command.down_grace_seconds is None else command.down_grace_seconds,
         annotations=before.annotations if command.annotations is None else command.annotations,
     )
     checks.service(after)
@@ -149,8 +154,8 @@ def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Decision:
     checks.backend(asked)
     checks.writable_state(asked.admin)
     if asked.name in desired.backends:
-        raise _exists(asked.name, "backend_id", f"{asked.name} exists already")
-    _check_place(desired, asked, service, facts)
+        raise exists(asked.name, "backend_id", f"{asked.name} exists already")
+    places.check(desired, asked, service, facts.config, facts.local)
     capacity.backend(desired, facts.config)
     return _put_backend(desired, None, replace(asked, drain=None), facts)
 
@@ -173,7 +178,7 @@ def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Fa
         after = replace(after, admin=drain.transition(before, event, "backend.admin_state"))
     checks.backend(after)
     if after.identity != before.identity:
-        _check_place(desired, after, service, facts)
+        places.check(desired, after, service, facts.config, facts.local)
     return _put_backend(desired, before, after, facts)
 
 
@@ -228,25 +233,6 @@ def _end_drain(desired: Desired, command: commands.EndDrain, facts: Facts) -> De
     return _put_backend(desired, backend, replace(backend, admin=state, drain=ended), facts)
 
 
-def _check_place(desired: Desired, asked: Backend, service: VirtualService, facts: Facts) -> None:
-    """Refuses an address that cannot be a backend of `service`, or is one already."""
-    if asked.address.family != service.vip.family:
-        raise InvalidArgument(
-            f"backend.address: {asked.address} is IPv{asked.address.family}, the VIP {service.vip} is IPv{service.vip.family}",
-            reason="FAMILY_MISMATCH",
-            field="backend.address",
-            metadata={"address": str(asked.address), "vip": str(service.vip)},
-        )
-    if asked.address in facts.config.snat:
-        raise _address_taken("backend.address", asked.address, "is a SNAT address")
-    for other in desired.services.values():
-        if other.vip == asked.address:
-            raise _address_taken("backend.address", asked.address, f"is the VIP of {other.name}: packets would go round in circles")
-    for backend in desired.backends_of(service.name):
-        if backend.identity == asked.identity and backend.name != asked.name:
-            raise _exists(backend.name, "backend.address", f"{backend.name} has the same address and port")
-
-
 def _put_service(desired: Desired, before: VirtualService | None, after: VirtualService, facts: Facts) -> Decision:
     if before == after:
         return Decision(desired, service=before)
@@ -287,11 +273,3 @@ def _known(resources: Mapping[str, Resource], name: str, field: str, etag: str, 
 
 def _missing(name: str, field: str) -> NotFound:
     return NotFound(f"{name} does not exist", reason="NOT_FOUND", field=field, metadata={"resource": name})
-
-
-def _exists(name: str, field: str, message: str) -> AlreadyExists:
-    return AlreadyExists(message, reason="ALREADY_EXISTS", field=field, metadata={"resource": name})
-
-
-def _address_taken(field: str, address: Address, why: str) -> InvalidArgument:
-    return InvalidArgument(f"{field}: {address} {why}", reason="ADDRESS_IN_USE", field=field, metadata={"address": str(address)})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
-from l4lb_agent.model.service import Protocol, VirtualService
+from l4lb_agent.model.service import Mode, OuterSource, Protocol, Tracking, VirtualService
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class UpdateService:
 
     name: str
     idle_seconds: int | None = None
+    window_seconds: int | None = None
+    down_grace_seconds: int | None = None
     annotations: Mapping[str, str] | None = None
     etag: str = ""
     create: VirtualService | None = None
@@ -29,6 +31,11 @@ class UpdateService:
     port: int | None = None
     protocol: Protocol | None = None
     ring_size: int | None = None
+    mode: Mode | None = None
+    tracking: Tracking | None = None
+    encap_port: int | None = None
+    outer_source: OuterSource | None = None
+    outer_checksum: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,16 @@ from collections.abc import Mapping
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.backend import AdminState, Backend
-from l4lb_agent.model.commands import UpdateService
+from l4lb_agent.model.changes.commands import UpdateService
 from l4lb_agent.model.errors import InvalidArgument
-from l4lb_agent.model.service import MAX_IDLE_SECONDS, VirtualService
+from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, Mode, Tracking, VirtualService
 
 MAX_ANNOTATIONS, MAX_KEY, MAX_VALUE = 64, 256, 4096
 MAX_WEIGHT = 65535
+_FIXED = {  # by attribute of the model: the API's field
+    "vip": "vip", "port": "port", "protocol": "protocol", "ring_size": "ring_size", "mode": "forwarding_mode", "tracking": "flow_tracking",
+    "encap_port": "encap.port", "outer_source": "encap.outer_source", "outer_checksum": "encap.outer_checksum",
+}  # fmt: skip
 _ID = re.compile("[a-z][a-z0-9-]{0,62}")
 
 
@@ -23,7 +27,19 @@ def service(value: VirtualService) -> None:
     if value.ring_size not in layout.RING_SIZES:
         raise _invalid("service.ring_size", value.ring_size, f"is not one of {', '.join(map(str, layout.RING_SIZES))}")
     number(value.idle_seconds, 1, MAX_IDLE_SECONDS, "service.idle_timeout")
+    number(value.window_seconds, 1, MAX_IDLE_SECONDS, "service.change_window")
+    number(value.down_grace_seconds, 0, MAX_DOWN_GRACE_SECONDS, "service.down_grace")
+    _tracking(value)
+    if value.mode in (Mode.GUE, Mode.FOU):
+        number(value.encap_port, 1, 65535, "service.encap.port")
     annotations(value.annotations, "service.annotations")
+
+
+def _tracking(value: VirtualService) -> None:
+    if value.mode.translates and value.tracking is not Tracking.NONE:
+        raise _invalid("service.flow_tracking", value.tracking.name, "is for DSR and ENCAP: every NAT flow has a record, leave it out")
+    if not value.mode.translates and value.tracking is Tracking.NONE:
+        raise _invalid("service.flow_tracking", value.tracking.name, "is neither CHANGES nor ALL")
 
 
 def backend(value: Backend) -> None:
@@ -38,14 +54,15 @@ def backend(value: Backend) -> None:
 
 def unchanged(now: VirtualService, asked: UpdateService) -> None:
     """Raises InvalidArgument when a field that is fixed at creation is asked to be another than it is."""
-    for field in ("vip", "port", "protocol", "ring_size"):
+    for field, told in _FIXED.items():
         value, present = getattr(asked, field), getattr(now, field)
         if value is not None and value != present:
+            words = getattr(present, "name", str(present))
             raise InvalidArgument(
-                f"service.{field}: {now.name} has {present} since its creation and keeps it: create another virtual service",
+                f"service.{told}: {now.name} has {words} since its creation and keeps it: create another virtual service",
                 reason="FIELD_FIXED",
-                field=f"service.{field}",
-                metadata={"service": now.name, "value": str(present)},
+                field=f"service.{told}",
+                metadata={"service": now.name, "value": words},
             )
 
 

@@ -1,0 +1,27 @@
+"""The one folder that knows both protobuf and model: requests become commands, views become resources.
+
+Every function that takes a request raises model.errors.Refused with the request's own field path for what cannot be a value of the model;
+whether the value may be is control's to decide. Fields that only the agent writes are not read at all, but for `etag` on updates (AIP-203,
+AIP-154).
+"""
+
+from l4lb_agent.api.convert.backends import add_backend, backend, drain_backend, event, remove_backend, undrain_backend, update_backend
+from l4lb_agent.api.convert.seen import agent, config, stats
+from l4lb_agent.api.convert.services import create_service, delete_service, service, update_service
+
+__all__ = [
+    "add_backend",
+    "agent",
+    "backend",
+    "config",
+    "create_service",
+    "delete_service",
+    "drain_backend",
+    "event",
+    "remove_backend",
+    "service",
+    "stats",
+    "undrain_backend",
+    "update_backend",
+    "update_service",
+]

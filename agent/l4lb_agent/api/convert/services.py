@@ -1,0 +1,168 @@
+"""Virtual services: requests become commands, views become resources."""
+
+from typing import cast
+
+from google.protobuf.duration_pb2 import Duration
+
+from l4lb.v1 import service_pb2, virtual_service_pb2
+from l4lb_agent.api import fields
+from l4lb_agent.api.convert.parts import address, moment
+from l4lb_agent.control.facade import Control, ServiceView
+from l4lb_agent.model.changes import commands
+from l4lb_agent.model.service import (
+    DEFAULT_DOWN_GRACE_SECONDS,
+    DEFAULT_ENCAP_PORT,
+    DEFAULT_IDLE_SECONDS,
+    DEFAULT_RING_SIZE,
+    MAX_DOWN_GRACE_SECONDS,
+    MAX_IDLE_SECONDS,
+    Mode,
+    OuterSource,
+    Protocol,
+    Tracking,
+    VirtualService,
+)  # fmt: skip
+
+SERVICE_CHANGEABLE = frozenset({"idle_timeout", "change_window", "down_grace", "annotations"})
+SERVICE_FIXED = frozenset({"vip", "port", "protocol", "forwarding_mode", "ring_size", "encap", "flow_tracking"})
+_ENCAPSULATIONS = {
+    virtual_service_pb2.ENCAPSULATION_UNSPECIFIED: Mode.IPIP,
+    virtual_service_pb2.ENCAPSULATION_IPIP: Mode.IPIP,
+    virtual_service_pb2.ENCAPSULATION_GUE: Mode.GUE,
+    virtual_service_pb2.ENCAPSULATION_GUE_VARIANT_1: Mode.FOU,
+}
+
+
+def create_service(request: service_pb2.CreateVirtualServiceRequest) -> commands.CreateService:
+    """The command of a creation."""
+    name = f"services/{request.service_id}"
+    if not request.HasField("service"):
+        raise fields.required("service")
+    return commands.CreateService(_service(name, request.service))
+
+
+def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Control) -> commands.UpdateService:
+    """The command of an update. Fields fixed at creation may be sent as they are: control compares them."""
+    message = request.service
+    name = fields.name(message.name, fields.SERVICE_NAME, "service.name")
+    view = control.service(name)
+    touched = fields.masked(message, request.update_mask, SERVICE_CHANGEABLE, SERVICE_FIXED, "update_mask")
+    if view is None:
+        return commands.UpdateService(name, etag=message.etag, create=_service(name, message) if request.allow_missing else None)
+    mode = _mode(message, view.service.mode) if touched & {"forwarding_mode", "encap"} else None
+    encap = "encap" in touched and mode is not None and mode.encapsulates
+    return commands.UpdateService(
+        name,
+        idle_seconds=_idle(message, view.service.protocol) if "idle_timeout" in touched else None,
+        window_seconds=_window(message, view.service.idle_seconds) if "change_window" in touched else None,
+        down_grace_seconds=_down_grace(message) if "down_grace" in touched else None,
+        annotations=dict(message.annotations) if "annotations" in touched else None,
+        etag=message.etag,
+        vip=address(message.vip, "service.vip") if "vip" in touched else None,
+        port=message.port if "port" in touched else None,
+        protocol=_protocol(message) if "protocol" in touched else None,
+        ring_size=message.ring_size or DEFAULT_RING_SIZE if "ring_size" in touched else None,
+        mode=mode,
+        tracking=_tracking(message, view.service.mode) if "flow_tracking" in touched else None,
+        encap_port=_encap_port(message, mode) if encap and mode else None,
+        outer_source=_outer_source(message, mode) if encap and mode else None,
+        outer_checksum=message.encap.outer_checksum if encap else None,
+    )
+
+
+def delete_service(request: service_pb2.DeleteVirtualServiceRequest) -> commands.DeleteService:
+    """The command of a deletion."""
+    name = fields.name(request.name, fields.SERVICE_NAME, "name")
+    return commands.DeleteService(name, request.etag, request.force, request.allow_missing)
+
+
+def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualService:
+    vip = address(message.vip, "service.vip")
+    protocol = _protocol(message)
+    mode = _mode(message, None)
+    idle = _idle(message, protocol)
+    return VirtualService(
+        name, vip, message.port, protocol, message.ring_size or DEFAULT_RING_SIZE, idle, mode, _tracking(message, mode),
+        _window(message, idle), _down_grace(message), _encap_port(message, mode), _outer_source(message, mode),
+        message.encap.outer_checksum, dict(message.annotations),
+    )  # fmt: skip
+
+
+def _protocol(message: virtual_service_pb2.VirtualService) -> Protocol:
+    if not message.protocol:
+        raise fields.required("service.protocol")
+    return Protocol(message.protocol)
+
+
+def _mode(message: virtual_service_pb2.VirtualService, present: Mode | None) -> Mode:
+    """The mode that `forwarding_mode` and `encap` make together; without the former that of a service that has one already."""
+    asked = message.forwarding_mode
+    if not asked and present is not None and present.encapsulates:
+        asked = virtual_service_pb2.FORWARDING_MODE_ENCAP
+    if asked == virtual_service_pb2.FORWARDING_MODE_ENCAP:
+        return _ENCAPSULATIONS[message.encap.encapsulation]
+    if message.HasField("encap"):
+        raise fields.contradiction("service.encap", "is for FORWARDING_MODE_ENCAP: leave it out or set service.forwarding_mode to it")
+    return Mode.DSR if asked == virtual_service_pb2.FORWARDING_MODE_DSR else Mode.NAT
+
+
+def _tracking(message: virtual_service_pb2.VirtualService, mode: Mode) -> Tracking:
+    return Tracking(message.flow_tracking or (Tracking.NONE if mode.translates else Tracking.CHANGES))
+
+
+def _encap_port(message: virtual_service_pb2.VirtualService, mode: Mode) -> int:
+    return message.encap.port or DEFAULT_ENCAP_PORT if mode in (Mode.GUE, Mode.FOU) else 0
+
+
+def _outer_source(message: virtual_service_pb2.VirtualService, mode: Mode) -> OuterSource:
+    return OuterSource(message.encap.outer_source or OuterSource.REAL) if mode.encapsulates else OuterSource.NONE
+
+
+def _window(message: virtual_service_pb2.VirtualService, idle: int) -> int:
+    if not message.HasField("change_window"):
+        return idle
+    value = fields.seconds(message.change_window, 1, MAX_IDLE_SECONDS, "service.change_window")
+    return fields.whole(value, "service.change_window")
+
+
+def _down_grace(message: virtual_service_pb2.VirtualService) -> int:
+    if not message.HasField("down_grace"):
+        return DEFAULT_DOWN_GRACE_SECONDS
+    value = fields.seconds(message.down_grace, 0, MAX_DOWN_GRACE_SECONDS, "service.down_grace")
+    return fields.whole(value, "service.down_grace")
+
+
+def _idle(message: virtual_service_pb2.VirtualService, protocol: Protocol) -> int:
+    if not message.HasField("idle_timeout"):
+        return DEFAULT_IDLE_SECONDS[protocol]
+    value = fields.seconds(message.idle_timeout, 1, MAX_IDLE_SECONDS, "service.idle_timeout")
+    return fields.whole(value, "service.idle_timeout")
+
+
+def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
+    """A virtual service as the API shows it."""
+    of = view.service
+    tracked = not of.mode.translates
+    return virtual_service_pb2.VirtualService(
+        name=of.name, vip=str(of.vip), port=of.port, protocol=f"PROTOCOL_{of.protocol.name}", forwarding_mode=_forwarding_mode(of.mode),
+        encap=_encap(of) if of.mode.encapsulates else None, flow_tracking=cast("virtual_service_pb2.FlowTracking", int(of.tracking)),
+        change_window=Duration(seconds=of.window_seconds) if tracked else None,
+        down_grace=Duration(seconds=of.down_grace_seconds) if tracked else None, ring_size=of.ring_size,
+        idle_timeout=Duration(seconds=of.idle_seconds), annotations=of.annotations, etag=of.etag,
+        reconciling=bool(view.reconciling), reconciling_reason=view.reconciling, revision=of.revision, create_time=moment(of.created),
+        update_time=moment(of.updated), ring_digest=view.ring_digest,
+    )  # fmt: skip
+
+
+def _forwarding_mode(mode: Mode) -> virtual_service_pb2.ForwardingMode:
+    if mode.encapsulates:
+        return virtual_service_pb2.FORWARDING_MODE_ENCAP
+    return virtual_service_pb2.FORWARDING_MODE_DSR if mode is Mode.DSR else virtual_service_pb2.FORWARDING_MODE_NAT
+
+
+def _encap(of: VirtualService) -> virtual_service_pb2.Encap:
+    kind = next(number for number, mode in _ENCAPSULATIONS.items() if number and mode is of.mode)
+    return virtual_service_pb2.Encap(
+        encapsulation=kind, port=of.encap_port, outer_source=cast("virtual_service_pb2.OuterSource", int(of.outer_source)),
+        outer_checksum=of.outer_checksum,
+    )  # fmt: skip

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* DSR and ENCAP: the packet goes to its flow's backend with the VIP still in it, and the backend answers the client directly. A service
+ * that no change has put at risk costs its hash and one slot of its ring: no table is read. */
+#ifndef L4LB_DIRECT_H
+#define L4LB_DIRECT_H
+
+/* DSR: other MACs, and one hop less, so that a packet in a loop of load balancers ends */
+static __always_inline bool rewrite_macs(struct xdp_md *ctx, const struct scratch *s, const struct backend *b)
+{
+	struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
+
+	if (!frame)
+		return false;
+	copy_mac(frame->destination, b->destination_mac);
+	copy_mac(frame->source, b->source_mac);
+	if (s->family == 4) {
+		struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
+
+		if (!ip)
+			return false;
+		ip->ttl--;
+		ip->checksum = updated_checksum(ip->checksum, TTL_DELTA);
+	} else {
+		struct ipv6 *ip = bytes_at(ctx, IP_OFFSET, IPV6_BYTES);
+
+		if (!ip)
+			return false;
+		ip->hop_limit--;
+	}
+	return true;
+}
+
+/* Sends a client's packet to the backend `id` as the service's mode says */
+static __always_inline __u32 deliver(struct xdp_md *ctx, struct scratch *s, const struct config *c, const struct backend *b, __u16 id,
+				     __u32 hash)
+{
+	bool created = s->tuple.protocol == PROTOCOL_TCP && is_syn(s), dsr = service_mode(s->word) == MODE_DSR;
+	__u32 reason = created ? REASON_FLOW_CREATED : REASON_TO_BACKEND;
+	__u32 why;
+
+	if (b->flags & BACKEND_HERE) {
+		count_in(s, service_traffic(s->service), created);
+		count_in(s, backend_traffic(id), created);
+		return PASS(reason);
+	}
+	why = obstacle(s, b->ifindex, b->mtu && !dsr ? b->mtu - outer_bytes(service_mode(s->word), b) : b->mtu);
+	if (why)
+		return DROP(why);
+	if (!(dsr ? rewrite_macs(ctx, s, b) : encapsulate(ctx, s, c, b, hash)))
+		return DROP(REASON_NO_HEADROOM);
+	count_in(s, service_traffic(s->service), created);
+	count_in(s, backend_traffic(id), created);
+	return OUTCOME(reason, transmit(ctx, c, b->ifindex));
+}
+
+/* A client's packet for a DSR or ENCAP service */
+static __always_inline __u32 direct(struct xdp_md *ctx, struct scratch *s, const struct config *c)
+{
+	__u64 hash = tuple_hash(&s->tuple, c->slot_secret);
+	__u16 slot = now_slot(s->word, hash >> 32), id = slot & SLOT_BACKEND;
+	const struct backend *b;
+
+	if (!for_us(ctx))
+		return PASS(REASON_FOREIGN);
+	if (s->word & SERVICE_TRACK_ALL || (slot & SLOT_AT_RISK && s->tuple.protocol == PROTOCOL_TCP))
+		id = tracked_backend(s, c, hash, hash >> 32, id);
+	b = backend_get(id);
+	if (!id || !b)
+		return refuse(s, REASON_NO_BACKEND);
+	if (b->flags & BACKEND_KEEP)
+		return deliver(ctx, s, c, b, id, hash);
+	if (b->flags & BACKEND_RESET && s->tuple.protocol == PROTOCOL_TCP && !is_syn(s))
+		return reject(ctx, s, s->answer);
+	return refuse(s, REASON_NO_BACKEND);
+}
+
+#endif

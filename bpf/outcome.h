@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ends that several roads share: left to the host, answered by another program, begun by another program. */
+#ifndef L4LB_OUTCOME_H
+#define L4LB_OUTCOME_H
+
+/* A packet for an owned address that is not forwarded: the host's own business when the address is also the host's */
+static __always_inline __u32 refuse(const struct scratch *s, __u32 reason)
+{
+	return s->owned_flags & ADDRESS_LOCAL ? PASS(REASON_LOCAL) : DROP(reason);
+}
+
+/* Answers a TCP packet by RST; a RST is never answered */
+static __always_inline __u32 reject(struct xdp_md *ctx, struct scratch *s, __u8 answer)
+{
+	if (s->tcp_flags & TCP_RST)
+		return DROP(REASON_NO_FLOW);
+	s->answer = answer;
+	tail_call(ctx, TAIL_ANSWER);
+	return DROP(REASON_TAIL_CALL_FAILED);
+}
+
+static __always_inline __u32 start_flow(struct xdp_md *ctx)
+{
+	tail_call(ctx, TAIL_NAT_NEW);
+	return DROP(REASON_TAIL_CALL_FAILED);
+}
+
+static __always_inline bool is_syn(const struct scratch *s)
+{
+	return (s->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+#endif

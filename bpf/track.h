@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Flows of DSR and ENCAP services that a change put at risk: which backend a packet in an at-risk slot goes to, and which entries of the
+ * flow table that leaves. The invariant: a live flow without an entry sits at its slot of the ring `before`.
+ *
+ * A SYN never takes the entry of a live flow, it takes a way of its own beside it; a packet belongs to the way whose sequence is nearest.
+ * So a forged SYN, or SYN and ACK, cuts nobody. Entries are shared between CPUs without a lock: the word is stored whole, what else is in
+ * an entry only advises. */
+#ifndef L4LB_TRACK_H
+#define L4LB_TRACK_H
+
+#define WAYS 4
+#define MOST_WAYS 3        /* of one tuple */
+#define NEAR (4 << 20)     /* farther from what a way expects, a packet is not its own */
+#define NEAR_STEP (1 << 20) /* most that one packet moves what its way expects: forged ones move it out of reach of nobody */
+#define FUTURE 65500       /* an age beyond is the stamp of a CPU that is a second ahead */
+
+static __always_inline __u64 entry_word(const struct flow_entry *e)
+{
+	return *(const volatile __u64 *)&e->word;
+}
+
+static __always_inline __u32 tracked_age(const struct scratch *s, const struct flow_entry *e)
+{
+	__u32 age = (__u16)(s->now - e->stamp);
+
+	return age > FUTURE ? 0 : age;
+}
+
+static __always_inline __u32 tracked_timeout(const struct config *c, __u8 state, __u32 idle)
+{
+	switch (state) {
+	case TRACKED_SYN:
+		return c->tracked_syn;
+	case TRACKED_FIN:
+		return c->tracked_fin;
+	case TRACKED_RST:
+		return c->tracked_rst;
+	default:
+		return idle;
+	}
+}
+
+static __always_inline bool unconfirmed(__u8 state)
+{
+	return state == TRACKED_SYN || state == TRACKED_PINNED;
+}
+
+/* The bucket of a tuple; all of the hash decides */
+static __always_inline struct flow_bucket *flow_bucket(const struct config *c, __u64 hash)
+{
+	return flow_bucket_get(hash * MIX_2 >> 32 & c->flow_mask);
+}
+
+/* The 48 bits that an entry knows its tuple by; the upper 32 are the slot's */
+static __always_inline __u64 flow_tag(__u64 hash, __u32 pick)
+{
+	return (__u64)pick << 16 | (__u16)hash;
+}
+
+static __always_inline __u32 apart(__u32 a, __u32 b)
+{
+	__s32 difference = a - b;
+
+	return difference < 0 ? -difference : difference;
+}
+
+static __always_inline void note_way(struct scratch *s, const struct flow_entry *e, __u8 i, __u16 now)
+{
+	struct ways *w = &s->ways;
+	__u32 distance = s->tuple.protocol == PROTOCOL_TCP ? apart(s->sequence, e->sequence) : 0;
+	const struct backend *b = backend_get((__u16)entry_word(e));
+
+	w->count++;
+	if (distance < w->distance) {
+		w->distance = distance;
+		w->near = i;
+	}
+	if (e->sequence == s->sequence + 1 && b && b->flags & BACKEND_ELIGIBLE)
+		w->same = i;
+	if (e->rank != RANK_LAST)
+		w->second |= !!e->rank;
+	else if (w->last == NO_WAY || unconfirmed(e->state))
+		w->last = i;
+	if (unconfirmed(e->state))
+		w->open = i;
+	if ((__u16)entry_word(e) != now)
+		w->elsewhere = true;
+}
+
+/* The ways of the packet's tuple. Entries of backends that keep no flows count as none, but for RESET: that is what they are to hear */
+static __always_inline void find_ways(struct scratch *s, const struct config *c, const struct flow_bucket *bucket, __u64 tag, __u16 now)
+{
+	struct ways *w = &s->ways;
+	const struct service *service = service_get(s->service);
+	__u32 idle = service ? service->idle_seconds : 0;
+
+	__builtin_memset(w, 0, sizeof(*w));
+	w->distance = NEAR;
+	w->near = w->same = w->last = w->open = NO_WAY;
+#pragma unroll
+	for (int i = 0; i < WAYS; i++) {
+		const struct flow_entry *e = &bucket->entry[i];
+		const struct backend *b;
+
+		if (entry_word(e) >> 16 != tag)
+			continue;
+		b = backend_get((__u16)entry_word(e));
+		if (!(__u16)entry_word(e) || !b || !(b->flags & (BACKEND_KEEP | BACKEND_RESET)) ||
+		    tracked_age(s, e) > tracked_timeout(c, e->state, idle))
+			continue;
+		note_way(s, e, i, now);
+	}
+}
+
+/* Whether nobody needs an entry any more: empty, expired, or of a backend that keeps no flows */
+static __always_inline bool is_free(const struct scratch *s, const struct config *c, const struct flow_entry *e)
+{
+	const struct backend *b = backend_get((__u16)entry_word(e));
+	const struct service *service;
+
+	if (!(__u16)entry_word(e) || !b || !(b->flags & (BACKEND_KEEP | BACKEND_RESET)))
+		return true;
+	service = service_get(b->service);
+	return !service || tracked_age(s, e) > tracked_timeout(c, e->state, service->idle_seconds);
+}
+
+#define WORTH_UNCONFIRMED (1 << 20)
+#define WORTH_FREE (1 << 30)
+
+/* Sets the entry to write into: a free one; else, when it `must` be, an unconfirmed one or the stalest */
+static __always_inline void find_place(struct scratch *s, const struct config *c, const struct flow_bucket *bucket, bool must)
+{
+	struct ways *w = &s->ways;
+
+	w->place = NO_WAY;
+	w->worth = must ? 0 : WORTH_FREE - 1;
+#pragma unroll
+	for (int i = 0; i < WAYS; i++) {
+		const struct flow_entry *e = &bucket->entry[i];
+		__u32 worth = 1 + tracked_age(s, e) + (unconfirmed(e->state) ? WORTH_UNCONFIRMED : 0);
+
+		if (is_free(s, c, e))
+			worth = WORTH_FREE;
+		if (worth <= w->worth)
+			continue;
+		w->worth = worth;
+		w->place = i;
+	}
+}
+
+/* Into s->ways.place */
+static __always_inline void write_entry(const struct scratch *s, struct flow_bucket *bucket, __u64 word, __u8 state, __u8 rank)
+{
+	struct flow_entry *e = &bucket->entry[s->ways.place & (WAYS - 1)];
+	struct traffic *t = service_traffic(s->service);
+	bool syn = state == TRACKED_SYN;
+
+	e->sequence = s->sequence + (syn ? 1 : s->segment);
+	e->stamp = s->now;
+	e->state = state;
+	e->rank = rank;
+	*(volatile __u64 *)&e->word = word;
+	if (!t)
+		return;
+	t->pinned++;
+	t->evicted += s->ways.worth < WORTH_UNCONFIRMED;
+}
+
+/* A packet of a way: what it expects, its stamp and its state follow. A FIN or RST counts only where it is expected, and only shortens the
+ * entry's life; whatever comes later than it restores the flow. */
+static __always_inline void touch(const struct scratch *s, struct flow_entry *e)
+{
+	__u32 end = s->sequence + s->segment;
+	__s32 ahead = end - e->sequence;
+	__u8 state = TRACKED_LIVE;
+
+	if (s->tuple.protocol != PROTOCOL_TCP) {
+		state = TRACKED_UDP;
+		ahead = 0;
+	} else if (s->tcp_flags & TCP_RST) {
+		if (s->sequence != e->sequence)
+			return;
+		state = TRACKED_RST;
+	} else if (s->tcp_flags & TCP_FIN) {
+		if (s->sequence == e->sequence || !ahead)
+			state = TRACKED_FIN;
+	} else if (e->state == TRACKED_FIN && !s->segment && !ahead) {
+		state = TRACKED_FIN;
+	}
+	if (ahead > 0 && !(s->tcp_flags & TCP_RST))
+		e->sequence += ahead > NEAR_STEP ? NEAR_STEP : ahead;
+	if (e->state != state)
+		e->state = state;
+	if (e->stamp != (__u16)s->now)
+		e->stamp = s->now;
+}
+
+/* Along a way. One of a backend that is to RESET its flows ends: its client is told so once beyond the RST budget (s->answer). */
+static __always_inline __u16 follow(struct scratch *s, struct flow_entry *e)
+{
+	__u16 id = entry_word(e);
+	const struct backend *b = backend_get(id);
+
+	if (b && b->flags & BACKEND_KEEP) {
+		touch(s, e);
+		return id;
+	}
+	s->answer = e->state == TRACKED_RST ? ANSWER_RST : ANSWER_DRAIN_RST;
+	e->state = TRACKED_RST;
+	return id;
+}
+
+/* A SYN goes to `now`, beside whatever is there, unless it repeats one that has a way. It needs an entry when flows without one go
+ * elsewhere. Under pressure it goes where they go, and needs none. */
+static __always_inline __u16 track_syn(struct scratch *s, const struct config *c, struct flow_bucket *bucket, __u64 tag, __u16 before,
+				       __u16 now)
+{
+	const struct backend *b = backend_get(before);
+	bool spare = b && b->flags & BACKEND_ELIGIBLE;
+	struct ways *w = &s->ways;
+
+	if (w->same != NO_WAY) {
+		struct flow_entry *e = &bucket->entry[w->same & (WAYS - 1)];
+
+		e->stamp = s->now;
+		return entry_word(e);
+	}
+	if (!now || (before == now && !w->elsewhere && !(s->word & SERVICE_TRACK_ALL)))
+		return now;
+	w->place = w->last;
+	w->worth = WORTH_FREE;
+	if (w->count < MOST_WAYS)
+		find_place(s, c, bucket, !spare);
+	if (w->place == NO_WAY)
+		return spare ? before : now;
+	write_entry(s, bucket, tag << 16 | now, TRACKED_SYN, w->second ? RANK_LAST : 1);
+	return now;
+}
+
+/* A packet without a way goes to `before`, and is kept there by an entry when the ring says otherwise */
+static __always_inline __u16 pin(struct scratch *s, const struct config *c, struct flow_bucket *bucket, __u64 tag, __u16 before, __u16 now)
+{
+	bool all = s->word & SERVICE_TRACK_ALL, tcp = s->tuple.protocol == PROTOCOL_TCP;
+	struct ways *w = &s->ways;
+
+	if (!before || (before == now && !all) || (tcp && s->tcp_flags & (TCP_RST | TCP_SYN)))
+		return before;
+	w->place = w->open != NO_WAY ? w->open : w->last;
+	w->worth = WORTH_FREE;
+	if (w->count < MOST_WAYS)
+		find_place(s, c, bucket, tcp);
+	if (w->place == NO_WAY)
+		return before;
+	write_entry(s, bucket, tag << 16 | before, TRACKED_PINNED, 0);
+	return before;
+}
+
+/* The backend of a packet in an at-risk slot; `hash` is the tuple's, `pick` picked the slot, `now` is the slot's backend */
+static __always_inline __u16 tracked_backend(struct scratch *s, const struct config *c, __u64 hash, __u32 pick, __u16 now)
+{
+	bool tcp = s->tuple.protocol == PROTOCOL_TCP;
+	struct flow_bucket *bucket = flow_bucket(c, hash);
+	struct traffic *traffic = service_traffic(s->service);
+	__u64 tag = flow_tag(hash, pick);
+	__u16 before;
+
+	if (!bucket)
+		return now;
+	if (traffic)
+		traffic->table_reads++;
+	find_ways(s, c, bucket, tag, now);
+	before = tcp ? before_backend(s->word, pick, now) : now;
+	if (tcp && (s->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return track_syn(s, c, bucket, tag, before, now);
+	if (s->ways.near != NO_WAY)
+		return follow(s, &bucket->entry[s->ways.near & (WAYS - 1)]);
+	return pin(s, c, bucket, tag, before, now);
+}
+
+#endif
