@@ -4,17 +4,26 @@ import asyncio
 import contextlib
 import socket
 import sys
-from typing import cast
 
 _BACKLOG = 1024
 
 
-class _Datagrams(asyncio.DatagramProtocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
+_IP_PKTINFO = 8  # linux/in.h; Python does not name it
+_CONTROL_BYTES = 64
 
-    def datagram_received(self, data: bytes, source: tuple[str, int]) -> None:
-        self._transport.sendto(data, source)
+
+def _answer(sock: socket.socket) -> None:
+    """Send one datagram back, from the address that it was sent to: a VIP on lo, when the load balancer has not translated it."""
+    with contextlib.suppress(OSError):
+        data, control, _, source = sock.recvmsg(65536, _CONTROL_BYTES)
+        sock.sendmsg([data], [_from(*message) for message in control], 0, source)
+
+
+def _from(level: int, kind: int, info: bytes) -> tuple[int, int, bytes]:
+    """The same without the interface, which may be a tunnel: the route says where it goes."""
+    if level == socket.IPPROTO_IPV6:
+        return level, kind, info[:16] + bytes(4)
+    return level, kind, bytes(4) + info[8:12] + bytes(4)
 
 
 async def _stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,7 +47,13 @@ async def _serve(port: int) -> None:
     loop = asyncio.get_running_loop()
     for family in (socket.AF_INET, socket.AF_INET6):
         await asyncio.start_server(_stream, sock=_socket(family, socket.SOCK_STREAM, port), backlog=_BACKLOG)
-        await loop.create_datagram_endpoint(_Datagrams, sock=_socket(family, socket.SOCK_DGRAM, port))
+        datagrams = _socket(family, socket.SOCK_DGRAM, port)
+        datagrams.setblocking(False)
+        if family == socket.AF_INET:
+            datagrams.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        else:
+            datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        loop.add_reader(datagrams, _answer, datagrams)
     print("ready", flush=True)
     await asyncio.Event().wait()
 

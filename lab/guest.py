@@ -30,7 +30,11 @@ from lab.cpio import Archive
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("python3-bpfcc", "iproute2", "ethtool", "mount", "util-linux", "coreutils", "dash")
 DISTRIBUTIONS = ("pytest", "pytest-asyncio", "pytest-timeout", "scapy", "pyroute2", "tenacity")
-MODULES = ("net/llc/llc.ko", "net/802/stp.ko", "net/bridge/bridge.ko", "drivers/net/veth.ko")  # in the order of their dependencies
+MODULES = (  # in the order of their dependencies
+    "net/llc/llc.ko", "net/802/stp.ko", "net/bridge/bridge.ko", "drivers/net/veth.ko", "net/ipv4/tunnel4.ko", "net/ipv4/ip_tunnel.ko",
+    "net/ipv4/ipip.ko", "net/ipv6/sit.ko", "net/ipv6/tunnel6.ko", "net/ipv6/ip6_tunnel.ko", "net/ipv4/udp_tunnel.ko",
+    "net/ipv6/ip6_udp_tunnel.ko", "net/ipv4/fou.ko", "net/ipv6/fou6.ko",
+)  # fmt: skip
 SOURCES = ("agent", "bpf", "clients/python", "lab", "tests", "bench", "proto", "pyproject.toml")
 CHECKOUT = "l4lb"  # where the checkout lies in the guest, from its root
 LEFT_OUT = re.compile(

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lab import install, interrupt, netns, offload, state
+from lab.direct.backend import Direct, DirectBackend
 from lab.nginx import Nginx, make_files
 from lab.offload import Peer
 from lab.topology import BACKENDS, PORT_ECHO, PORT_HTTP, Host, Topology, address_lines
@@ -16,9 +17,11 @@ from lab.traffic import Traffic
 class Laboratory:
     """`with Laboratory() as lab:` brings it up and removes every trace of it. Needs root."""
 
-    def __init__(self, *, routed: bool = False, peer: Peer = Peer.PROGRAM) -> None:
-        self.topology = Topology(routed)
-        self._peer = peer
+    def __init__(self, *, routed: bool = False, two_sided: bool = False, peer: Peer = Peer.PROGRAM, direct: Direct | None = None) -> None:
+        """With `direct` the backends are prepared for answering clients themselves."""
+        self.topology = Topology(routed, two_sided)
+        self.direct: dict[str, DirectBackend] = {}
+        self._how, self._peer = direct, peer
         self.nginx: dict[str, Nginx] = {}
         self.digests: dict[str, str] = {}
         self.offload = ""  # what was done about checksum offload, in words
@@ -101,7 +104,17 @@ class Laboratory:
             netns.batch(prefix + role, topology.host_lines(role, prefix))
             netns.set_sysctls(prefix + role, topology.sysctls(role))
         netns.batch(prefix + "lb", topology.management_lines())
-        self.offload = offload.prepare(prefix + "switch", "lb", self._peer, self.run.bpffs)
+        self.offload = "; ".join(offload.prepare(prefix + "switch", port, self._peer, self.run.bpffs) for port in topology.ports())
+        if self._how is not None:
+            for name in BACKENDS:
+                self._prepare(name, self._how)
+
+    def _prepare(self, name: str, direct: Direct) -> None:
+        """What a backend that answers directly has beside its server."""
+        offload.finish_checksums(self.namespace("switch"), name)
+        self.direct[name] = DirectBackend(self.namespace(name), self.topology.vip(), self.topology.host(name), direct)
+        if direct is Direct.TUNNEL:
+            netns.batch(self.namespace(name), self.topology.small_segments(self.topology.host(name)))
 
     def folder_for(self, name: str, uid: int, base: Path | None = None) -> Path:
         """A new folder of the run (or below `base`) that belongs to `uid`."""
@@ -115,8 +128,10 @@ class Laboratory:
         current = self.addresses(name)
         # Removed first: the kernel removes the second address of a network together with the first.
         lines = [*(f"addr del {address} dev eth0" for address in current), f"link set eth0 address {mac}", *address_lines("eth0", host)]
-        lines += self.topology.routes(name)
+        lines += self.topology.small_segments(host) if self._how is Direct.TUNNEL else self.topology.routes(name)
         netns.batch(self.namespace(name), lines)
+        if name in self.direct:
+            self.direct[name].move(host)
 
     def change_mac(self, name: str, mac: str) -> None:
         """Give a host another MAC address; it tells its neighbours."""
@@ -145,6 +160,8 @@ class Laboratory:
             self.traffic.kill()
         for nginx in self.nginx.values():
             nginx.stop()
+        for backend in self.direct.values():
+            backend.close()
         for helper in self._helpers:
             helper.kill()
             helper.wait()

@@ -39,7 +39,12 @@ def prepare(switch: str, port: str, peer: Peer, bpffs: Path) -> str:
         def attach() -> None:
             index = socket.if_nametoindex(port)
             with Fd(syscall.link_create(program.fileno(), index, syscall.XDP_FLAGS_NATIVE)) as link:
-                syscall.obj_pin(link.fileno(), bpffs / "lab_peer_link")
+                syscall.obj_pin(link.fileno(), bpffs / f"lab_peer_{port}")
 
         netns.inside(switch, attach)
     return f"switch port `{port}`: transmit checksum offload off, native XDP_PASS program (veth delivers XDP_TX only then)"
+
+
+def finish_checksums(switch: str, port: str) -> None:
+    """Let who is behind `port` get finished packets only, as from a card: checksums that can be verified. Raises CommandFailed."""
+    netns.run(netns.entering(switch, ["ethtool", "-K", port, "tx", "off"]))

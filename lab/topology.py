@@ -8,11 +8,19 @@ Bridged: everyone on one link.            Routed: three links, a router between 
                                                   \\          |         /
     controller ---- lb                             +------ router -----+         controller ---- lb
 
+Two-sided: the load balancer has a link to the clients and one to the backends, whose own way to clients is a router.
+
+    client --+--- lb ---+-- a
+             |          +-- b
+             +- router -+
+
 Bridges live in the namespace `switch`; each veth is made inside it with its other end in the namespace that uses it, so that the root
 namespace never sees an interface. Addresses are private ones (RFC 1918, RFC 4193); nothing leaves the namespaces, so that several
 laboratories may use the same.
 """
 
+import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,8 +28,12 @@ BACKENDS: Final = ("a", "b")
 FAMILIES: Final = (4, 6)
 PORT_HTTP: Final = 80
 PORT_ECHO: Final = 7007
-_LINKS: Final = {"lb": 0, "client": 1, "a": 2, "b": 2}  # routed: the number of the link each is on
+_ROUTED: Final = {"lb": 0, "client": 1, "a": 2, "b": 2}  # the number of the link each is on
+_TWO_SIDED: Final = {"lb": 0, "client": 0, "a": 1, "b": 1}
 _ROUTER: Final = 254
+_MTU: Final = 1500
+_OUTER: Final = 52  # the largest outer header: IPv6, UDP, GUE
+_IP_AND_TCP: Final = {4: 40, 6: 60}
 
 
 @dataclass(frozen=True)
@@ -41,30 +53,45 @@ class Topology:
     """Addresses of one laboratory."""
 
     routed: bool = False
+    two_sided: bool = False
 
     def roles(self) -> tuple[str, ...]:
         """What namespaces are called, after the run's prefix."""
-        return ("client", "lb", "a", "b", "switch", "controller", *(("router",) if self.routed else ()))
+        return ("client", "lb", "a", "b", "switch", "controller", *(("router",) if self.links() > 1 else ()))
+
+    def links(self) -> int:
+        """How many there are beside the management link."""
+        return 3 if self.routed else 2 if self.two_sided else 1
+
+    def interfaces(self) -> tuple[str, ...]:
+        """Of the load balancer: the switch's ports they are connected to are `ports`."""
+        return ("eth0", "eth1") if self.two_sided else ("eth0",)
+
+    def ports(self) -> tuple[str, ...]:
+        """What the switch calls the other ends of the load balancer's interfaces."""
+        return ("lb", "lb1") if self.two_sided else ("lb",)
+
+    def _link(self, role: str) -> int:
+        return _ROUTED[role] if self.routed else _TWO_SIDED[role] if self.two_sided else 0
 
     def _host(self, link: int, number: int) -> Host:
-        link = link if self.routed else 0
         return Host(f"10.77.{link}.{number}", f"fd77:0:0:{link}::{number}" if link else f"fd77::{number}")
 
     def host(self, role: str) -> Host:
         """Address of client, lb, a or b."""
-        return self._host(_LINKS[role], {"lb": 1, "client": 10, "a": 21, "b": 22}[role])
+        return self._host(self._link(role), {"lb": 1, "client": 10, "a": 21, "b": 22}[role])
 
     def spare(self) -> Host:
         """Address that a backend can move to."""
-        return self._host(_LINKS["b"], 23)
+        return self._host(self._link("b"), 23)
 
     def vip(self) -> Host:
         """The VIP: on the load balancer's link, of no interface."""
-        return self._host(_LINKS["lb"], 100)
+        return self._host(self._link("lb"), 100)
 
     def snat(self) -> Host:
-        """Source towards backends: on the load balancer's link, of no interface."""
-        return self._host(_LINKS["lb"], 200)
+        """Source towards backends: on the load balancer's link (to them, if it has two), of no interface."""
+        return self._host(self._link("a" if self.two_sided else "lb"), 200)
 
     def management(self, role: str) -> str:
         """Address of lb or controller on the link between them."""
@@ -73,14 +100,15 @@ class Topology:
     def switch_lines(self, prefix: str) -> list[str]:
         """What makes the bridges and every veth, inside `switch`."""
         lines = []
-        for link in range(3 if self.routed else 1):
+        for link in range(self.links()):
             lines.append(f"link add br{link} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
             lines.append(f"link set br{link} up")
         for role in ("lb", "client", *BACKENDS):
-            lines += self._port(role, "eth0", prefix + role, _LINKS[role] if self.routed else 0)
-        if self.routed:
-            for link in range(3):
-                lines += self._port(f"router{link}", f"eth{link}", f"{prefix}router", link)
+            lines += self._port(role, "eth0", prefix + role, self._link(role))
+        if self.two_sided:
+            lines += self._port("lb1", "eth1", f"{prefix}lb", 1)
+        for link in range(self.links()) if self.links() > 1 else ():
+            lines += self._port(f"router{link}", f"eth{link}", f"{prefix}router", link)
         return lines
 
     @staticmethod
@@ -95,13 +123,27 @@ class Topology:
             peer = f"link add eth0 type veth peer name mgmt0 netns {prefix}lb"
             return [peer, f"addr add {self.management('controller')}/30 dev eth0", "link set eth0 up"]
         if role == "router":
-            return [line for link in range(3) for line in self._up(f"eth{link}", self._host(link, _ROUTER))]
-        return [*self._up("eth0", self.host(role)), *self.routes(role)]
+            return [line for link in range(self.links()) for line in self._up(f"eth{link}", self._host(link, _ROUTER))]
+        second = self._up("eth1", self._host(1, 1)) if self.two_sided and role == "lb" else []
+        return [*self._up("eth0", self.host(role)), *second, *self.routes(role)]
+
+    def _gateways(self, role: str, family: int) -> list[str]:
+        """The address of the router on a host's link, if the host needs one."""
+        needed = self.routed or (self.two_sided and role != "lb")
+        return [self._host(self._link(role), _ROUTER).of(family)] if needed else []
 
     def routes(self, role: str) -> list[str]:
         """What sends a host's packets to the router, if there is one. The kernel drops these routes with the addresses they depend on."""
-        gateway = self._host(_LINKS[role], _ROUTER)
-        return [f"route replace default via {address} dev eth0" for address in (gateway.v4, gateway.v6)] if self.routed else []
+        return [f"route replace default via {address} dev eth0" for family in FAMILIES for address in self._gateways(role, family)]
+
+    def small_segments(self, host: Host) -> list[str]:
+        """What makes a backend at `host` ask clients for TCP segments that an outer header can be put around without exceeding the MTU."""
+        lines = []
+        for family, (length, kernels) in {4: (24, f"scope link src {host.v4}"), 6: (64, "metric 256")}.items():
+            network = ipaddress.ip_interface(f"{host.of(family)}/{length}").network
+            ways = [f"{network} proto kernel {kernels}", *(f"default via {gateway}" for gateway in self._gateways("a", family))]
+            lines += [f"route replace {way} dev eth0 advmss {_MTU - _OUTER - _IP_AND_TCP[family]}" for way in ways]
+        return lines
 
     def management_lines(self) -> list[str]:
         """What completes the management link, inside `lb`, after the controller's lines."""
@@ -114,15 +156,20 @@ class Topology:
     def sysctls(self, role: str) -> dict[str, str]:
         """Settings below net/ of one namespace, once it has its interfaces."""
         if role == "lb":  # bpf_fib_lookup answers only for interfaces that forward
-            return {"ipv4/conf/eth0/forwarding": "1", "ipv6/conf/eth0/forwarding": "1"}
+            return {f"{family}/conf/{interface}/forwarding": "1" for family in ("ipv4", "ipv6") for interface in self.interfaces()}
         if role == "router":
-            telling = {"ipv4/conf/all/arp_notify": "1", **{f"ipv6/conf/eth{link}/ndisc_notify": "1" for link in range(3)}}
-            return {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", **telling}
+            telling = {"ipv4/conf/all/arp_notify": "1", **{f"ipv6/conf/eth{link}/ndisc_notify": "1" for link in range(self.links())}}
+            return {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", **telling, **self._any_way(range(self.links()))}
         if role == "client":  # nobody answers for an address: known after 0.6 s instead of 3
             return {f"{family}/neigh/eth0/retrans_time_ms": "200" for family in ("ipv4", "ipv6")}
         if role in BACKENDS:  # a host that changes its MAC address tells its neighbours
-            return {"ipv4/conf/eth0/arp_notify": "1", "ipv6/conf/eth0/ndisc_notify": "1"}
+            return {"ipv4/conf/eth0/arp_notify": "1", "ipv6/conf/eth0/ndisc_notify": "1", **self._any_way([0])}
         return {}
+
+    @staticmethod
+    def _any_way(interfaces: Iterable[int]) -> dict[str, str]:
+        """Packets may come from where no reply to them would go: a VIP's, where backends answer directly."""
+        return {"ipv4/conf/all/rp_filter": "0", **{f"ipv4/conf/eth{number}/rp_filter": "0" for number in interfaces}}
 
 
 def address_lines(interface: str, host: Host, verb: str = "add") -> list[str]:

@@ -1,4 +1,4 @@
-"""bpf/ keeps its rules; and the rules see what breaks them."""
+"""bpf/, and what the laboratory has of the kind, keep their rules; and the rules see what breaks them."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,12 @@ from tests.law.python_rules import ROOT
 
 BPF = ROOT / "bpf"
 OURS = sorted(path for path in BPF.glob("*.[ch]"))
+LAB = sorted((ROOT / "lab").rglob("*.c"))
 STUBS = sorted((BPF / "stubs").rglob("*.h"))
 GOOD = f"{SPDX}\n#ifndef L4LB_X_H\n#define L4LB_X_H\n\nstatic __always_inline int f(int a)\n{{\n\treturn a;\n}}\n\n#endif\n"
 
 
-@pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*OURS, *LAB], ids=lambda path: path.name)
 def test_a_file_of_the_datapath_keeps_the_rules(path: Path) -> None:
     assert violations(path.name, path.read_text()) == []
 
@@ -33,7 +34,7 @@ def test_every_header_is_included_once_by_the_one_source() -> None:
 
 def test_the_functions_of_the_datapath_are_all_seen() -> None:
     """Each `}` in the first column closes a function, a structure or an enumeration."""
-    for path in OURS:
+    for path in (*OURS, *LAB):
         source = path.read_text()
         assert len(list(functions(source))) == source.splitlines().count("}"), path.name
 

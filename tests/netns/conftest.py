@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lab.agent import Agent
+from lab.direct.backend import Direct
 from lab.laboratory import Laboratory
 from lab.offload import Peer
 from lab.services import Balanced, balanced
@@ -22,10 +23,12 @@ Setup = Callable[..., AbstractContextManager[Balanced]]
 
 
 @contextmanager
-def set_up(mode: str = "native-tx", *, routed: bool = False, wait: bool = True, **agent: Any) -> Iterator[Balanced]:
+def set_up(
+    mode: str = "native-tx", *, routed: bool = False, two_sided: bool = False, direct: Direct | None = None, wait: bool = True, **agent: Any
+) -> Iterator[Balanced]:
     """A laboratory with a READY agent and no service; prints the agent's log when the test fails."""
     laboratory, options = MODES[mode]
-    with Laboratory(routed=routed, **laboratory) as lab:
+    with Laboratory(routed=routed, two_sided=two_sided, direct=direct, **laboratory) as lab:
         made = Agent(lab, **options, **agent)
         try:
             with balanced(lab, made, wait=wait) as running:

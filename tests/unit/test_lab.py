@@ -16,10 +16,13 @@ from lab.traffic import _pairs
 EXACT = Identity((UID,) * 4, (UID,) * 4, (), dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), 0xC000001000), True)
 
 
-@pytest.mark.parametrize("routed", [False, True])
+WIRINGS = [Topology(), Topology(routed=True), Topology(two_sided=True)]
+each_wiring = pytest.mark.parametrize("topology", WIRINGS, ids=["bridged", "routed", "two-sided"])
+
+
+@each_wiring
 @pytest.mark.parametrize("family", [4, 6])
-def test_every_address_of_a_laboratory_is_there_once_and_written_in_its_canonical_form(routed: bool, family: int) -> None:
-    topology = Topology(routed)
+def test_every_address_of_a_laboratory_is_there_once_and_written_in_its_canonical_form(topology: Topology, family: int) -> None:
     hosts = [topology.host(role) for role in ("client", "lb", "a", "b")] + [topology.spare(), topology.vip(), topology.snat()]
     addresses = [host.of(family) for host in hosts]
     assert len(set(addresses)) == len(addresses)
@@ -34,8 +37,29 @@ def test_behind_a_router_client_load_balancer_and_backends_are_on_three_networks
     assert ipaddress.ip_address(topology.vip().v4) in networks["lb"]
 
 
+def test_with_two_sides_clients_and_backends_meet_at_the_load_balancer_and_at_the_router() -> None:
+    topology = Topology(two_sided=True)
+    networks = {role: ipaddress.ip_network(f"{topology.host(role).v4}/24", strict=False) for role in ("client", "lb", "a", "b")}
+    assert (networks["client"], networks["a"]) == (networks["lb"], networks["b"])
+    assert networks["client"] != networks["a"]
+    assert ipaddress.ip_address(topology.vip().v4) in networks["client"]
+    assert ipaddress.ip_address(topology.snat().v4) in networks["a"]
+    assert [line for line in topology.host_lines("lb", "") if "dev eth1" in line and f"addr add {networks['a'][1]}/" in line]
+    assert topology.routes("lb") == []
+    assert len(topology.routes("client")) == len(topology.routes("a")) == 2
+
+
+@each_wiring
+def test_a_backend_in_a_tunnel_asks_for_segments_that_fit_with_the_largest_outer_header(topology: Topology) -> None:
+    lines = topology.small_segments(topology.host("a"))
+    assert len(lines) == 2 + len(topology.routes("a"))
+    for line in lines:
+        inner_headers = 60 if "fd77:" in line else 40
+        assert int(line.split("advmss ")[1]) + inner_headers + 40 + 8 + 4 == 1500
+
+
 def test_no_interface_is_ever_made_outside_the_namespaces() -> None:
-    lines = [line for routed in (False, True) for line in Topology(routed).switch_lines("l4lb-x-") if "veth" in line]
+    lines = [line for topology in WIRINGS for line in topology.switch_lines("l4lb-x-") if "veth" in line]
     lines += [line for line in Topology().host_lines("controller", "l4lb-x-") if "veth" in line]
     assert lines
     assert all(" netns l4lb-x-" in line for line in lines)
