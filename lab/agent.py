@@ -84,11 +84,11 @@ class Agent:
     """The agent of one laboratory: its folders, its configuration, its process."""
 
     def __init__(
-        self, lab: Laboratory, *, interfaces: Sequence[str] = ("eth0",), mode: str = "native", redirect: bool = False,
+        self, lab: Laboratory, *, interfaces: Sequence[str] = (), mode: str = "native", redirect: bool = False,
         remote: Remote | None = None, name: str = "agent",
     ) -> None:  # fmt: skip
         """Make folders that belong to the agent's user, and the configuration. Starts nothing. Each agent of a laboratory has a name. With
-        `remote` it can be reached from the controller's namespace too."""
+        `remote` it can be reached from the controller's namespace too. Without `interfaces` it attaches to all that are wired."""
         self._lab = lab
         self._process: subprocess.Popen[bytes] | None = None
         self._app = install.installed(install.checkout(), install.cache_folder())
@@ -98,7 +98,8 @@ class Agent:
         self.state_dir, self.runtime_dir = (lab.folder_for(each, UID, folder) for each in ("state", "runtime"))
         self.cache_dir = install.program_cache(install.cache_folder(), UID)
         self._file = folder / "agent.toml"
-        self._file.write_text(self._configuration(interfaces, mode, redirect) + (remote.configuration(UID) if remote else ""))
+        own = self._configuration(interfaces or lab.topology.interfaces(), mode, redirect)
+        self._file.write_text(own + (remote.configuration(UID) if remote else ""))
 
     @property
     def socket(self) -> Path:
