@@ -153,9 +153,9 @@ static __always_inline void write_entry(const struct scratch *s, struct flow_buc
 {
 	struct flow_entry *e = &bucket->entry[s->ways.place & (WAYS - 1)];
 	struct traffic *t = service_traffic(s->service);
-	bool syn = state == TRACKED_SYN;
+	__u32 end = s->sequence + (state == TRACKED_SYN ? 1 : s->segment);
 
-	e->sequence = s->sequence + (syn ? 1 : s->segment);
+	e->sequence = s->tuple.protocol == PROTOCOL_TCP ? end : 0;
 	e->stamp = s->now;
 	e->state = state;
 	e->rank = rank;

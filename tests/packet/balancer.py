@@ -21,7 +21,7 @@ from l4lb_agent.model.reasons import VERDICTS, Reason, Verdict
 from l4lb_agent.model.tables import array_key
 
 SIZES: Final = mapspec.Sizes(
-    services=16, backends=64, addresses=32, flows=64, tracked_flows=256, rings_1021=4, rings_4093=4, rings_16381=4, rings_65537=4
+    services=16, backends=64, addresses=32, flows=64, tracked_flows=256, rings_1021=6, rings_4093=4, rings_16381=4, rings_65537=4
 )  # fmt: skip
 SLOT_SECRET: Final = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 INDEX_SECRET: Final = (0x1122334455667788, 0x8877665544332211)
@@ -65,6 +65,7 @@ class Balancer:
         self._sizes, self._cpus = sizes, cpus()
         self._entries: list[index.Entry] = []
         self._counts: dict[tuple[int, int], tuple[int, int]] = {}
+        self._known = True  # whether _counts are those of now
         self.packets = 0
         self.config = layout.Config()
 
@@ -175,6 +176,8 @@ class Balancer:
     def send(self, packet: object, ifindex: int = LOOPBACK) -> Result:
         """Run one packet; exactly one reason must have counted it, with its bytes."""
         raw = bytes(packet)  # type: ignore[call-overload]
+        if not self._known:
+            self._counts, self._known = self.reasons(), True
         run = syscall.prog_test_run(self.generation.program.fileno(), raw, ifindex=ifindex)
         before, self._counts = self._counts, self.reasons()
         changed = {k: v for k, v in self._counts.items() if v != before.get(k)}
@@ -185,6 +188,12 @@ class Balancer:
         assert key[1] == run.retval, "the counted verdict is the one returned"
         self.packets += 1
         return Result(Reason(key[0]), Verdict(key[1]), run.data)
+
+    def run(self, raw: bytes, ifindex: int = LOOPBACK) -> tuple[int, bytes]:
+        """Verdict and bytes of one packet, without a look at the counters."""
+        done = syscall.prog_test_run(self.generation.program.fileno(), raw, ifindex=ifindex)
+        self._known = False
+        return done.retval, done.data
 
     def reasons(self) -> dict[tuple[int, int], tuple[int, int]]:
         """(reason, verdict) -> packets, bytes."""
@@ -253,7 +262,27 @@ class Balancer:
                 element.created -= seconds
                 self.write(name, key, bytes(element))
 
+    def buckets(self) -> dict[int, layout.FlowBucket]:
+        """The buckets of the flow table that are not empty."""
+        count, size = self.specs["flow_table"].max_entries, ctypes.sizeof(layout.FlowBucket)
+        keys, values = bytearray(4 * count), bytearray(size * count)
+        syscall.map_lookup_batch(self.maps["flow_table"].fileno(), bytearray(8), True, keys, values, count)
+        found = {number: layout.FlowBucket.from_buffer_copy(values, number * size) for number in range(count)}
+        return {number: bucket for number, bucket in found.items() if any(entry.word for entry in bucket.entry)}
+
+    def age_tracked(self, seconds: int) -> None:
+        """Move every stamp of the flow table that far into the past."""
+        for number, bucket in self.buckets().items():
+            for entry in bucket.entry:
+                entry.stamp = (entry.stamp - seconds) % 65536
+            self.write("flow_table", number, bytes(bucket))
+
     # --- which slot
+
+    def bucket_of(self, client: str, client_port: int, vip: str, vip_port: int, protocol: int) -> int:
+        """The bucket of a tuple in the flow table."""
+        whole = hashing.tuple_hash(address(client), address(vip), client_port, vip_port, protocol, SLOT_SECRET)
+        return (whole * 0x94D049BB133111EB & (1 << 64) - 1) >> 32 & self.config.flow_mask
 
     def slot(self, client: str, client_port: int, vip: str, vip_port: int, protocol: int, size: int = 1021) -> int:
         """The slot of a tuple by the Python mirror of the hash."""
