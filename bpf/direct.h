@@ -57,13 +57,14 @@ static __always_inline __u32 deliver(struct xdp_md *ctx, struct scratch *s, cons
 static __always_inline __u32 direct(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	__u64 hash = tuple_hash(&s->tuple, c->slot_secret);
-	__u16 slot = now_slot(s->word, hash >> 32), id = slot & SLOT_BACKEND;
+	__u32 pick = slot_pick(s->word, &s->tuple, hash, c->slot_secret);
+	__u16 slot = now_slot(s->word, pick), id = slot & SLOT_BACKEND;
 	const struct backend *b;
 
 	if (!for_us(ctx))
 		return PASS(REASON_FOREIGN);
 	if (s->word & SERVICE_TRACK_ALL || (slot & SLOT_AT_RISK && s->tuple.protocol == PROTOCOL_TCP))
-		id = tracked_backend(s, c, hash, hash >> 32, id);
+		id = tracked_backend(s, c, hash, pick, id);
 	b = backend_get(id);
 	if (!id || !b)
 		return refuse(s, REASON_NO_BACKEND);

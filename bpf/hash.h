@@ -40,14 +40,33 @@ static __always_inline __u64 index_hash(__u64 address, __u16 port, __u8 protocol
 	return mix(address, (__u64)port << 8 | protocol, secret);
 }
 
-/* The upper 32 bits pick the ring's slot, the lower ones are free for other choices */
+static __always_inline __u64 addresses_hash(const union tuple *t, const __u64 *secret)
+{
+	return mix(high_word(&t->source) ^ low_word(&t->destination) * MIX_2,
+		   low_word(&t->source) ^ high_word(&t->destination), secret);
+}
+
+/* Of the whole tuple: what tells flows apart. The lower 32 bits are free for choices other than the slot's */
 static __always_inline __u64 tuple_hash(const union tuple *t, const __u64 *secret)
 {
-	__u64 both = mix(high_word(&t->source) ^ low_word(&t->destination) * MIX_2,
-			      low_word(&t->source) ^ high_word(&t->destination), secret);
+	__u64 both = addresses_hash(t, secret);
 	__u64 ports = (__u64)ntohs(t->source_port) << 32 | (__u32)ntohs(t->destination_port) << 16 | t->protocol;
 
 	return mix(both, ports, secret);
+}
+
+/* The 32 bits that pick the slot: of the tuple's `hash`, or of the addresses alone where the service's word says so, so that flows of one
+ * client come to one backend */
+static __always_inline __u32 slot_pick(__u64 word, const union tuple *t, __u64 hash, const __u64 *secret)
+{
+	switch ((word & SERVICE_HASH) >> SERVICE_HASH_SHIFT) {
+	case HASH_SOURCE:
+		return address_hash(&t->source, secret) >> 32;
+	case HASH_SOURCE_DESTINATION:
+		return addresses_hash(t, secret) >> 32;
+	default:
+		return hash >> 32;
+	}
 }
 
 #endif

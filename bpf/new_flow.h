@@ -240,7 +240,7 @@ static __always_inline __u32 along(struct scratch *s, const struct config *c, st
 static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	__u64 hash = tuple_hash(&s->tuple, c->slot_secret);
-	__u16 chosen = ring_backend(s->word, hash >> 32);
+	__u16 chosen = ring_backend(s->word, slot_pick(s->word, &s->tuple, hash, c->slot_secret));
 	struct flow *f = flow_get(&s->tuple.flow);
 	const struct backend *b;
 	__u32 reason = 0;

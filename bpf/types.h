@@ -81,6 +81,8 @@ struct service {
 #define SERVICE_TRACK_ALL 64      /* every flow has an entry in flow_table; else only those that a change put at risk */
 #define SERVICE_SPREAD 128        /* outer sources are spread over a prefix, by flow */
 #define SERVICE_OUTER_CHECKSUM 256 /* outer UDP headers have a checksum */
+#define SERVICE_HASH_SHIFT 9
+#define SERVICE_HASH 0x600 /* enum flow_hash << SERVICE_HASH_SHIFT */
 
 enum mode {
 	MODE_NAT = 0,  /* both addresses translated */
@@ -89,6 +91,13 @@ enum mode {
 	MODE_IPIP = 3,
 	MODE_GUE = 4, /* variant 0 */
 	MODE_FOU = 5, /* GUE variant 1: the inner packet right after the UDP header */
+};
+
+/* What of a packet picks its slot */
+enum flow_hash {
+	HASH_TUPLE = 0,
+	HASH_SOURCE = 1,
+	HASH_SOURCE_DESTINATION = 2,
 };
 
 /* rings_N[index]: slot = at_risk:1 | backend:15; backend 0 = none. Padded: LLVM folds shift and scaling, and the verifier
@@ -124,7 +133,7 @@ struct backend {
 /* flow_table[hash & flow_mask]: flows of DSR and ENCAP services that a change put at risk, or all of them (SERVICE_TRACK_ALL). Shared
  * between CPUs without a lock: `word` is stored whole and decides, the rest is advisory. Up to three entries of one tuple are ways. */
 struct flow_entry {
-	__u64 word;     /* tag:48 | backend:16 from the top bit down, 0 = empty; the tag's upper 32 bits pick the flow's slot */
+	__u64 word;     /* tag:48 | backend:16 from the top bit down, 0 = empty; the tag's upper 32 bits picked the flow's slot */
 	__u32 sequence; /* the client's next one, as far as it is known */
 	__u16 stamp;    /* low bits of the second of the last packet */
 	__u8 state;     /* enum tracked_state */

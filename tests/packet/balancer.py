@@ -284,6 +284,8 @@ class Balancer:
         whole = hashing.tuple_hash(address(client), address(vip), client_port, vip_port, protocol, SLOT_SECRET)
         return (whole * 0x94D049BB133111EB & (1 << 64) - 1) >> 32 & self.config.flow_mask
 
-    def slot(self, client: str, client_port: int, vip: str, vip_port: int, protocol: int, size: int = 1021) -> int:
+    def slot(
+        self, client: str, client_port: int, vip: str, vip_port: int, protocol: int, size: int = 1021, kind: int = layout.HASH_TUPLE
+    ) -> int:  # fmt: skip
         """The slot of a tuple by the Python mirror of the hash."""
-        return hashing.slot_hash(address(client), address(vip), client_port, vip_port, protocol, SLOT_SECRET) * size >> 32
+        return hashing.slot_hash(address(client), address(vip), client_port, vip_port, protocol, SLOT_SECRET, kind) * size >> 32

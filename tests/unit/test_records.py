@@ -9,6 +9,7 @@ from l4lb_agent.model.backend import DeadlineAction, DrainResult
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Facts, decide_once
 from l4lb_agent.model.desired import Change, Desired
+from l4lb_agent.model.service import Hash
 from tests.fakes.values import SECRETS, backend, config, service
 
 A = "services/web/backends/a"
@@ -18,7 +19,7 @@ def history() -> tuple[Desired, list[Change]]:
     asked: list[commands.Command] = [
         commands.CreateService(service("web", annotations={"owner": "me"})),
         commands.AddBackend(backend("web", "a", "10.0.0.1", weight=3)),
-        commands.CreateService(service("six", "2001:db8::1")),
+        commands.CreateService(service("six", "2001:db8::1", hash=Hash.SOURCE)),
         commands.AddBackend(backend("six", "a", "2001:db8::2")),
         commands.DrainBackend(A, 5.0, DeadlineAction.RESET, allow_empty=True),
         commands.EndDrain(A, DrainResult.DEADLINE_CUT, 2),
@@ -54,6 +55,20 @@ def test_a_snapshot_holds_the_whole_state() -> None:
     assert replayed is not None
     assert replayed.desired == desired
     assert list(replayed.desired.remembered) == list(desired.remembered)
+
+
+def test_a_service_of_an_older_journal_has_the_defaults_of_fields_that_came_later() -> None:
+    desired, _ = history()
+    record = through_json(records.snapshot(desired, SECRETS))
+    later = {
+        "mode", "tracking", "window_seconds", "down_grace_seconds", "encap_port", "outer_source", "outer_checksum", "hash"
+    }  # fmt: skip
+    (item,) = record["services"]  # type: ignore[misc]
+    for field in later:
+        del item[field]
+    replayed = records.replay([record])
+    assert replayed is not None
+    assert replayed.desired == desired
 
 
 def test_an_empty_journal_is_no_state() -> None:

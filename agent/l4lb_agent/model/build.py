@@ -14,7 +14,7 @@ from l4lb_agent.model.config import DatapathConfig, Secrets
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
 from l4lb_agent.model.observed import NextHop
-from l4lb_agent.model.service import Mode, OuterSource, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, Mode, OuterSource, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
 
 
@@ -81,6 +81,7 @@ def service_flags(service: VirtualService) -> int:
         | (layout.SERVICE_TRACK_ALL if service.tracking is Tracking.ALL else 0)
         | (layout.SERVICE_SPREAD if service.outer_source is OuterSource.SPREAD else 0)
         | (layout.SERVICE_OUTER_CHECKSUM if service.outer_checksum else 0)
+        | service.hash - Hash.TUPLE << layout.SERVICE_HASH_SHIFT
     )
 
 

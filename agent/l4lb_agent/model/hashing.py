@@ -4,6 +4,8 @@ Multiply-mix with a 128-bit secret (the folded 64x64 -> 128 multiplication of wy
 lacks; two rounds of xor, multiply, shift are used instead, with the finalising constants of splitmix64, Steele et al. 2014).
 """
 
+from l4lb_agent.model import layout
+
 MASK = (1 << 64) - 1
 _M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -31,12 +33,29 @@ def index_hash(address: bytes, port: int, protocol: int, secret: tuple[int, int]
 
 
 def tuple_hash(client: bytes, vip: bytes, client_port: int, vip_port: int, protocol: int, secret: tuple[int, int]) -> int:
-    """64-bit hash of a 5-tuple; ports are host-order numbers. The upper 32 bits pick the slot, outer headers are spread by the lower."""
+    """64-bit hash of a 5-tuple; ports are host-order numbers. The upper 32 bits pick the slot of a service that hashes the whole tuple,
+    outer headers are spread by the lower."""
+    return mix(addresses_hash(client, vip, secret), client_port << 32 | vip_port << 16 | protocol, secret)
+
+
+def addresses_hash(client: bytes, vip: bytes, secret: tuple[int, int]) -> int:
+    """64-bit hash of source and destination. Its upper 32 bits pick the slot of a service that hashes both."""
     c, v = words(client), words(vip)
-    addresses = mix(c[1] ^ ((v[0] * _M2) & MASK), c[0] ^ v[1], secret)
-    return mix(addresses, client_port << 32 | vip_port << 16 | protocol, secret)
+    return mix(c[1] ^ ((v[0] * _M2) & MASK), c[0] ^ v[1], secret)
 
 
-def slot_hash(client: bytes, vip: bytes, client_port: int, vip_port: int, protocol: int, secret: tuple[int, int]) -> int:
-    """32-bit hash of a 5-tuple. Its slot is (hash * ring size) >> 32."""
+def source_hash(client: bytes, secret: tuple[int, int]) -> int:
+    """64-bit hash of a source. Its upper 32 bits pick the slot of a service that hashes sources alone."""
+    high, low = words(client)
+    return mix(high, low, secret)
+
+
+def slot_hash(
+    client: bytes, vip: bytes, client_port: int, vip_port: int, protocol: int, secret: tuple[int, int], kind: int = layout.HASH_TUPLE
+) -> int:
+    """The 32 bits that pick a flow's slot by the service's `kind` of hash (HASH_*). The slot is (hash * ring size) >> 32."""
+    if kind == layout.HASH_SOURCE:
+        return source_hash(client, secret) >> 32
+    if kind == layout.HASH_SOURCE_DESTINATION:
+        return addresses_hash(client, vip, secret) >> 32
     return tuple_hash(client, vip, client_port, vip_port, protocol, secret) >> 32

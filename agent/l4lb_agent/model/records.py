@@ -8,7 +8,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain, DrainResult
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Change, Desired, Remembered, Requests
-from l4lb_agent.model.service import Mode, OuterSource, Protocol, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, Mode, OuterSource, Protocol, Tracking, VirtualService
 
 FORMAT: Final = 1
 
@@ -123,6 +123,7 @@ def _service(service: VirtualService) -> Record:
         "encap_port": service.encap_port,
         "outer_source": service.outer_source.name,
         "outer_checksum": service.outer_checksum,
+        "hash": service.hash.name,
         "annotations": dict(service.annotations),
         "revision": service.revision,
         "created": service.created,
@@ -131,8 +132,8 @@ def _service(service: VirtualService) -> Record:
 
 
 def _read_service(item: Mapping[str, Any]) -> VirtualService:
-    """Services of older journals have none of the modes' fields: they are NAT."""
-    enums = {"mode": Mode, "tracking": Tracking, "outer_source": OuterSource}
+    """Services of older journals lack fields that came later: those have their defaults."""
+    enums = {"mode": Mode, "tracking": Tracking, "outer_source": OuterSource, "hash": Hash}
     named = {field: kind[item[field]] for field, kind in enums.items() if field in item}
     return VirtualService(**dict(item, **named, vip=Address.parse(item["vip"], "vip"), protocol=Protocol[item["protocol"]]))
 

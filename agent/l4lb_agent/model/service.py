@@ -51,6 +51,14 @@ class OuterSource(enum.IntEnum):
     SPREAD = 2
 
 
+class Hash(enum.IntEnum):
+    """What of a packet picks its slot; numbers as in the API."""
+
+    TUPLE = 1  # addresses, ports and protocol
+    SOURCE = 2
+    SOURCE_DESTINATION = 3
+
+
 DEFAULT_RING_SIZE = 16381
 DEFAULT_ENCAP_PORT = 6080  # of GUE, by IANA
 DEFAULT_DOWN_GRACE_SECONDS = 10
@@ -76,6 +84,7 @@ class VirtualService:
     encap_port: int = 0  # UDP destination of GUE
     outer_source: OuterSource = OuterSource.NONE
     outer_checksum: bool = False
+    hash: Hash = Hash.TUPLE
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0

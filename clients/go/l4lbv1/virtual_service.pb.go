@@ -298,6 +298,63 @@ func (FlowTracking) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{4}
 }
 
+// What of a packet picks its slot of the ring: packets that are equal in it go to one backend.
+type Hash int32
+
+const (
+	// The default, HASH_TUPLE.
+	Hash_HASH_UNSPECIFIED Hash = 0
+	// Addresses, ports and protocol: each flow for itself.
+	Hash_HASH_TUPLE Hash = 1
+	// The client's address: all its flows go to one backend, also those to other virtual services whose rings are equal.
+	Hash_HASH_SOURCE Hash = 2
+	// The client's address and the VIP: all its flows to this VIP go to one backend, those to another VIP to another one.
+	Hash_HASH_SOURCE_DESTINATION Hash = 3
+)
+
+// Enum value maps for Hash.
+var (
+	Hash_name = map[int32]string{
+		0: "HASH_UNSPECIFIED",
+		1: "HASH_TUPLE",
+		2: "HASH_SOURCE",
+		3: "HASH_SOURCE_DESTINATION",
+	}
+	Hash_value = map[string]int32{
+		"HASH_UNSPECIFIED":        0,
+		"HASH_TUPLE":              1,
+		"HASH_SOURCE":             2,
+		"HASH_SOURCE_DESTINATION": 3,
+	}
+)
+
+func (x Hash) Enum() *Hash {
+	p := new(Hash)
+	*p = x
+	return p
+}
+
+func (x Hash) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Hash) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_virtual_service_proto_enumTypes[5].Descriptor()
+}
+
+func (Hash) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[5]
+}
+
+func (x Hash) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Hash.Descriptor instead.
+func (Hash) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{5}
+}
+
 // Options of ENCAP.
 type Encap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -400,6 +457,8 @@ type VirtualService struct {
 	ChangeWindow *durationpb.Duration `protobuf:"bytes,11,opt,name=change_window,json=changeWindow,proto3" json:"change_window,omitempty"`
 	// How long the flows of a backend that has become unreachable stay with it; 10 s by default, at most 1 h. DSR and ENCAP only.
 	DownGrace *durationpb.Duration `protobuf:"bytes,12,opt,name=down_grace,json=downGrace,proto3" json:"down_grace,omitempty"`
+	// Fixed at creation.
+	Hash Hash `protobuf:"varint,32,opt,name=hash,proto3,enum=l4lb.v1.Hash" json:"hash,omitempty"`
 	// Output only. Quoted version of this resource; send it back to change exactly what was read.
 	Etag string `protobuf:"bytes,20,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. True while the kernel does not yet forward as asked.
@@ -532,6 +591,13 @@ func (x *VirtualService) GetDownGrace() *durationpb.Duration {
 	return nil
 }
 
+func (x *VirtualService) GetHash() Hash {
+	if x != nil {
+		return x.Hash
+	}
+	return Hash_HASH_UNSPECIFIED
+}
+
 func (x *VirtualService) GetEtag() string {
 	if x != nil {
 		return x.Etag
@@ -590,7 +656,7 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\rencapsulation\x18\x01 \x01(\x0e2\x16.l4lb.v1.EncapsulationR\rencapsulation\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x127\n" +
 	"\fouter_source\x18\x03 \x01(\x0e2\x14.l4lb.v1.OuterSourceR\vouterSource\x12%\n" +
-	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\x9a\a\n" +
+	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\xbd\a\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -605,7 +671,8 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	" \x01(\x0e2\x15.l4lb.v1.FlowTrackingR\fflowTracking\x12>\n" +
 	"\rchange_window\x18\v \x01(\v2\x19.google.protobuf.DurationR\fchangeWindow\x128\n" +
 	"\n" +
-	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12\x12\n" +
+	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12!\n" +
+	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12\x12\n" +
 	"\x04etag\x18\x14 \x01(\tR\x04etag\x12 \n" +
 	"\vreconciling\x18\x15 \x01(\bR\vreconciling\x12-\n" +
 	"\x12reconciling_reason\x18\x16 \x01(\tR\x11reconcilingReason\x12\x1a\n" +
@@ -640,7 +707,13 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\fFlowTracking\x12\x1d\n" +
 	"\x19FLOW_TRACKING_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15FLOW_TRACKING_CHANGES\x10\x01\x12\x15\n" +
-	"\x11FLOW_TRACKING_ALL\x10\x02b\x06proto3"
+	"\x11FLOW_TRACKING_ALL\x10\x02*Z\n" +
+	"\x04Hash\x12\x14\n" +
+	"\x10HASH_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"HASH_TUPLE\x10\x01\x12\x0f\n" +
+	"\vHASH_SOURCE\x10\x02\x12\x1b\n" +
+	"\x17HASH_SOURCE_DESTINATION\x10\x03b\x06proto3"
 
 var (
 	file_l4lb_v1_virtual_service_proto_rawDescOnce sync.Once
@@ -654,7 +727,7 @@ func file_l4lb_v1_virtual_service_proto_rawDescGZIP() []byte {
 	return file_l4lb_v1_virtual_service_proto_rawDescData
 }
 
-var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
 var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: l4lb.v1.Protocol
@@ -662,30 +735,32 @@ var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Encapsulation)(0),            // 2: l4lb.v1.Encapsulation
 	(OuterSource)(0),              // 3: l4lb.v1.OuterSource
 	(FlowTracking)(0),             // 4: l4lb.v1.FlowTracking
-	(*Encap)(nil),                 // 5: l4lb.v1.Encap
-	(*VirtualService)(nil),        // 6: l4lb.v1.VirtualService
-	nil,                           // 7: l4lb.v1.VirtualService.AnnotationsEntry
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(Hash)(0),                     // 5: l4lb.v1.Hash
+	(*Encap)(nil),                 // 6: l4lb.v1.Encap
+	(*VirtualService)(nil),        // 7: l4lb.v1.VirtualService
+	nil,                           // 8: l4lb.v1.VirtualService.AnnotationsEntry
+	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
 	2,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
 	3,  // 1: l4lb.v1.Encap.outer_source:type_name -> l4lb.v1.OuterSource
 	0,  // 2: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
 	1,  // 3: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
-	8,  // 4: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
-	7,  // 5: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
-	5,  // 6: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
+	9,  // 4: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
+	8,  // 5: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
+	6,  // 6: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
 	4,  // 7: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
-	8,  // 8: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
-	8,  // 9: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
-	9,  // 10: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 11: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	9,  // 8: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
+	9,  // 9: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
+	5,  // 10: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
+	10, // 11: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
+	10, // 12: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }
@@ -698,7 +773,7 @@ func file_l4lb_v1_virtual_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_virtual_service_proto_rawDesc), len(file_l4lb_v1_virtual_service_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      6,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,

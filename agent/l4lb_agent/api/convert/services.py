@@ -16,6 +16,7 @@ from l4lb_agent.model.service import (
     DEFAULT_RING_SIZE,
     MAX_DOWN_GRACE_SECONDS,
     MAX_IDLE_SECONDS,
+    Hash,
     Mode,
     OuterSource,
     Protocol,
@@ -24,7 +25,7 @@ from l4lb_agent.model.service import (
 )  # fmt: skip
 
 SERVICE_CHANGEABLE = frozenset({"idle_timeout", "change_window", "down_grace", "annotations"})
-SERVICE_FIXED = frozenset({"vip", "port", "protocol", "forwarding_mode", "ring_size", "encap", "flow_tracking"})
+SERVICE_FIXED = frozenset({"vip", "port", "protocol", "forwarding_mode", "ring_size", "encap", "flow_tracking", "hash"})
 _ENCAPSULATIONS = {
     virtual_service_pb2.ENCAPSULATION_UNSPECIFIED: Mode.IPIP,
     virtual_service_pb2.ENCAPSULATION_IPIP: Mode.IPIP,
@@ -67,6 +68,7 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Co
         encap_port=_encap_port(message, mode) if encap and mode else None,
         outer_source=_outer_source(message, mode) if encap and mode else None,
         outer_checksum=message.encap.outer_checksum if encap else None,
+        hash=_hash(message) if "hash" in touched else None,
     )
 
 
@@ -84,7 +86,7 @@ def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualS
     return VirtualService(
         name, vip, message.port, protocol, message.ring_size or DEFAULT_RING_SIZE, idle, mode, _tracking(message, mode),
         _window(message, idle), _down_grace(message), _encap_port(message, mode), _outer_source(message, mode),
-        message.encap.outer_checksum, dict(message.annotations),
+        message.encap.outer_checksum, _hash(message), dict(message.annotations),
     )  # fmt: skip
 
 
@@ -104,6 +106,10 @@ def _mode(message: virtual_service_pb2.VirtualService, present: Mode | None) -> 
     if message.HasField("encap"):
         raise fields.contradiction("service.encap", "is for FORWARDING_MODE_ENCAP: leave it out or set service.forwarding_mode to it")
     return Mode.DSR if asked == virtual_service_pb2.FORWARDING_MODE_DSR else Mode.NAT
+
+
+def _hash(message: virtual_service_pb2.VirtualService) -> Hash:
+    return Hash(message.hash or Hash.TUPLE)
 
 
 def _tracking(message: virtual_service_pb2.VirtualService, mode: Mode) -> Tracking:
@@ -146,6 +152,7 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
     return virtual_service_pb2.VirtualService(
         name=of.name, vip=str(of.vip), port=of.port, protocol=f"PROTOCOL_{of.protocol.name}", forwarding_mode=_forwarding_mode(of.mode),
         encap=_encap(of) if of.mode.encapsulates else None, flow_tracking=cast("virtual_service_pb2.FlowTracking", int(of.tracking)),
+        hash=cast("virtual_service_pb2.Hash", int(of.hash)),
         change_window=Duration(seconds=of.window_seconds) if tracked else None,
         down_grace=Duration(seconds=of.down_grace_seconds) if tracked else None, ring_size=of.ring_size,
         idle_timeout=Duration(seconds=of.idle_seconds), annotations=of.annotations, etag=of.etag,

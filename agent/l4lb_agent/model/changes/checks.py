@@ -14,6 +14,7 @@ MAX_WEIGHT = 65535
 _FIXED = {  # by attribute of the model: the API's field
     "vip": "vip", "port": "port", "protocol": "protocol", "ring_size": "ring_size", "mode": "forwarding_mode", "tracking": "flow_tracking",
     "encap_port": "encap.port", "outer_source": "encap.outer_source", "outer_checksum": "encap.outer_checksum",
+    "hash": "hash",
 }  # fmt: skip
 _ID = re.compile("[a-z][a-z0-9-]{0,62}")
 

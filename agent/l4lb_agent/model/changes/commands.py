@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
-from l4lb_agent.model.service import Mode, OuterSource, Protocol, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, Mode, OuterSource, Protocol, Tracking, VirtualService
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class UpdateService:
     encap_port: int | None = None
     outer_source: OuterSource | None = None
     outer_checksum: bool | None = None
+    hash: Hash | None = None
 
 
 @dataclass(frozen=True)

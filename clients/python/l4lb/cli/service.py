@@ -16,6 +16,7 @@ from l4lb.cli.base import (
 )
 
 _PROTOCOLS = click.Choice(("tcp", "udp"))
+_HASHES = click.Choice(("tuple", "source", "source-destination"))
 _ENCAP = {"encapsulation": "encapsulation", "port": "encap_port", "outer_source": "outer_source", "outer_checksum": "outer_checksum"}
 _change_window = click.option("--change-window", type=DURATION, help="How long after a change silent flows of dsr and encap stay put.")
 _down_grace = click.option("--down-grace", type=DURATION, help="How long flows stay with a backend that has become unreachable.")
@@ -38,6 +39,7 @@ def service() -> None:
 @click.option("--outer-source", type=click.Choice(("real", "spread")), help="Source of outer headers; real by default.")
 @click.option("--outer-checksum", is_flag=True, help="Outer UDP headers have a checksum.")
 @click.option("--flow-tracking", type=click.Choice(("changes", "all")), help="Of dsr and encap; changes by default.")
+@click.option("--hash", type=_HASHES, help="What of a packet picks its backend; the whole tuple by default.")
 @click.option("--idle-timeout", type=DURATION, help="Lifetime of a flow without packets.")
 @_change_window
 @_down_grace

@@ -42,6 +42,13 @@ class FlowTracking(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FLOW_TRACKING_UNSPECIFIED: _ClassVar[FlowTracking]
     FLOW_TRACKING_CHANGES: _ClassVar[FlowTracking]
     FLOW_TRACKING_ALL: _ClassVar[FlowTracking]
+
+class Hash(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HASH_UNSPECIFIED: _ClassVar[Hash]
+    HASH_TUPLE: _ClassVar[Hash]
+    HASH_SOURCE: _ClassVar[Hash]
+    HASH_SOURCE_DESTINATION: _ClassVar[Hash]
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_UDP: Protocol
@@ -59,6 +66,10 @@ OUTER_SOURCE_SPREAD: OuterSource
 FLOW_TRACKING_UNSPECIFIED: FlowTracking
 FLOW_TRACKING_CHANGES: FlowTracking
 FLOW_TRACKING_ALL: FlowTracking
+HASH_UNSPECIFIED: Hash
+HASH_TUPLE: Hash
+HASH_SOURCE: Hash
+HASH_SOURCE_DESTINATION: Hash
 
 class Encap(_message.Message):
     __slots__ = ("encapsulation", "port", "outer_source", "outer_checksum")
@@ -73,7 +84,7 @@ class Encap(_message.Message):
     def __init__(self, encapsulation: _Optional[_Union[Encapsulation, str]] = ..., port: _Optional[int] = ..., outer_source: _Optional[_Union[OuterSource, str]] = ..., outer_checksum: _Optional[bool] = ...) -> None: ...
 
 class VirtualService(_message.Message):
-    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest")
+    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "hash", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +104,7 @@ class VirtualService(_message.Message):
     FLOW_TRACKING_FIELD_NUMBER: _ClassVar[int]
     CHANGE_WINDOW_FIELD_NUMBER: _ClassVar[int]
     DOWN_GRACE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +124,7 @@ class VirtualService(_message.Message):
     flow_tracking: FlowTracking
     change_window: _duration_pb2.Duration
     down_grace: _duration_pb2.Duration
+    hash: Hash
     etag: str
     reconciling: bool
     reconciling_reason: str
@@ -119,4 +132,4 @@ class VirtualService(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     ring_digest: str
-    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hash: _Optional[_Union[Hash, str]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ...) -> None: ...

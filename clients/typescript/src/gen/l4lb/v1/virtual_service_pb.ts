@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/virtual_service.proto.
  */
 export const file_l4lb_v1_virtual_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sNGxiL3YxL3ZpcnR1YWxfc2VydmljZS5wcm90bxIHbDRsYi52MSKIAQoFRW5jYXASLQoNZW5jYXBzdWxhdGlvbhgBIAEoDjIWLmw0bGIudjEuRW5jYXBzdWxhdGlvbhIMCgRwb3J0GAIgASgNEioKDG91dGVyX3NvdXJjZRgDIAEoDjIULmw0bGIudjEuT3V0ZXJTb3VyY2USFgoOb3V0ZXJfY2hlY2tzdW0YBCABKAgivQUKDlZpcnR1YWxTZXJ2aWNlEgwKBG5hbWUYASABKAkSCwoDdmlwGAIgASgJEgwKBHBvcnQYAyABKA0SIwoIcHJvdG9jb2wYBCABKA4yES5sNGxiLnYxLlByb3RvY29sEjAKD2ZvcndhcmRpbmdfbW9kZRgFIAEoDjIXLmw0bGIudjEuRm9yd2FyZGluZ01vZGUSEQoJcmluZ19zaXplGAYgASgNEi8KDGlkbGVfdGltZW91dBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI9Cgthbm5vdGF0aW9ucxgIIAMoCzIoLmw0bGIudjEuVmlydHVhbFNlcnZpY2UuQW5ub3RhdGlvbnNFbnRyeRIdCgVlbmNhcBgJIAEoCzIOLmw0bGIudjEuRW5jYXASLAoNZmxvd190cmFja2luZxgKIAEoDjIVLmw0bGIudjEuRmxvd1RyYWNraW5nEjAKDWNoYW5nZV93aW5kb3cYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKZG93bl9ncmFjZRgMIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIMCgRldGFnGBQgASgJEhMKC3JlY29uY2lsaW5nGBUgASgIEhoKEnJlY29uY2lsaW5nX3JlYXNvbhgWIAEoCRIQCghyZXZpc2lvbhgXIAEoBBIvCgtjcmVhdGVfdGltZRgYIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYGSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC3JpbmdfZGlnZXN0GBogASgJGjIKEEFubm90YXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASpICghQcm90b2NvbBIYChRQUk9UT0NPTF9VTlNQRUNJRklFRBAAEhAKDFBST1RPQ09MX1RDUBAGEhAKDFBST1RPQ09MX1VEUBARKn4KDkZvcndhcmRpbmdNb2RlEh8KG0ZPUldBUkRJTkdfTU9ERV9VTlNQRUNJRklFRBAAEhcKE0ZPUldBUkRJTkdfTU9ERV9OQVQQARIXChNGT1JXQVJESU5HX01PREVfRFNSEAISGQoVRk9SV0FSRElOR19NT0RFX0VOQ0FQEAMqfgoNRW5jYXBzdWxhdGlvbhIdChlFTkNBUFNVTEFUSU9OX1VOU1BFQ0lGSUVEEAASFgoSRU5DQVBTVUxBVElPTl9JUElQEAESFQoRRU5DQVBTVUxBVElPTl9HVUUQAhIfChtFTkNBUFNVTEFUSU9OX0dVRV9WQVJJQU5UXzEQAypbCgtPdXRlclNvdXJjZRIcChhPVVRFUl9TT1VSQ0VfVU5TUEVDSUZJRUQQABIVChFPVVRFUl9TT1VSQ0VfUkVBTBABEhcKE09VVEVSX1NPVVJDRV9TUFJFQUQQAipfCgxGbG93VHJhY2tpbmcSHQoZRkxPV19UUkFDS0lOR19VTlNQRUNJRklFRBAAEhkKFUZMT1dfVFJBQ0tJTkdfQ0hBTkdFUxABEhUKEUZMT1dfVFJBQ0tJTkdfQUxMEAJiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch1sNGxiL3YxL3ZpcnR1YWxfc2VydmljZS5wcm90bxIHbDRsYi52MSKIAQoFRW5jYXASLQoNZW5jYXBzdWxhdGlvbhgBIAEoDjIWLmw0bGIudjEuRW5jYXBzdWxhdGlvbhIMCgRwb3J0GAIgASgNEioKDG91dGVyX3NvdXJjZRgDIAEoDjIULmw0bGIudjEuT3V0ZXJTb3VyY2USFgoOb3V0ZXJfY2hlY2tzdW0YBCABKAgi2gUKDlZpcnR1YWxTZXJ2aWNlEgwKBG5hbWUYASABKAkSCwoDdmlwGAIgASgJEgwKBHBvcnQYAyABKA0SIwoIcHJvdG9jb2wYBCABKA4yES5sNGxiLnYxLlByb3RvY29sEjAKD2ZvcndhcmRpbmdfbW9kZRgFIAEoDjIXLmw0bGIudjEuRm9yd2FyZGluZ01vZGUSEQoJcmluZ19zaXplGAYgASgNEi8KDGlkbGVfdGltZW91dBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI9Cgthbm5vdGF0aW9ucxgIIAMoCzIoLmw0bGIudjEuVmlydHVhbFNlcnZpY2UuQW5ub3RhdGlvbnNFbnRyeRIdCgVlbmNhcBgJIAEoCzIOLmw0bGIudjEuRW5jYXASLAoNZmxvd190cmFja2luZxgKIAEoDjIVLmw0bGIudjEuRmxvd1RyYWNraW5nEjAKDWNoYW5nZV93aW5kb3cYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKZG93bl9ncmFjZRgMIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIbCgRoYXNoGCAgASgOMg0ubDRsYi52MS5IYXNoEgwKBGV0YWcYFCABKAkSEwoLcmVjb25jaWxpbmcYFSABKAgSGgoScmVjb25jaWxpbmdfcmVhc29uGBYgASgJEhAKCHJldmlzaW9uGBcgASgEEi8KC2NyZWF0ZV90aW1lGBggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgZIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLcmluZ19kaWdlc3QYGiABKAkaMgoQQW5ub3RhdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKkgKCFByb3RvY29sEhgKFFBST1RPQ09MX1VOU1BFQ0lGSUVEEAASEAoMUFJPVE9DT0xfVENQEAYSEAoMUFJPVE9DT0xfVURQEBEqfgoORm9yd2FyZGluZ01vZGUSHwobRk9SV0FSRElOR19NT0RFX1VOU1BFQ0lGSUVEEAASFwoTRk9SV0FSRElOR19NT0RFX05BVBABEhcKE0ZPUldBUkRJTkdfTU9ERV9EU1IQAhIZChVGT1JXQVJESU5HX01PREVfRU5DQVAQAyp+Cg1FbmNhcHN1bGF0aW9uEh0KGUVOQ0FQU1VMQVRJT05fVU5TUEVDSUZJRUQQABIWChJFTkNBUFNVTEFUSU9OX0lQSVAQARIVChFFTkNBUFNVTEFUSU9OX0dVRRACEh8KG0VOQ0FQU1VMQVRJT05fR1VFX1ZBUklBTlRfMRADKlsKC091dGVyU291cmNlEhwKGE9VVEVSX1NPVVJDRV9VTlNQRUNJRklFRBAAEhUKEU9VVEVSX1NPVVJDRV9SRUFMEAESFwoTT1VURVJfU09VUkNFX1NQUkVBRBACKl8KDEZsb3dUcmFja2luZxIdChlGTE9XX1RSQUNLSU5HX1VOU1BFQ0lGSUVEEAASGQoVRkxPV19UUkFDS0lOR19DSEFOR0VTEAESFQoRRkxPV19UUkFDS0lOR19BTEwQAipaCgRIYXNoEhQKEEhBU0hfVU5TUEVDSUZJRUQQABIOCgpIQVNIX1RVUExFEAESDwoLSEFTSF9TT1VSQ0UQAhIbChdIQVNIX1NPVVJDRV9ERVNUSU5BVElPThADYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Options of ENCAP.
@@ -149,6 +149,13 @@ export type VirtualService = Message<"l4lb.v1.VirtualService"> & {
    * @generated from field: google.protobuf.Duration down_grace = 12;
    */
   downGrace?: Duration | undefined;
+
+  /**
+   * Fixed at creation.
+   *
+   * @generated from field: l4lb.v1.Hash hash = 32;
+   */
+  hash: Hash;
 
   /**
    * Output only. Quoted version of this resource; send it back to change exactly what was read.
@@ -390,4 +397,45 @@ export enum FlowTracking {
  */
 export const FlowTrackingSchema: GenEnum<FlowTracking> = /*@__PURE__*/
   enumDesc(file_l4lb_v1_virtual_service, 4);
+
+/**
+ * What of a packet picks its slot of the ring: packets that are equal in it go to one backend.
+ *
+ * @generated from enum l4lb.v1.Hash
+ */
+export enum Hash {
+  /**
+   * The default, HASH_TUPLE.
+   *
+   * @generated from enum value: HASH_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Addresses, ports and protocol: each flow for itself.
+   *
+   * @generated from enum value: HASH_TUPLE = 1;
+   */
+  TUPLE = 1,
+
+  /**
+   * The client's address: all its flows go to one backend, also those to other virtual services whose rings are equal.
+   *
+   * @generated from enum value: HASH_SOURCE = 2;
+   */
+  SOURCE = 2,
+
+  /**
+   * The client's address and the VIP: all its flows to this VIP go to one backend, those to another VIP to another one.
+   *
+   * @generated from enum value: HASH_SOURCE_DESTINATION = 3;
+   */
+  SOURCE_DESTINATION = 3,
+}
+
+/**
+ * Describes the enum l4lb.v1.Hash.
+ */
+export const HashSchema: GenEnum<Hash> = /*@__PURE__*/
+  enumDesc(file_l4lb_v1_virtual_service, 5);
 

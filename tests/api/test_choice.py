@@ -1,0 +1,58 @@
+"""Which packets a virtual service takes and how it chooses a backend, through the API, the client and l4lbctl."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from click.testing import CliRunner
+from google.protobuf.message import Message
+
+import l4lb
+from l4lb.cli.main import cli
+from l4lb.errors import Error
+from l4lb.v1 import service_pb2 as pb
+from l4lb.v1 import virtual_service_pb2 as v
+from tests.api.conftest import Agent
+
+WEB = "services/web"
+
+
+def message(**given: Any) -> v.VirtualService:
+    return v.VirtualService(**{"vip": "10.0.0.1", "port": 80, "protocol": v.PROTOCOL_TCP, **given})
+
+
+def create(**given: Any) -> pb.CreateVirtualServiceRequest:
+    return pb.CreateVirtualServiceRequest(service_id="web", service=message(**given))
+
+
+def refusal(call: Callable[[Any], Any], request: Message) -> Error:
+    with pytest.raises(grpc.RpcError) as failure:
+        call(request)
+    return Error.from_rpc(failure.value)
+
+
+def ctl(agent: Agent, line: str) -> str:
+    result = CliRunner().invoke(cli, ["-s", agent.target, *line.split()])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_without_a_choice_the_whole_tuple_is_hashed(stub: Any) -> None:
+    assert stub.CreateVirtualService(create()).service.hash == v.HASH_TUPLE
+
+
+@pytest.mark.parametrize("hash_", [v.HASH_TUPLE, v.HASH_SOURCE, v.HASH_SOURCE_DESTINATION])
+def test_the_hash_is_shown_as_it_was_asked_for_and_stays(stub: Any, hash_: v.Hash.ValueType) -> None:
+    made = stub.CreateVirtualService(create(hash=hash_)).service
+    assert made.hash == hash_
+    assert stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=made)).service.hash == hash_
+    other = v.HASH_SOURCE if hash_ == v.HASH_TUPLE else v.HASH_TUPLE
+    error = refusal(stub.UpdateVirtualService, pb.UpdateVirtualServiceRequest(service=v.VirtualService(name=WEB, hash=other)))
+    assert (error.code, error.reason, error.field) == ("INVALID_ARGUMENT", "FIELD_FIXED", "service.hash")
+
+
+def test_the_client_and_l4lbctl_choose_the_hash(agent: Agent, client: l4lb.Client) -> None:
+    assert client.create_service("a", vip="10.0.0.1", port=80, hash="source").hash == v.HASH_SOURCE
+    ctl(agent, "service create b --vip 10.0.0.1 --port 81 --hash source-destination")
+    assert client.get_service("b").hash == v.HASH_SOURCE_DESTINATION
