@@ -105,7 +105,7 @@ static __always_inline bool write_rst(struct xdp_md *ctx, const struct scratch *
 
 static __always_inline __u32 answer_rst(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
-	struct budget *budget = budget_get();
+	struct budget *budget = rst_budget_get();
 	__u32 reason = REASON_DRAIN_RESET;
 	__u8 mac[6];
 
@@ -115,7 +115,7 @@ static __always_inline __u32 answer_rst(struct xdp_md *ctx, struct scratch *s, c
 		return PASS(REASON_FOREIGN);
 	if (s->answer == ANSWER_RST) {
 		reason = REASON_RST_ANSWERED;
-		if (!budget || !spend_rst(c, budget))
+		if (!budget || !spend(c, budget, c->rst_rate, c->rst_burst))
 			return DROP(REASON_RST_LIMITED);
 	}
 	return write_rst(ctx, s) ? OUTCOME(reason, transmit(ctx, c, ctx->ingress_ifindex)) : DROP(REASON_MALFORMED);

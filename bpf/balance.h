@@ -50,6 +50,10 @@ static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, cons
 {
 	__u32 why = read_packet(ctx, s);
 
+	if (why == TO_ICMP) {
+		tail_call(ctx, TAIL_ICMP);
+		return DROP(REASON_TAIL_CALL_FAILED);
+	}
 	if (why)
 		return refuse(s, why);
 	s->now = second(c);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Time from the jiffies, which cost nothing to read, and the RST budget that runs on it. */
+/* Time from the jiffies, which cost nothing to read, and the budgets that run on it. */
 #ifndef L4LB_CLOCK_H
 #define L4LB_CLOCK_H
 
@@ -20,15 +20,15 @@ static __always_inline __u32 tick(const struct config *c)
 	return fine_time(c) >> 20;
 }
 
-/* Whether this CPU may send one more RST: a token bucket of rst_burst, filled by rst_rate a second */
-static __always_inline bool spend_rst(const struct config *c, struct budget *budget)
+/* Whether this CPU may send one more: a token bucket of `burst`, filled by `rate` a second */
+static __always_inline bool spend(const struct config *c, struct budget *budget, __u32 rate, __u32 burst)
 {
-	__u64 now = fine_time(c), elapsed = now - budget->stamp, full = (__u64)c->rst_burst << 24;
+	__u64 now = fine_time(c), elapsed = now - budget->stamp, full = (__u64)burst << 24;
 	__u64 tokens;
 
 	if (elapsed > 16ULL << 24)
 		elapsed = 16ULL << 24; /* keeps the product below 2^60 */
-	tokens = budget->tokens + elapsed * c->rst_rate;
+	tokens = budget->tokens + elapsed * rate;
 	if (tokens > full)
 		tokens = full;
 	budget->stamp = now;

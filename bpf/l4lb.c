@@ -31,9 +31,10 @@ BPF_ARRAY(flow_table, struct flow_bucket, 1);
 BPF_PERCPU_ARRAY(service_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(backend_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(reason_counters, struct count, 1);
-/* These three belong to one generation of the programs */
+/* These four belong to one generation of the programs */
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
 BPF_PERCPU_ARRAY(rst_budget, struct budget, 1);
+BPF_PERCPU_ARRAY(icmp_budget, struct budget, 1);
 BPF_PROG_ARRAY(tails, TAILS);
 
 static __always_inline struct config *config_get(void)
@@ -50,11 +51,18 @@ static __always_inline struct scratch *scratch_get(void)
 	return scratch.lookup(&zero);
 }
 
-static __always_inline struct budget *budget_get(void)
+static __always_inline struct budget *rst_budget_get(void)
 {
 	__u32 zero = 0;
 
 	return rst_budget.lookup(&zero);
+}
+
+static __always_inline struct budget *icmp_budget_get(void)
+{
+	__u32 zero = 0;
+
+	return icmp_budget.lookup(&zero);
 }
 
 static __always_inline struct address *snat_get(__u32 element)
@@ -191,6 +199,9 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "encap.h"
 #include "direct.h"
 #include "balance.h"
+#include "quote.h"
+#include "echo.h"
+#include "icmp.h"
 
 /* The hot program: every packet of an attached interface */
 int xdp_l4lb(struct xdp_md *ctx)
@@ -202,6 +213,17 @@ int xdp_l4lb(struct xdp_md *ctx)
 		return XDP_PASS; /* cannot be: both are arrays with one element */
 	s->frame_bytes = ctx->data_end - ctx->data;
 	return finish(s, road(ctx, s, c));
+}
+
+/* TAIL_ICMP */
+int icmp(struct xdp_md *ctx)
+{
+	const struct config *c = config_get();
+	struct scratch *s = scratch_get();
+
+	if (!c || !s)
+		return XDP_DROP;
+	return finish(s, icmp_packet(ctx, s, c));
 }
 
 /* TAIL_NAT_NEW */

@@ -31,6 +31,7 @@ struct ipv4 {
 };
 #define IPV4_DONT_FRAGMENT 0x4000
 #define IPV4_FRAGMENT_MASK 0x3fff /* more fragments, offset */
+#define IPV4_OFFSET_MASK 0x1fff
 
 struct ipv6 {
 	__u32 version_class_flow;
@@ -77,6 +78,44 @@ struct udp {
 	__u16 checksum;
 };
 
+/* ICMP and ICMPv6 (RFC 792, RFC 4443) */
+struct icmp {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__u16 word[2]; /* echo: identifier and sequence; packet too big: the MTU, in IPv4 the second word only */
+};
+#define ICMP_ECHO_REPLY 0
+#define ICMP_UNREACHABLE 3
+#define ICMP_CODE_FRAGMENTATION_NEEDED 4
+#define ICMP_ECHO_REQUEST 8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER_PROBLEM 12
+#define ICMPV6_UNREACHABLE 1
+#define ICMPV6_PACKET_TOO_BIG 2
+#define ICMPV6_TIME_EXCEEDED 3
+#define ICMPV6_PARAMETER_PROBLEM 4
+#define ICMPV6_ECHO_REQUEST 128
+#define ICMPV6_ECHO_REPLY 129
+
+/* What all IPv6 extension headers begin with (RFC 8200 4, RFC 4302) */
+struct extension {
+	__u8 next_header;
+	__u8 length;        /* beyond the first unit of 8 bytes; AH: beyond two units of 4; fragment: reserved */
+	__u8 type;          /* routing */
+	__u8 segments_left; /* routing */
+	__u32 more;
+};
+
+/* A fragment header's offset and flag (RFC 8200 4.5) */
+struct fragment {
+	__u8 next_header;
+	__u8 reserved;
+	__u16 offset; /* upper 13 bits, in units of 8 bytes */
+	__u32 identification;
+};
+#define IPV6_OFFSET_MASK 0xfff8
+
 /* ARP for IPv4 over Ethernet (RFC 826) */
 struct arp {
 	__u16 hardware;
@@ -115,6 +154,8 @@ struct neighbour {
 #define IPV6_BYTES 40
 #define TCP_BYTES 20
 #define UDP_BYTES 8
+#define ICMP_BYTES 8
+#define EXTENSION_BYTES 8 /* at least */
 
 /* The bytes [offset, offset + size) of the frame, or NULL when it is shorter. */
 static __always_inline void *bytes_at(struct xdp_md *ctx, __u32 offset, __u32 size)

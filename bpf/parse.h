@@ -3,6 +3,8 @@
 #ifndef L4LB_PARSE_H
 #define L4LB_PARSE_H
 
+#define TO_ICMP REASONS /* in the place of a reason: the packet is ICMP's tail's business */
+
 /* Reads both addresses into the tuple; false when the frame is too short to have them. Expects the right EtherType. */
 static __always_inline bool read_ipv4_addresses(struct xdp_md *ctx, struct scratch *s)
 {
@@ -85,11 +87,18 @@ static __always_inline __u32 read_ipv4(struct xdp_md *ctx, struct scratch *s)
 	if ((ip->version_length & 15) != 5)
 		return REASON_IP_OPTIONS;
 	if (ip->fragment & htons(IPV4_FRAGMENT_MASK))
-		return REASON_FRAGMENT;
-	if (ip->protocol == PROTOCOL_ICMP)
-		return REASON_ICMP_UNSUPPORTED;
+		return ip->protocol == PROTOCOL_ICMP ? REASON_ICMP_FRAGMENT : REASON_FRAGMENT;
 	s->ttl = ip->ttl;
+	if (ip->protocol == PROTOCOL_ICMP)
+		return TO_ICMP;
 	return read_transport(ctx, s, ip->protocol, IPV4_BYTES);
+}
+
+static __always_inline bool icmpv6_fragment(struct xdp_md *ctx)
+{
+	const struct fragment *f = bytes_at(ctx, IP_OFFSET + IPV6_BYTES, sizeof(*f));
+
+	return f && f->next_header == PROTOCOL_ICMPV6;
 }
 
 static __always_inline __u32 read_ipv6(struct xdp_md *ctx, struct scratch *s)
@@ -104,9 +113,9 @@ static __always_inline __u32 read_ipv6(struct xdp_md *ctx, struct scratch *s)
 	s->ttl = ip->hop_limit;
 	switch (ip->next_header) {
 	case PROTOCOL_FRAGMENT:
-		return REASON_FRAGMENT;
+		return icmpv6_fragment(ctx) ? REASON_ICMP_FRAGMENT : REASON_FRAGMENT;
 	case PROTOCOL_ICMPV6:
-		return REASON_ICMP_UNSUPPORTED;
+		return TO_ICMP;
 	case PROTOCOL_HOP_BY_HOP:
 	case PROTOCOL_ROUTING:
 	case PROTOCOL_AH:
@@ -119,7 +128,7 @@ static __always_inline __u32 read_ipv6(struct xdp_md *ctx, struct scratch *s)
 	return read_transport(ctx, s, ip->next_header, IPV6_BYTES);
 }
 
-/* Reads the rest of an IP packet whose addresses are in the tuple; returns 0 or the reason why it cannot be balanced. */
+/* Reads the rest of an IP packet whose addresses are in the tuple; returns 0, TO_ICMP, or the reason why it cannot be balanced. */
 static __always_inline __u32 read_packet(struct xdp_md *ctx, struct scratch *s)
 {
 	return s->family == 4 ? read_ipv4(ctx, s) : read_ipv6(ctx, s);

@@ -14,18 +14,21 @@ enum reason {
 	REASON_FLOW_CREATED = 10,        /* first packet of a new flow, to its backend */
 	REASON_TO_BACKEND = 11,          /* packet of a known flow, to its backend */
 	REASON_TO_CLIENT = 12,           /* reply, to the client */
+	REASON_ICMP_TO_BACKEND = 13,     /* ICMP error that quotes a flow's packet to the client, to its backend */
+	REASON_ICMP_TO_CLIENT = 14,      /* ICMP error that quotes a flow's packet to the backend, to its client */
 	/* answered by the datapath itself */
 	REASON_ARP_ANSWERED = 20,
 	REASON_NEIGHBOUR_ANSWERED = 21,  /* IPv6 neighbour solicitation */
 	REASON_RST_ANSWERED = 22,        /* no flow for a TCP packet that is not a SYN */
 	REASON_DRAIN_RESET = 23,         /* RST for a flow whose drain ended with RESET */
+	REASON_ECHO_ANSWERED = 24,       /* echo request for a VIP */
 	/* dropped */
 	REASON_MALFORMED = 30,           /* lengths, versions, flags or sources that cannot be */
 	REASON_IP_OPTIONS = 31,          /* IPv4 options or IPv6 extension headers, not handled yet */
 	REASON_FRAGMENT = 32,            /* fragments, not handled yet */
 	REASON_TTL_EXCEEDED = 33,        /* TTL or hop limit would reach zero */
 	REASON_PROTOCOL_UNSUPPORTED = 34, /* neither TCP nor UDP nor ICMP */
-	REASON_ICMP_UNSUPPORTED = 35,    /* ICMP for an owned address, not handled yet */
+	REASON_ICMP_UNSUPPORTED = 35,    /* ICMP for an owned address, neither an error nor an echo request */
 	REASON_NO_SERVICE = 36,          /* a VIP's port without a service */
 	REASON_NO_BACKEND = 37,          /* the service has no backend for new flows */
 	REASON_BACKEND_UNRESOLVED = 38,  /* next hop of the flow's backend is not known */
@@ -38,6 +41,12 @@ enum reason {
 	REASON_TAIL_CALL_FAILED = 45,
 	REASON_FLOW_CUT = 46,            /* flow of a backend whose drain ended with CUT */
 	REASON_CLOSED = 47,              /* SYN on a closing flow whose sequence is not newer: a late duplicate */
+	REASON_ICMP_MALFORMED = 50,      /* ICMP whose lengths, quoted packet or (echo) checksum cannot be */
+	REASON_ICMP_FRAGMENT = 51,       /* a fragment of ICMP */
+	REASON_ICMP_NO_FLOW = 52,        /* ICMP error that quotes no live flow, or no ports */
+	REASON_ICMP_MTU_TOO_SMALL = 53,  /* packet too big, for an MTU that no link may have */
+	REASON_ECHO_REFUSED = 54,        /* echo request for an address that does not answer any now */
+	REASON_ECHO_LIMITED = 55,        /* echo request, and no answer left to spend */
 	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
 	REASONS = 128,
 };

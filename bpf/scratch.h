@@ -42,6 +42,8 @@ struct ways {
 
 #define NO_WAY 4 /* index of none */
 
+#define SUM_BYTES 512 /* the most that one bpf_csum_diff() takes */
+
 struct scratch {
 	union tuple tuple;
 	struct flow flow;          /* of a new flow, until it is in the map */
@@ -51,6 +53,7 @@ struct scratch {
 	struct bpf_fib_lookup route;
 	struct ways ways;
 	__u64 word;                /* of the service, as read */
+	__u8 block[SUM_BYTES + 4]; /* part of a message that is being summed, filled up to whole words */
 	__u32 frame_bytes;         /* as received */
 	__u32 l3_bytes;            /* by the IP header, which link-layer padding does not change */
 	__u32 segment;             /* TCP: sequence numbers that it takes, SYN and FIN included */
@@ -66,10 +69,10 @@ struct scratch {
 	__u8 displaces;            /* the new flow takes the place of an element in flows */
 };
 
-/* The RST budget of a CPU */
+/* What a CPU may send of one kind */
 struct budget {
 	__u64 stamp;  /* 2^-24 seconds */
-	__u64 tokens; /* 2^-24 RSTs */
+	__u64 tokens; /* 2^-24 packets */
 };
 
 /* How a packet ends: its reason and its verdict, carried as one number up to finish() */

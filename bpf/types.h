@@ -60,6 +60,7 @@ struct owned_address {
 #define ADDRESS_VIP 1
 #define ADDRESS_SNAT 2
 #define ADDRESS_LOCAL 4 /* also an address of this host: what is not balanced is passed, not dropped */
+#define ADDRESS_ECHO 8  /* answers echo requests */
 
 /* services[id]: found through index by (vip, port, protocol) */
 struct service {

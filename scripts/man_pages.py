@@ -13,8 +13,8 @@ from l4lb.cli.main import cli
 
 AGENT_TOML = """\
 The configuration of l4lb-agent(8), in TOML. Below is every setting with its default or, where there is none, an example. Unknown settings
-and bad values are refused by name. `systemctl reload l4lb-agent` takes over log_level, [datapath.timeouts], rst_rate and rst_burst; the
-rest needs `systemctl restart l4lb-agent`, which does not interrupt forwarding."""
+and bad values are refused by name. `systemctl reload l4lb-agent` takes over log_level, [datapath.timeouts], rst_rate, rst_burst, echo,
+icmp_rate and icmp_burst; the rest needs `systemctl restart l4lb-agent`, which does not interrupt forwarding."""
 
 
 def escaped(text: str) -> str:

@@ -14,7 +14,7 @@ from l4lb_agent.api.doors import Doors
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
-from l4lb_agent.model.config import DatapathConfig, Timeouts
+from l4lb_agent.model.config import DatapathConfig, Echo, Timeouts
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.table import Table, number, one_of
 
@@ -22,7 +22,10 @@ DEFAULT_PATH = Path("/etc/l4lb/agent.toml")
 UNIT_PIN_DIR = Path("/run/l4lb/bpf")  # where the unit, and nobody else, finds HOST_PIN_DIR
 HOST_PIN_DIR = Path("/sys/fs/bpf/l4lb")
 MODES = ("auto", "native", "generic")
-RELOADABLE = ("agent.log_level", "datapath.timeouts.", "datapath.rst_rate", "datapath.rst_burst")
+RELOADABLE = (
+    "agent.log_level", "datapath.timeouts.", "datapath.rst_rate", "datapath.rst_burst", "datapath.echo", "datapath.icmp_rate",
+    "datapath.icmp_burst",
+)  # fmt: skip
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -69,7 +72,7 @@ def _flat(config: Config) -> dict[str, object]:
     found: dict[str, object] = {f"agent.{name}": getattr(config, name) for name in agent}
     found |= {"interface": config.interfaces, "datapath.snat": path.snat, "datapath.port_range": (path.port_low, path.port_high)}
     found |= {"datapath.transmit": path.redirect, "datapath.rst_rate": path.rst_rate, "datapath.rst_burst": path.rst_burst}
-    more = ("icmp_rate", "icmp_burst", "outer_source", "spread_v4", "spread_v6")
+    more = ("echo", "icmp_rate", "icmp_burst", "outer_source", "spread_v4", "spread_v6")
     found |= {f"datapath.{name}": getattr(path, name) for name in more}
     found |= {f"datapath.timeouts.{name}": value for name, value in dataclasses.asdict(path.timeouts).items()}
     found |= {f"sizes.{name}": value for name, value in dataclasses.asdict(path.sizes).items()}
@@ -136,6 +139,7 @@ def _datapath(top: Table) -> DatapathConfig:
         redirect=table.take("transmit", one_of(("tx", "redirect")), "tx") == "redirect",
         rst_rate=table.take("rst_rate", number(0, 1_000_000), default.rst_rate),
         rst_burst=table.take("rst_burst", number(0, 1_000_000), default.rst_burst),
+        echo=Echo(table.take("echo", one_of(tuple(Echo)), str(default.echo))),
         icmp_rate=table.take("icmp_rate", number(0, 1_000_000), default.icmp_rate),
         icmp_burst=table.take("icmp_burst", number(0, 1_000_000), default.icmp_burst),
         outer_source=table.take("outer_source", _one_address_a_family, ()),

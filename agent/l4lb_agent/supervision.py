@@ -95,8 +95,7 @@ class Supervision:
             _log.error("event=reload_refused errors=%r", error.errors)
             return f"reload refused, nothing changed: {'; '.join(error.errors)}"
         log.set_level(new.log_level)
-        path = new.datapath
-        self._agent.configure(path.timeouts, path.rst_rate, path.rst_burst)
+        self._agent.configure(new.datapath)
         self._server.reload()
         left = self._settings.needing_restart(new)
         _log.info("event=reloaded needs_restart=%s", ",".join(left) or "none")

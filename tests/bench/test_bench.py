@@ -46,7 +46,7 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
         "pass/-/v4/foreign", "pass/-/v6/foreign", "drop/-/v4/no-service",
     }  # fmt: skip
     assert all(name in done.stdout for name in names)
-    assert {program["name"] for program in made["programs"]} == {"xdp_l4lb", "nat_new", "answer"}
+    assert {program["name"] for program in made["programs"]} == {"xdp_l4lb", "icmp", "nat_new", "answer"}
     assert all(0 < row["instructions"] <= row["processed"] and row["stack"] <= 512 for row in made["programs"])
     assert {row["name"] for row in made["live"]} == {"bare XDP_TX", "l4lb, established"}
     assert netns.existing(PREFIX) == []

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import TCP, UDP
 
 from l4lb_agent.dataplane import program, syscall
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.model import layout
 from lab import shards
 from tests.packet.balancer import Balancer
-from tests.packet.wire import BACKEND_PORT, NUMBER, PROTOCOLS, V4, V6, VIP_PORT
+from tests.packet.wire import BACKEND_PORT, NUMBER, PROTOCOLS, V4, V6, VIP_PORT, from_backend, from_client
 
 CLONE_NEWNET = 0x40000000
 Make = Callable[..., Balancer]
@@ -66,6 +67,17 @@ def lb(make: Make) -> Balancer:
     balancer = make()
     furnish(balancer)
     return balancer
+
+
+@pytest.fixture
+def flowing(lb: Balancer) -> Balancer:
+    """With an established flow of each family and protocol."""
+    for family in (V4, V6):
+        for kind in (TCP, UDP):
+            lb.send(from_client(family, kind, flags="S", seq=1000))
+            lb.send(from_backend(family, kind, flags="SA", seq=5, ack=1001))
+            lb.send(from_client(family, kind, flags="A", seq=1001, ack=6))
+    return lb
 
 
 def furnish(balancer: Balancer, **config: object) -> None:

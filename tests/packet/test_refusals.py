@@ -85,9 +85,11 @@ REFUSED = {
     "fragment_first": (L2 / IP(src=V4.client, dst=V4.vip, flags="MF") / UDP(dport=80) / Raw(bytes(64)), Reason.FRAGMENT),
     "fragment_later": (L2 / IP(src=V4.client, dst=V4.vip, frag=8, proto=17) / Raw(bytes(64)), Reason.FRAGMENT),
     "fragment6": (L2 / IP6 / IPv6ExtHdrFragment(m=1) / UDP(dport=80) / Raw(bytes(64)), Reason.FRAGMENT),
-    "echo4": (L2 / IP4 / ICMP(), Reason.ICMP_UNSUPPORTED),
-    "unreachable4": (L2 / IP4 / ICMP(type=3, code=4) / IP(src=V4.vip, dst=V4.client) / TCP(), Reason.ICMP_UNSUPPORTED),
-    "echo6": (L2 / IP6 / ICMPv6EchoRequest(), Reason.ICMP_UNSUPPORTED),
+    "echo4": (L2 / IP4 / ICMP(), Reason.ECHO_REFUSED),
+    "echo_reply4": (L2 / IP4 / ICMP(type=0), Reason.ICMP_UNSUPPORTED),
+    "echo_fragment4": (L2 / IP(src=V4.client, dst=V4.vip, flags="MF") / ICMP(), Reason.ICMP_FRAGMENT),
+    "unreachable4": (L2 / IP4 / ICMP(type=3, code=4) / IP(src=V4.vip, dst=V4.client) / TCP(), Reason.ICMP_NO_FLOW),
+    "echo6": (L2 / IP6 / ICMPv6EchoRequest(), Reason.ECHO_REFUSED),
     "sctp": (L2 / IP4 / SCTP(), Reason.PROTOCOL_UNSUPPORTED),
     "icmpv6_in_ipv4": (L2 / IP(src=V4.client, dst=V4.vip, proto=58) / Raw(bytes(8)), Reason.PROTOCOL_UNSUPPORTED),
     "no_next_header": (L2 / IPv6(src=V6.client, dst=V6.vip, nh=59), Reason.PROTOCOL_UNSUPPORTED),
@@ -233,6 +235,8 @@ def test_a_packet_longer_than_the_way_out_is_dropped_by_its_own_length(lb: Balan
 @pytest.mark.parametrize(
     ("missing", "packet"),
     [
+        ("icmp", L2 / IP4 / ICMP()),
+        ("icmp", L2 / IP6 / ICMPv6EchoRequest()),
         ("nat_new", from_client(V4, flags="S")),
         ("nat_new", from_client(V6, UDP, b"q")),
         ("answer", from_client(V4, flags="A")),

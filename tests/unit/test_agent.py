@@ -14,8 +14,10 @@ from l4lb_agent.control.facade import BackendEvent, BackendView, Outcome
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.model import errors, layout
+from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
 from l4lb_agent.model.changes import commands
+from l4lb_agent.model.config import Echo
 from l4lb_agent.model.tables import Elements, Write, array_key
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.packet import first_packet
@@ -68,6 +70,11 @@ class Node:
     def writes(self) -> list[Write]:
         """All map writes of this agent."""
         return [step for step in self.datapath.steps if isinstance(step, Write)]
+
+    def echoing(self) -> set[str]:
+        """Addresses that answer ping."""
+        elements = [layout.OwnedAddress.from_buffer_copy(e) for e in self.datapath.maps_in_kernel["addresses"].values()]
+        return {str(Address(bytes(e.address))) for e in elements if e.flags & layout.ADDRESS_ECHO}
 
     def served_by(self) -> set[str]:
         """Addresses that new flows of services/web go to."""
@@ -520,6 +527,35 @@ async def test_a_vip_that_is_local_is_flagged_and_warned_of() -> None:
         assert "VIP_IS_LOCAL" in dict(agent.agent().warnings)
         element = next(e for e in node.datapath.maps_in_kernel["addresses"].values() if e[:16] == address("192.0.2.1").packed)
         assert layout.OwnedAddress.from_buffer_copy(element).flags == layout.ADDRESS_VIP | layout.ADDRESS_LOCAL
+
+
+async def test_a_vip_answers_ping_as_long_as_one_of_its_services_has_a_backend_for_new_flows() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await agent.change(commands.CreateService(service("web")))
+        assert not node.echoing()
+        await agent.change(commands.AddBackend(backend("web", "a", "10.0.0.1", 80)))
+        await agent.change(commands.CreateService(service("other", port=81)))
+        assert node.echoing() == {"192.0.2.1"}
+        await agent.change(commands.UpdateBackend(A, weight=0))
+        assert not node.echoing()
+        await agent.change(commands.AddBackend(backend("other", "b", "10.0.0.2", 81)))
+        assert node.echoing() == {"192.0.2.1"}
+
+
+async def test_the_policy_of_echo_may_change_while_the_agent_runs() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await agent.change(commands.CreateService(service("web")))
+        agent.configure(config(echo=Echo.ALWAYS, icmp_rate=7))
+        await until(lambda: node.echoing() == {"192.0.2.1"})
+        await agent.change(commands.AddBackend(backend("web", "a", "10.0.0.1", 80)))
+        agent.configure(config(echo=Echo.NEVER, icmp_rate=7))
+        await until(lambda: not node.echoing())
+        [element] = node.datapath.maps_in_kernel["config"].values()
+        assert layout.Config.from_buffer_copy(element).icmp_rate == 7
+        agent.configure(config())
+        await until(lambda: node.echoing() == {"192.0.2.1"})
 
 
 async def test_a_service_without_snat_address_of_its_family_says_so() -> None:

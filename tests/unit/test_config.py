@@ -8,7 +8,7 @@ from l4lb_agent.api.doors import Doors, TlsDoor, UnixDoor
 from l4lb_agent.api.roles import Role
 from l4lb_agent.config import Config, ConfigError, load, parse
 from l4lb_agent.control.monitor import Interface
-from l4lb_agent.model.config import DatapathConfig, Timeouts
+from l4lb_agent.model.config import DatapathConfig, Echo, Timeouts
 from l4lb_agent.model.mapspec import Sizes
 from tests.fakes.values import address
 
@@ -47,6 +47,7 @@ def test_every_setting_is_read() -> None:
     port_range = [2000, 3000]
     rst_rate = 1
     rst_burst = 2
+    echo = "never"
     icmp_rate = 3
     icmp_burst = 4
     outer_source = ["192.0.2.1"]
@@ -91,7 +92,7 @@ def test_every_setting_is_read() -> None:
     snat = (address("192.0.2.10"), address("2001:db8::10"))
     spread = (bytes([10, 0, 0, 0]), 8), bytes.fromhex("fd00") + bytes(14)
     datapath = DatapathConfig(
-        snat, 2000, 3000, True, 1, 2, 3, 4, (address("192.0.2.1"),), *spread, Timeouts(1, 2, 3, 4, 5, 6, 7, 8, 9),
+        snat, 2000, 3000, True, 1, 2, Echo.NEVER, 3, 4, (address("192.0.2.1"),), *spread, Timeouts(1, 2, 3, 4, 5, 6, 7, 8, 9),
         Sizes(10, 11, 12, 13, 1300, 14, 15, 16, 17),
     )  # fmt: skip
     interfaces = (Interface("eth0", "native"), Interface("eth1", "generic"))
@@ -156,6 +157,10 @@ def test_names_in_tls_are_credentials_of_the_unit() -> None:
         ("datapath.port_range", "[datapath]\nport_range = [0, 2000]"),
         ("datapath.transmit", '[datapath]\ntransmit = "pigeon"'),
         ("datapath.rst_rate", "[datapath]\nrst_rate = -1"),
+        ("datapath.echo", '[datapath]\necho = "sometimes"'),
+        ("datapath.echo", "[datapath]\necho = true"),
+        ("datapath.icmp_rate", "[datapath]\nicmp_rate = -1"),
+        ("datapath.icmp_burst", '[datapath]\nicmp_burst = "many"'),
         ("datapath.timeouts.syn", "[datapath.timeouts]\nsyn = 0"),
         ("datapath.timeouts.sin", "[datapath.timeouts]\nsin = 1"),
         ("sizes.services", "[sizes]\nservices = 70000"),

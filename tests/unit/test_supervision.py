@@ -36,16 +36,16 @@ class FakeAgent:
         self.not_ready_reason = "eth0: is not there"
         self.turns = 0
         self.forwarding = FakeForwarding()
-        self.configured: list[tuple[Timeouts, int, int]] = []
+        self.configured: list[DatapathConfig] = []
 
     @property
     def ready(self) -> bool:
         """Nothing is missing."""
         return not self.not_ready_reason
 
-    def configure(self, timeouts: Timeouts, rst_rate: int, rst_burst: int) -> None:
+    def configure(self, new: DatapathConfig) -> None:
         """Remembers."""
-        self.configured.append((timeouts, rst_rate, rst_burst))
+        self.configured.append(new)
 
 
 class FakeServer:
@@ -181,7 +181,7 @@ async def test_a_reload_takes_over_what_it_can_and_names_the_rest(stage: Stage) 
             assert logging.getLogger().level == logging.DEBUG
         finally:
             logging.getLogger().setLevel(level)
-    assert stage.agent.configured == [(Timeouts(syn=8), 9, 1000)]
+    assert [(new.timeouts, new.rst_rate, new.rst_burst) for new in stage.agent.configured] == [(Timeouts(syn=8), 9, 1000)]
     assert stage.server.reloads == 1
     at = stage.manager.heard.index("reloading")
     told = [one for one in stage.manager.heard[at:] if one.split()[0] in ("reloading", "status", "ready")]
@@ -200,10 +200,11 @@ def test_every_setting_either_needs_a_restart_or_is_taken_over() -> None:
     names = set(config._flat(config.Config()))
     reloadable = {name for name in names if name.startswith(config.RELOADABLE)}
     assert {"datapath.timeouts.udp", "datapath.rst_rate", "datapath.rst_burst", "agent.log_level"} < reloadable
+    assert {"datapath.echo", "datapath.icmp_rate", "datapath.icmp_burst"} < reloadable
     assert {"datapath.snat", "interface", "sizes.flows", "api", "tls", "agent.pin_dir"} <= names - reloadable
     fields = {name for name in vars(config.Config()) if name not in ("datapath", "interfaces", "doors")}
     assert {f"agent.{name}" for name in fields} <= names, "a new setting of [agent] is not compared"
-    assert len(names) == len(fields) + 1 + 2 + 10 + len(vars(Timeouts())) + len(vars(DatapathConfig().sizes))
+    assert len(names) == len(fields) + 1 + 2 + 11 + len(vars(Timeouts())) + len(vars(DatapathConfig().sizes))
 
 
 def test_pins_are_elsewhere_outside_of_the_unit() -> None:

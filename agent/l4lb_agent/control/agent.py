@@ -23,7 +23,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Drain
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Decision, Facts
-from l4lb_agent.model.config import DatapathConfig, Timeouts
+from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.errors import Unavailable
 
@@ -107,9 +107,9 @@ class Agent:
         """Grows, at least each second, as long as the loop gets on that keeps the kernel as asked."""
         return self._reconciler.turns
 
-    def configure(self, timeouts: Timeouts, rst_rate: int, rst_burst: int) -> None:
+    def configure(self, new: DatapathConfig) -> None:
         """Takes over what may change while it runs."""
-        config = replace(self._host.config, timeouts=timeouts, rst_rate=rst_rate, rst_burst=rst_burst)
+        config = self._host.config.reloaded(new)
         self._host = replace(self._host, config=config)
         self._reconciler.configure(config)
 

@@ -28,7 +28,7 @@ from l4lb_agent.model.mapspec import MapType
 
 BPF_DIR: Final = Path(__file__).resolve().parent.parent / "bpf"
 HOT: Final = "xdp_l4lb"
-TAILS: Final = {"nat_new": layout.TAIL_NAT_NEW, "answer": layout.TAIL_ANSWER}
+TAILS: Final = {"icmp": layout.TAIL_ICMP, "nat_new": layout.TAIL_NAT_NEW, "answer": layout.TAIL_ANSWER}
 _FORMAT: Final = "1"  # of the cache file
 _COMPILE_SECONDS: Final = 300  # a guard, generous: an emulated machine takes 20
 
@@ -73,7 +73,7 @@ class Objects:
 
     @property
     def _own(self) -> set[str]:
-        return {"tails", "scratch", "rst_budget"}
+        return {"tails", "scratch", "rst_budget", "icmp_budget"}
 
     def load(self, maps: Mapping[str, int], missing: frozenset[str] = frozenset()) -> Generation:
         """Load everything, bound to `maps` (descriptors by name); the generation's own maps are created here and live as long as its

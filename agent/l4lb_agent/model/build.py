@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from l4lb_agent.model import index, layout, mapspec
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import Backend
-from l4lb_agent.model.config import DatapathConfig, Secrets
+from l4lb_agent.model.config import DatapathConfig, Echo, Secrets
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
 from l4lb_agent.model.observed import NextHop
@@ -59,7 +59,7 @@ def build(desired: Desired, ids: Ids, rings: Mapping[str, bytes], world: World, 
         else:
             services[key] = service_element(service, number)
     maps = {**pool.maps, "services": services}
-    maps["addresses"] = _addresses(desired, ids, world)
+    maps["addresses"] = _addresses(desired, ids, rings, world)
     maps["backends"] = _backends(desired, ids, keys, world, actual, pool.held)
     maps["index"] = _index(desired, ids, world, actual)
     maps["snat"] = _snat(world.config)
@@ -174,11 +174,11 @@ def config_element(world: World) -> bytes:
         flags=layout.CONFIG_TRANSMIT_REDIRECT if config.redirect else 0,
         rst_rate=config.rst_rate,
         rst_burst=config.rst_burst,
+        icmp_rate=config.icmp_rate,
+        icmp_burst=config.icmp_burst,
         quarantine_long=config.timeouts.quarantine_long,
         quarantine_short=config.timeouts.quarantine_short,
         flow_mask=mapspec.flow_buckets(config.sizes) - 1,
-        icmp_rate=config.icmp_rate,
-        icmp_burst=config.icmp_burst,
         spread_v4=int.from_bytes(config.spread_v4[0], "little"),
         spread_v4_mask=int.from_bytes(((1 << 32 - config.spread_v4[1]) - 1).to_bytes(4, "big"), "little"),
         tracked_syn=config.timeouts.tracked_syn,
@@ -242,14 +242,23 @@ class _Pool:
         return number if in_use_size == size else 0
 
 
-def _addresses(desired: Desired, ids: Ids, world: World) -> Elements:
+def _echoing(desired: Desired, rings: Mapping[str, bytes], policy: Echo) -> set[Address]:
+    """The VIPs that answer echo requests, were they not this host's."""
+    if policy is Echo.NEVER:
+        return set()
+    return {service.vip for service in desired.services.values() if policy is Echo.ALWAYS or any(rings.get(service.name, b""))}
+
+
+def _addresses(desired: Desired, ids: Ids, rings: Mapping[str, bytes], world: World) -> Elements:
     vips = {service.vip for service in desired.services.values()}
+    echoing = _echoing(desired, rings, world.config.echo) - world.local
     elements: Elements = {}
     for address, id_ in ids.addresses.items():
         element = layout.OwnedAddress(
             flags=(layout.ADDRESS_VIP if address in vips else 0)
             | (layout.ADDRESS_SNAT if address in world.config.snat else 0)
             | (layout.ADDRESS_LOCAL if address in world.local else 0)
+            | (layout.ADDRESS_ECHO if address in echoing else 0)
         )
         element.address[:] = list(address.packed)
         elements[array_key(id_)] = bytes(element)

@@ -1,6 +1,7 @@
 """How the datapath is to work, as agent.toml says it: the part of the configuration that decisions depend on."""
 
-from dataclasses import dataclass, field
+import enum
+from dataclasses import dataclass, field, replace
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
@@ -32,6 +33,14 @@ class Timeouts:
         }
 
 
+class Echo(enum.StrEnum):
+    """Which VIPs answer echo requests."""
+
+    ALWAYS = "always"
+    ELIGIBLE = "eligible"  # while one of its services has a backend for new flows
+    NEVER = "never"
+
+
 @dataclass(frozen=True)
 class DatapathConfig:
     """[datapath] and [sizes] of agent.toml."""
@@ -42,6 +51,7 @@ class DatapathConfig:
     redirect: bool = False  # send back by redirect instead of XDP_TX
     rst_rate: int = 1000  # answers a second and CPU
     rst_burst: int = 1000
+    echo: Echo = Echo.ELIGIBLE
     icmp_rate: int = 1000  # answers a second and CPU
     icmp_burst: int = 1000
     outer_source: tuple[Address, ...] = ()  # at most one of each family; else the address that the kernel would use
@@ -53,6 +63,13 @@ class DatapathConfig:
     def snat_of(self, family: int) -> tuple[Address, ...]:
         """SNAT addresses of one family, 4 or 6, in the order configured."""
         return tuple(address for address in self.snat if address.family == family)
+
+    def reloaded(self, new: "DatapathConfig") -> "DatapathConfig":
+        """This configuration with those settings of `new` that may change while the datapath works."""
+        return replace(
+            self, timeouts=new.timeouts, rst_rate=new.rst_rate, rst_burst=new.rst_burst, echo=new.echo, icmp_rate=new.icmp_rate,
+            icmp_burst=new.icmp_burst,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

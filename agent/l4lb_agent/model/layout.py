@@ -51,6 +51,7 @@ class OwnedAddress(ctypes.Structure):
 ADDRESS_VIP: Final = 1
 ADDRESS_SNAT: Final = 2
 ADDRESS_LOCAL: Final = 4
+ADDRESS_ECHO: Final = 8
 
 
 class Service(ctypes.Structure):

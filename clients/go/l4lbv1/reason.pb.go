@@ -42,6 +42,10 @@ const (
 	Reason_REASON_TO_BACKEND Reason = 11
 	// Forwarded: reply, to the client.
 	Reason_REASON_TO_CLIENT Reason = 12
+	// Forwarded: ICMP error about a packet to the client, to the backend of the flow that it quotes.
+	Reason_REASON_ICMP_TO_BACKEND Reason = 13
+	// Forwarded: ICMP error about a packet to the backend, to the client of the flow that it quotes.
+	Reason_REASON_ICMP_TO_CLIENT Reason = 14
 	// Answered: ARP request for an owned address.
 	Reason_REASON_ARP_ANSWERED Reason = 20
 	// Answered: IPv6 neighbour solicitation for an owned address.
@@ -50,6 +54,8 @@ const (
 	Reason_REASON_RST_ANSWERED Reason = 22
 	// Answered by RST: the flow's backend ended its drain with RESET.
 	Reason_REASON_DRAIN_RESET Reason = 23
+	// Answered: ICMP echo request for a VIP.
+	Reason_REASON_ECHO_ANSWERED Reason = 24
 	// Dropped: lengths, versions, flags or sources that cannot be.
 	Reason_REASON_MALFORMED Reason = 30
 	// Dropped: IPv4 options or IPv6 extension headers, not handled yet.
@@ -60,7 +66,7 @@ const (
 	Reason_REASON_TTL_EXCEEDED Reason = 33
 	// Dropped: neither TCP nor UDP nor ICMP.
 	Reason_REASON_PROTOCOL_UNSUPPORTED Reason = 34
-	// Dropped: ICMP for an owned address, not handled yet.
+	// Dropped: ICMP for an owned address, neither an echo request nor an error about a packet.
 	Reason_REASON_ICMP_UNSUPPORTED Reason = 35
 	// Dropped: a VIP's port without a virtual service.
 	Reason_REASON_NO_SERVICE Reason = 36
@@ -86,6 +92,18 @@ const (
 	Reason_REASON_FLOW_CUT Reason = 46
 	// Dropped: SYN for a closing flow whose sequence is not newer, a late duplicate.
 	Reason_REASON_CLOSED Reason = 47
+	// Dropped: ICMP whose lengths, quoted packet or (of an echo request) checksum cannot be.
+	Reason_REASON_ICMP_MALFORMED Reason = 50
+	// Dropped: a fragment of an ICMP message.
+	Reason_REASON_ICMP_FRAGMENT Reason = 51
+	// Dropped: ICMP error that quotes no live flow, or a packet without ports.
+	Reason_REASON_ICMP_NO_FLOW Reason = 52
+	// Dropped: ICMP error that names an MTU which no link may have.
+	Reason_REASON_ICMP_MTU_TOO_SMALL Reason = 53
+	// Dropped: ICMP echo request for an address that does not answer any now.
+	Reason_REASON_ECHO_REFUSED Reason = 54
+	// Dropped: ICMP echo request, and the budget of ICMP answers is spent.
+	Reason_REASON_ECHO_LIMITED Reason = 55
 	// Dropped: no room before the packet for an outer header.
 	Reason_REASON_NO_HEADROOM Reason = 72
 )
@@ -100,10 +118,13 @@ var (
 		10: "REASON_FLOW_CREATED",
 		11: "REASON_TO_BACKEND",
 		12: "REASON_TO_CLIENT",
+		13: "REASON_ICMP_TO_BACKEND",
+		14: "REASON_ICMP_TO_CLIENT",
 		20: "REASON_ARP_ANSWERED",
 		21: "REASON_NEIGHBOUR_ANSWERED",
 		22: "REASON_RST_ANSWERED",
 		23: "REASON_DRAIN_RESET",
+		24: "REASON_ECHO_ANSWERED",
 		30: "REASON_MALFORMED",
 		31: "REASON_IP_OPTIONS",
 		32: "REASON_FRAGMENT",
@@ -122,6 +143,12 @@ var (
 		45: "REASON_TAIL_CALL_FAILED",
 		46: "REASON_FLOW_CUT",
 		47: "REASON_CLOSED",
+		50: "REASON_ICMP_MALFORMED",
+		51: "REASON_ICMP_FRAGMENT",
+		52: "REASON_ICMP_NO_FLOW",
+		53: "REASON_ICMP_MTU_TOO_SMALL",
+		54: "REASON_ECHO_REFUSED",
+		55: "REASON_ECHO_LIMITED",
 		72: "REASON_NO_HEADROOM",
 	}
 	Reason_value = map[string]int32{
@@ -132,10 +159,13 @@ var (
 		"REASON_FLOW_CREATED":         10,
 		"REASON_TO_BACKEND":           11,
 		"REASON_TO_CLIENT":            12,
+		"REASON_ICMP_TO_BACKEND":      13,
+		"REASON_ICMP_TO_CLIENT":       14,
 		"REASON_ARP_ANSWERED":         20,
 		"REASON_NEIGHBOUR_ANSWERED":   21,
 		"REASON_RST_ANSWERED":         22,
 		"REASON_DRAIN_RESET":          23,
+		"REASON_ECHO_ANSWERED":        24,
 		"REASON_MALFORMED":            30,
 		"REASON_IP_OPTIONS":           31,
 		"REASON_FRAGMENT":             32,
@@ -154,6 +184,12 @@ var (
 		"REASON_TAIL_CALL_FAILED":     45,
 		"REASON_FLOW_CUT":             46,
 		"REASON_CLOSED":               47,
+		"REASON_ICMP_MALFORMED":       50,
+		"REASON_ICMP_FRAGMENT":        51,
+		"REASON_ICMP_NO_FLOW":         52,
+		"REASON_ICMP_MTU_TOO_SMALL":   53,
+		"REASON_ECHO_REFUSED":         54,
+		"REASON_ECHO_LIMITED":         55,
 		"REASON_NO_HEADROOM":          72,
 	}
 )
@@ -250,7 +286,7 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xe3\x05\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xd3\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_NOT_IP\x10\x01\x12\x12\n" +
@@ -259,11 +295,14 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x13REASON_FLOW_CREATED\x10\n" +
 	"\x12\x15\n" +
 	"\x11REASON_TO_BACKEND\x10\v\x12\x14\n" +
-	"\x10REASON_TO_CLIENT\x10\f\x12\x17\n" +
+	"\x10REASON_TO_CLIENT\x10\f\x12\x1a\n" +
+	"\x16REASON_ICMP_TO_BACKEND\x10\r\x12\x19\n" +
+	"\x15REASON_ICMP_TO_CLIENT\x10\x0e\x12\x17\n" +
 	"\x13REASON_ARP_ANSWERED\x10\x14\x12\x1d\n" +
 	"\x19REASON_NEIGHBOUR_ANSWERED\x10\x15\x12\x17\n" +
 	"\x13REASON_RST_ANSWERED\x10\x16\x12\x16\n" +
-	"\x12REASON_DRAIN_RESET\x10\x17\x12\x14\n" +
+	"\x12REASON_DRAIN_RESET\x10\x17\x12\x18\n" +
+	"\x14REASON_ECHO_ANSWERED\x10\x18\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x1e\x12\x15\n" +
 	"\x11REASON_IP_OPTIONS\x10\x1f\x12\x13\n" +
 	"\x0fREASON_FRAGMENT\x10 \x12\x17\n" +
@@ -281,7 +320,13 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x13REASON_MTU_EXCEEDED\x10,\x12\x1b\n" +
 	"\x17REASON_TAIL_CALL_FAILED\x10-\x12\x13\n" +
 	"\x0fREASON_FLOW_CUT\x10.\x12\x11\n" +
-	"\rREASON_CLOSED\x10/\x12\x16\n" +
+	"\rREASON_CLOSED\x10/\x12\x19\n" +
+	"\x15REASON_ICMP_MALFORMED\x102\x12\x18\n" +
+	"\x14REASON_ICMP_FRAGMENT\x103\x12\x17\n" +
+	"\x13REASON_ICMP_NO_FLOW\x104\x12\x1d\n" +
+	"\x19REASON_ICMP_MTU_TOO_SMALL\x105\x12\x17\n" +
+	"\x13REASON_ECHO_REFUSED\x106\x12\x17\n" +
+	"\x13REASON_ECHO_LIMITED\x107\x12\x16\n" +
 	"\x12REASON_NO_HEADROOM\x10H*l\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n" +

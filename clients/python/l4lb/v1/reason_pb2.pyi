@@ -13,10 +13,13 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_FLOW_CREATED: _ClassVar[Reason]
     REASON_TO_BACKEND: _ClassVar[Reason]
     REASON_TO_CLIENT: _ClassVar[Reason]
+    REASON_ICMP_TO_BACKEND: _ClassVar[Reason]
+    REASON_ICMP_TO_CLIENT: _ClassVar[Reason]
     REASON_ARP_ANSWERED: _ClassVar[Reason]
     REASON_NEIGHBOUR_ANSWERED: _ClassVar[Reason]
     REASON_RST_ANSWERED: _ClassVar[Reason]
     REASON_DRAIN_RESET: _ClassVar[Reason]
+    REASON_ECHO_ANSWERED: _ClassVar[Reason]
     REASON_MALFORMED: _ClassVar[Reason]
     REASON_IP_OPTIONS: _ClassVar[Reason]
     REASON_FRAGMENT: _ClassVar[Reason]
@@ -35,6 +38,12 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_TAIL_CALL_FAILED: _ClassVar[Reason]
     REASON_FLOW_CUT: _ClassVar[Reason]
     REASON_CLOSED: _ClassVar[Reason]
+    REASON_ICMP_MALFORMED: _ClassVar[Reason]
+    REASON_ICMP_FRAGMENT: _ClassVar[Reason]
+    REASON_ICMP_NO_FLOW: _ClassVar[Reason]
+    REASON_ICMP_MTU_TOO_SMALL: _ClassVar[Reason]
+    REASON_ECHO_REFUSED: _ClassVar[Reason]
+    REASON_ECHO_LIMITED: _ClassVar[Reason]
     REASON_NO_HEADROOM: _ClassVar[Reason]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -51,10 +60,13 @@ REASON_LOCAL: Reason
 REASON_FLOW_CREATED: Reason
 REASON_TO_BACKEND: Reason
 REASON_TO_CLIENT: Reason
+REASON_ICMP_TO_BACKEND: Reason
+REASON_ICMP_TO_CLIENT: Reason
 REASON_ARP_ANSWERED: Reason
 REASON_NEIGHBOUR_ANSWERED: Reason
 REASON_RST_ANSWERED: Reason
 REASON_DRAIN_RESET: Reason
+REASON_ECHO_ANSWERED: Reason
 REASON_MALFORMED: Reason
 REASON_IP_OPTIONS: Reason
 REASON_FRAGMENT: Reason
@@ -73,6 +85,12 @@ REASON_MTU_EXCEEDED: Reason
 REASON_TAIL_CALL_FAILED: Reason
 REASON_FLOW_CUT: Reason
 REASON_CLOSED: Reason
+REASON_ICMP_MALFORMED: Reason
+REASON_ICMP_FRAGMENT: Reason
+REASON_ICMP_NO_FLOW: Reason
+REASON_ICMP_MTU_TOO_SMALL: Reason
+REASON_ECHO_REFUSED: Reason
+REASON_ECHO_LIMITED: Reason
 REASON_NO_HEADROOM: Reason
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_DROP: Verdict
