@@ -8,11 +8,13 @@
 /* bpf_xdp_load_bytes(), which BCC does not declare */
 #define load_bytes ((long (*)(struct xdp_md *, __u32, void *, __u32))BPF_FUNC_xdp_load_bytes)
 
-/* The sum of up to SUM_BYTES of the frame; false when it does not hold them. An odd byte counts as the first of a word (RFC 1071). */
+/* Adds the sum of 1 to SUM_BYTES bytes of the frame to `sum`; false when it does not hold them. An odd byte counts as the first of a word
+ * (RFC 1071). */
 static __always_inline bool block_sum(struct xdp_md *ctx, struct scratch *s, __u32 offset, __u64 bytes, __u64 *sum)
 {
-	asm volatile("" : "+r"(bytes)); /* one register with one bound, for the verifier */
-	if (!bytes || bytes > SUM_BYTES || load_bytes(ctx, offset, s->block, bytes))
+	asm volatile("" : "+r"(bytes));
+	bytes = ((bytes - 1) & (SUM_BYTES - 1)) + 1; /* what it is already, and the verifier knows by this */
+	if (load_bytes(ctx, offset, s->block, bytes))
 		return false;
 	s->block[bytes] = s->block[bytes + 1] = s->block[bytes + 2] = 0;
 	*sum += (__u32)bpf_csum_diff(NULL, 0, s->block, (bytes + 3) & ~3ULL, 0);
