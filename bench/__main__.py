@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import direct
 from bench.figures import CaseFigures, LiveFigures, Report, Spread
 from bench.live import live
 from bench.measure import establish, measure
@@ -37,11 +38,13 @@ class Effort:
     seconds: float  # for the rounds of one group
     frames: int
     live_rounds: int
+    crowds: tuple[int, ...]  # ring sizes of a thousand services
+    fresh: int  # among so many flows are new ones of DSR and ENCAP chosen
 
 
-FULL = Effort(((1, 1024, 131072), (1, 1048576)), 50_000, 41, 75, 500_000, 7)
-QUICK = Effort(((1, 1024, 131072),), 50_000, 9, 20, 200_000, 3)
-TINY = Effort(((1, 64),), 500, 3, 5, 2_000, 1)
+FULL = Effort(((1, 1024, 131072), (1, 1048576)), 50_000, 41, 75, 500_000, 7, (1021, 65537), direct.FRESH)
+QUICK = Effort(((1, 1024, 131072),), 50_000, 9, 20, 200_000, 3, (1021,), direct.FRESH)
+TINY = Effort(((1, 64),), 500, 3, 5, 2_000, 1, (1021,), direct.FRESH)
 
 
 def commit() -> str:
@@ -85,7 +88,7 @@ def run(effort: Effort, cache: Path, nft: list[str]) -> Report:
     with network() as (lb, far), one_cpu():
         netns.enter(lb)
         for number, flows in enumerate(effort.groups):
-            wanted = cases(flows, effort.chunk)
+            wanted = (*cases(flows, effort.chunk), *direct.cases(flows, effort.fresh))
             if number:  # the larger table costs memory and time; only what depends on it is measured again
                 wanted = tuple(case for case in wanted if case.flows == max(flows))
             rig = Rig(code, table_size(flows, effort.chunk), max(flows), next_hop())
@@ -98,6 +101,13 @@ def run(effort: Effort, cache: Path, nft: list[str]) -> Report:
                 if effort.live_rounds and not number:
                     say("live frames")
                     rows = live(rig, lb, far, flows, effort.frames, effort.live_rounds, nft)
+            finally:
+                rig.close()
+        for size in effort.crowds:
+            say(f"{direct.CROWD:,} services with rings of {size:,} slots")
+            rig = Rig(code, 64, 1, next_hop(), size)
+            try:
+                figures += measure(rig, direct.crowd_cases(size), effort.chunk, effort.rounds, effort.seconds / 5)[1]
             finally:
                 rig.close()
     return Report(commit(), machine(), platform.release(), Spread.of(yardstick), tuple(figures), code.statistics(), tuple(rows))

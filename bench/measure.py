@@ -25,6 +25,8 @@ def establish(rig: Rig, cases: Sequence[Case]) -> None:
         needed = [case.flows for case in cases if case.established and case.packet.like(packet)]
         if needed:
             rig.establish(packet, max(needed))
+    for packet in {case.packet for case in cases if case.tracked}:
+        rig.track(packet, max(case.flows for case in cases if case.tracked and case.packet == packet))
 
 
 def measure(rig: Rig, cases: Sequence[Case], chunk: int, rounds: int, seconds: float) -> tuple[list[float], list[CaseFigures]]:

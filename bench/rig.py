@@ -4,6 +4,7 @@ import ctypes
 import struct
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
 from bench import state
@@ -29,7 +30,8 @@ class Plan(ctypes.Structure):
 
     _fields_ = [
         ("frame", layout.U64 * 10), ("random", layout.U64), ("flows", layout.U32), ("choose", layout.U32), ("next", layout.U32),
-        ("words", layout.U32), ("reply", layout.U32), ("sum", layout.U32), ("failed", layout.U32), ("reserved", layout.U32),
+        ("words", layout.U32), ("reply", layout.U32), ("sum", layout.U32), ("failed", layout.U32), ("bytes", layout.U32),
+        ("services", layout.U32), ("reserved", layout.U32),
     ]  # fmt: skip
 
 
@@ -40,17 +42,17 @@ class Void(Exception):
 class Rig:
     """Create inside the namespace where the packets are to arrive. `tuples` is how many flows may be answered."""
 
-    def __init__(self, code: Programs, table: int, tuples: int, hop: NextHop) -> None:
-        """Maps with a flow table of `table` entries, filled, and every program. Raises OSError, VerifierError."""
+    def __init__(self, code: Programs, table: int, tuples: int, hop: NextHop, crowd: int = 0) -> None:
+        """Maps with a flow table of `table` entries, filled (`crowd`: with 1,000 services of rings of that size), and every program. Raises OSError, VerifierError."""
         self._ifindex = hop.ifindex
         self._cpus = cpus()
         self._ticks = Ticks()
-        settings = state.config(table)
+        settings = state.config(table, crowd)
         with ExitStack() as undo:
             specs = (*_own_maps(tuples), *mapspec.specs(settings.sizes))
             self._maps = {spec.name: undo.enter_context(_create(spec)) for spec in specs}
             numbers = {name: fd.fileno() for name, fd in self._maps.items()}
-            for write in state.writes(settings, hop, self._ticks.multiplier):
+            for write in state.writes(settings, hop, self._ticks.multiplier, crowd):
                 syscall.map_update(numbers[write.map], write.key, write.value)
             self.generation = code.load_datapath(numbers)
             undo.callback(self.generation.close)
@@ -110,6 +112,11 @@ class Rig:
         self.datapath(Packet(packet.family, flags=SYN | ACK, reply=True), flows, flows, (Reason.TO_CLIENT, Verdict.TX))
         self.datapath(with_flags[ACK], flows, flows, (Reason.TO_BACKEND, Verdict.TX))
 
+    def track(self, packet: Packet, flows: int) -> None:
+        """Flows 0 .. `flows` - 1 of a service that tracks all: a SYN and an ACK of each. Raises Void."""
+        for flags, reason in ((SYN, Reason.FLOW_CREATED), (ACK, Reason.TO_BACKEND)):
+            self.datapath(replace(packet, flags=flags), flows, flows, (reason, Verdict.TX))
+
     def each(self, program: str, packet: Packet, flows: int) -> None:
         """Run `gather` or `clear` once for each flow. Raises Void when it did not find one."""
         self._run(program, packet, flows, flows, None)
@@ -135,6 +142,7 @@ class Rig:
         """Tell the wrapper what to send; returns the frame to start with."""
         frame = packet.frame()
         plan = Plan(flows=flows, choose=seed is not None, words=_WORDS[packet.family.number], reply=packet.reply)
+        plan.bytes, plan.services = len(frame), packet.services
         plan.random = _SEED ^ (seed or 0)
         plan.sum = packet.header_sum() if packet.family is V4 else 0
         ctypes.memmove(plan.frame, frame, min(len(frame), 80))

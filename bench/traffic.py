@@ -89,6 +89,7 @@ class Packet:
     destination: str = ""  # the VIP when empty
     port: int = SERVICE_PORT
     reply: bool = False  # from the backend: the wrapper fills in addresses and ports
+    services: int = 0  # among how many VIPs in a row, the destination the first, flows are spread; 0 is one
 
     def frame(self) -> bytes:
         """The whole Ethernet frame."""
@@ -124,11 +125,12 @@ class Case:
     reason: Reason
     verdict: Verdict = Verdict.TX
     fresh: bool = False  # every packet is a new flow, deleted after each run
+    tracked: bool = False  # its flows must have entries in the flow table before
 
     @property
     def established(self) -> bool:
         """Whether its flows must be there before."""
-        return self.reason in (Reason.TO_BACKEND, Reason.TO_CLIENT)
+        return self.reason in (Reason.TO_BACKEND, Reason.TO_CLIENT) and not self.packet.destination
 
 
 def few_of(flows: tuple[int, ...]) -> tuple[int, ...]:

@@ -24,6 +24,8 @@ struct plan {
 	__u32 reply;    /* the packets are the backend's answers: addresses and ports come from `tuples` */
 	__u32 sum;      /* IPv4: of the header's 16-bit words in host order, without addresses and checksum */
 	__u32 failed;   /* flows that gather and clear did not find */
+	__u32 bytes;    /* of the frame: what the datapath has put before it is taken off again */
+	__u32 services; /* 0, or among how many VIPs in a row the flows are spread */
 	__u32 reserved;
 };
 
@@ -82,6 +84,8 @@ static __always_inline void address_v4(struct plan *plan, struct tuple *tuple, _
 		ports->destination = tuple->snat_port;
 	} else {
 		ip->source = htonl(ntohl(ip->source) + (flow >> PORTS_SHIFT));
+		if (plan->services)
+			ip->destination = htonl(ntohl(ip->destination) + flow % plan->services);
 		ports->source = htons(FIRST_PORT + (flow & ((1 << PORTS_SHIFT) - 1)));
 	}
 	ip->checksum = htons(header_checksum(plan->sum, ntohl(ip->source), ntohl(ip->destination)));
@@ -112,15 +116,20 @@ static __always_inline void copy_words(__u64 *to, const __u64 *from, int first, 
 		to[i] = from[i];
 }
 
-/* Writes the headers of the next packet into the frame; 0 when it is too short. */
+/* Writes the headers of the next packet into the frame; 0 when it is too short. Outer headers of the packet before are taken off first:
+ * that is part of what an encapsulation costs here. */
 static __always_inline int write_packet(struct xdp_md *ctx)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 zero = 0;
+	__u32 zero = 0, there = ctx->data_end - ctx->data;
 	struct plan *plan = plans.lookup(&zero);
 	struct tuple *tuple = 0;
+	void *data, *end;
 
-	if (!plan || data + 56 > end)
+	if (!plan || (there != plan->bytes && bpf_xdp_adjust_head(ctx, (int)(there - plan->bytes))))
+		return 0;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + 56 > end)
 		return 0;
 	__u32 flow = choose(plan);
 
