@@ -43,7 +43,8 @@ class Rig:
     """Create inside the namespace where the packets are to arrive. `tuples` is how many flows may be answered."""
 
     def __init__(self, code: Programs, table: int, tuples: int, hop: NextHop, crowd: int = 0) -> None:
-        """Maps with a flow table of `table` entries, filled (`crowd`: with 1,000 services of rings of that size), and every program. Raises OSError, VerifierError."""
+        """Maps with a flow table of `table` entries, filled (`crowd`: with 1,000 services of rings of that size), and every program. Raises
+        OSError, VerifierError."""
         self._ifindex = hop.ifindex
         self._cpus = cpus()
         self._ticks = Ticks()

@@ -10,6 +10,7 @@ static __always_inline __u32 nat(struct xdp_md *ctx, struct scratch *s, const st
 	const struct backend *backend;
 	struct flow *f;
 
+	s->now = second(c);
 	if (tcp && is_syn(s))
 		return start_flow(ctx);
 	f = flow_find(s, c);
@@ -45,8 +46,9 @@ static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, co
 	return reject(ctx, s, ANSWER_DRAIN_RST);
 }
 
-/* An IP packet for an owned address; `address` is the destination's address_hash() */
-static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, const struct config *c, __u64 address)
+/* An IP packet for `owned`; `address` is the destination's address_hash() */
+static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, const struct config *c, const struct owned_address *owned,
+				     __u64 address)
 {
 	__u32 why = read_packet(ctx, s);
 
@@ -56,12 +58,13 @@ static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, cons
 	}
 	if (why)
 		return refuse(s, why);
-	s->now = second(c);
-	if (s->owned_flags & ADDRESS_VIP && service_find(s, c, address))
+	if (s->owned_flags & ADDRESS_VIP && service_find(s, c, owned, address))
 		return to_backend(ctx, s, c);
 	if (s->owned_flags & ADDRESS_SNAT) {
-		struct reply *r = reply_find(s, c);
+		struct reply *r;
 
+		s->now = second(c);
+		r = reply_find(s, c);
 		if (r)
 			return to_client(ctx, s, c, r);
 	}
@@ -107,7 +110,7 @@ static __always_inline __u32 road(struct xdp_md *ctx, struct scratch *s, const s
 		return PASS(frame == FRAME_ARP ? REASON_NOT_IP : REASON_FOREIGN);
 	s->owned_flags = owned->flags;
 	if (frame == FRAME_PACKET)
-		return balance(ctx, s, c, address);
+		return balance(ctx, s, c, owned, address);
 	if (owned->flags & ADDRESS_LOCAL)
 		return PASS(REASON_LOCAL);
 	s->answer = frame == FRAME_ARP ? ANSWER_ARP : ANSWER_NEIGHBOUR;

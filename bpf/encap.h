@@ -113,21 +113,25 @@ static __always_inline __u8 outer_protocol(const struct outer *o)
 
 static __always_inline bool write_outer_ipv4(struct xdp_md *ctx, const struct config *c, const struct outer *o)
 {
+	__u32 source = o->spread ? c->spread_v4 | (o->hash & c->spread_v4_mask) : o->backend->outer_source.word[3];
+	__u32 destination = o->backend->address.word[3];
+	__u16 length = htons(IPV4_BYTES + shim_bytes(o->mode) + o->bytes);
 	struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
 
 	if (!ip)
 		return false;
 	ip->version_length = 0x45;
 	ip->service = o->class;
-	ip->length = htons(IPV4_BYTES + shim_bytes(o->mode) + o->bytes);
+	ip->length = length;
 	ip->identification = o->identification;
 	ip->fragment = o->fragment;
 	ip->ttl = OUTER_TTL;
 	ip->protocol = outer_protocol(o);
-	ip->checksum = 0;
-	ip->source = o->spread ? c->spread_v4 | (o->hash & c->spread_v4_mask) : o->backend->outer_source.word[3];
-	ip->destination = o->backend->address.word[3];
-	ip->checksum = ~fold(words_sum(ip, IPV4_BYTES / 2));
+	ip->source = source;
+	ip->destination = destination;
+	/* The header's words, not read back: what was just written in other sizes would have to reach memory first */
+	ip->checksum = ~fold((__u64)(0x45 | o->class << 8) + length + o->identification + o->fragment +
+			     (OUTER_TTL | outer_protocol(o) << 8) + source + destination);
 	return true;
 }
 

@@ -28,13 +28,13 @@ static __always_inline __u64 high_word(const struct address *address)
 	return address->word[2] | (__u64)address->word[3] << 32;
 }
 
-/* First half of the index hash: what depends on the address alone */
+/* Finds an address, and is the first half of what finds a service */
 static __always_inline __u64 address_hash(const struct address *address, const __u64 *secret)
 {
 	return mix(low_word(address), high_word(address), secret);
 }
 
-/* Port in host order; 0 and protocol 0 for an address */
+/* Finds a service of the address with that hash; the port is in host order */
 static __always_inline __u64 index_hash(__u64 address, __u16 port, __u8 protocol, const __u64 *secret)
 {
 	return mix(address, (__u64)port << 8 | protocol, secret);

@@ -48,11 +48,11 @@ static __always_inline struct owned_address *owned_in(const struct bucket *b, __
 /* The element of an address that the datapath owns; `address` is its address_hash() */
 static __always_inline struct owned_address *owned_find(const struct config *c, __u64 address, const struct address *a)
 {
-	__u64 hash = index_hash(address, 0, 0, c->index_secret), wanted = wanted_entry(hash, INDEX_ADDRESS);
-	const struct bucket *first = first_bucket(c, hash);
+	__u64 wanted = wanted_entry(address, INDEX_ADDRESS);
+	const struct bucket *first = first_bucket(c, address);
 	struct owned_address *owned = owned_in(first, wanted, a);
 
-	return owned ? owned : owned_in(second_bucket(c, hash, first), wanted, a);
+	return owned ? owned : owned_in(second_bucket(c, address, first), wanted, a);
 }
 
 /* The service's word, read once; 0 when the candidate is another service or none */
@@ -86,14 +86,26 @@ static __always_inline bool service_in(struct scratch *s, const struct bucket *b
 	return false;
 }
 
-/* Finds the service of the packet's destination, sets s->service and s->word; `address` is the destination's address_hash() */
-static __always_inline bool service_find(struct scratch *s, const struct config *c, __u64 address)
+/* Finds the service of the packet's destination by `index`, sets s->service and s->word */
+static __always_inline bool service_look(struct scratch *s, const struct config *c, __u64 address)
 {
 	__u64 hash = index_hash(address, ntohs(s->tuple.destination_port), s->tuple.protocol, c->index_secret);
 	__u64 wanted = wanted_entry(hash, INDEX_SERVICE);
 	const struct bucket *first = first_bucket(c, hash);
 
 	return service_in(s, first, wanted) || service_in(s, second_bucket(c, hash, first), wanted);
+}
+
+/* The same; `address` is the destination's address_hash(). Most VIPs have one service: theirs is found without a look into `index`. */
+static __always_inline bool service_find(struct scratch *s, const struct config *c, const struct owned_address *owned, __u64 address)
+{
+	__u64 word = service_word(owned->service, &s->tuple);
+
+	if (!word)
+		return service_look(s, c, address);
+	s->word = word;
+	s->service = owned->service;
+	return true;
 }
 
 #endif

@@ -166,11 +166,13 @@ static __always_inline void *bytes_at(struct xdp_md *ctx, __u32 offset, __u32 si
 }
 
 typedef __u16 __attribute__((may_alias)) half;
+typedef __u32 __attribute__((may_alias)) word;
+typedef __u64 __attribute__((may_alias)) twice;
 
+/* Wider than the bytes are aligned: the kernel allows it wherever the machine does */
 static __always_inline void copy_mac(__u8 *to, const __u8 *from)
 {
-	((half *)to)[0] = ((const half *)from)[0];
-	((half *)to)[1] = ((const half *)from)[1];
+	*(word *)to = *(const word *)from;
 	((half *)to)[2] = ((const half *)from)[2];
 }
 
@@ -178,28 +180,31 @@ static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 {
 	const half *x = (const half *)a, *y = (const half *)b;
 
-	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
+	return !((*(const word *)a ^ *(const word *)b) | (x[2] ^ y[2]));
 }
 
 static __always_inline void copy_address(struct address *to, const struct address *from)
 {
-	to->word[0] = from->word[0];
-	to->word[1] = from->word[1];
-	to->word[2] = from->word[2];
-	to->word[3] = from->word[3];
+	twice *x = (twice *)to;
+	const twice *y = (const twice *)from;
+
+	x[0] = y[0];
+	x[1] = y[1];
 }
 
 static __always_inline bool same_address(const struct address *a, const struct address *b)
 {
-	return !((a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1]) | (a->word[2] ^ b->word[2]) | (a->word[3] ^ b->word[3]));
+	const twice *x = (const twice *)a, *y = (const twice *)b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]));
 }
 
 static __always_inline void mapped_address(struct address *to, __u32 ipv4)
 {
-	to->word[0] = 0;
-	to->word[1] = 0;
-	to->word[2] = htonl(0xffff);
-	to->word[3] = ipv4;
+	twice *x = (twice *)to;
+
+	x[0] = 0;
+	x[1] = (__u64)ipv4 << 32 | htonl(0xffff);
 }
 
 static __always_inline bool is_mapped(const struct address *a)

@@ -266,6 +266,7 @@ static __always_inline __u16 tracked_backend(struct scratch *s, const struct con
 
 	if (!bucket)
 		return now;
+	s->now = second(c);
 	if (traffic)
 		traffic->table_reads++;
 	find_ways(s, c, bucket, tag, now);

@@ -55,8 +55,9 @@ struct bucket {
 struct owned_address {
 	struct address address;
 	__u32 flags; /* ADDRESS_* */
-	__u32 reserved[3];
-};                   /* 32 bytes */
+	__u32 service; /* index in services[] of one of the VIP's, tried before index is asked; 0 = none */
+	__u32 reserved[2];
+};                     /* 32 bytes */
 #define ADDRESS_VIP 1
 #define ADDRESS_SNAT 2
 #define ADDRESS_LOCAL 4 /* also an address of this host: what is not balanced is passed, not dropped */

@@ -15,6 +15,9 @@ from bench.traffic import SYN, V4, Packet
 from l4lb_agent.model.reasons import Reason, Verdict
 from lab import netns
 
+DIRECT = (
+    "ipip/changes/v4", "dsr/changes/v4", "gue/changes/v4", "ipip/all/v4", "dsr/all/v4", "ipip/changes/v6", "dsr/changes/v6", "ipip/all/v6",
+)  # fmt: skip
 FORWARDED = (Reason.TO_BACKEND, Verdict.TX)
 CREATED = (Reason.FLOW_CREATED, Verdict.TX)
 
@@ -43,7 +46,8 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
     names = {case["name"] for case in made["cases"]}
     assert names == {
         "nat/-/v4/established", "nat/-/v4/reply", "nat/-/v6/established", "nat/-/v4/udp", "nat/-/v4/syn",
-        "pass/-/v4/foreign", "pass/-/v6/foreign", "drop/-/v4/no-service",
+        "pass/-/v4/foreign", "pass/-/v6/foreign", "drop/-/v4/no-service", "ipip/changes/v4/services-1021",
+        *(f"{kind}/{packet}" for kind in DIRECT for packet in ("established", "syn")),
     }  # fmt: skip
     assert all(name in done.stdout for name in names)
     assert {program["name"] for program in made["programs"]} == {"xdp_l4lb", "icmp", "nat_new", "answer"}

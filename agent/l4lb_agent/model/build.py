@@ -250,7 +250,7 @@ def _echoing(desired: Desired, rings: Mapping[str, bytes], policy: Echo) -> set[
 
 
 def _addresses(desired: Desired, ids: Ids, rings: Mapping[str, bytes], world: World) -> Elements:
-    vips = {service.vip for service in desired.services.values()}
+    vips = {service.vip: ids.services.get(service.identity, 0) for service in desired.services.values()}
     echoing = _echoing(desired, rings, world.config.echo) - world.local
     elements: Elements = {}
     for address, id_ in ids.addresses.items():
@@ -258,7 +258,8 @@ def _addresses(desired: Desired, ids: Ids, rings: Mapping[str, bytes], world: Wo
             flags=(layout.ADDRESS_VIP if address in vips else 0)
             | (layout.ADDRESS_SNAT if address in world.config.snat else 0)
             | (layout.ADDRESS_LOCAL if address in world.local else 0)
-            | (layout.ADDRESS_ECHO if address in echoing else 0)
+            | (layout.ADDRESS_ECHO if address in echoing else 0),
+            service=vips.get(address, 0),
         )
         element.address[:] = list(address.packed)
         elements[array_key(id_)] = bytes(element)

@@ -25,11 +25,15 @@ def words(packed: bytes) -> tuple[int, int]:
     return int.from_bytes(packed[:8], "little"), int.from_bytes(packed[8:], "little")
 
 
+def address_hash(address: bytes, secret: tuple[int, int]) -> int:
+    """Hash that places an address in `index`."""
+    return mix(*words(address), secret)
+
+
 def index_hash(address: bytes, port: int, protocol: int, secret: tuple[int, int]) -> int:
-    """Hash that places a service in `index`, or an address with port and protocol 0. First bucket: hash & mask; second:
+    """Hash that places a service in `index`. First bucket: hash & mask; second:
     (hash >> 16) & mask (xor 1 when equal to the first); tag: hash >> 32."""
-    high, low = words(address)
-    return mix(mix(high, low, secret), (port << 8 | protocol) & MASK, secret)
+    return mix(address_hash(address, secret), (port << 8 | protocol) & MASK, secret)
 
 
 def tuple_hash(client: bytes, vip: bytes, client_port: int, vip_port: int, protocol: int, secret: tuple[int, int]) -> int:

@@ -26,7 +26,8 @@ class Entry:
 
 def entry(kind: int, id_: int, address: bytes, port: int, protocol: int, secret: tuple[int, int], mask: int) -> Entry:
     """The entry of a service, or of an address with port and protocol 0."""
-    hashed = hashing.index_hash(address, port, protocol, secret)
+    alone = kind == layout.INDEX_ADDRESS
+    hashed = hashing.address_hash(address, secret) if alone else hashing.index_hash(address, port, protocol, secret)
     first = hashed & mask
     second = (hashed >> 16) & mask
     return Entry((hashed >> 32) << 32 | kind << 16 | id_, first, second ^ 1 if second == first else second)

@@ -45,7 +45,7 @@ INDEX_SERVICE: Final = 2
 class OwnedAddress(ctypes.Structure):
     """addresses[id]."""
 
-    _fields_ = [("address", Address), ("flags", U32), ("reserved", U32 * 3)]
+    _fields_ = [("address", Address), ("flags", U32), ("service", U32), ("reserved", U32 * 2)]
 
 
 ADDRESS_VIP: Final = 1
