@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -18,6 +18,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.config import Echo
+from l4lb_agent.model.service import Mode, Tracking
 from l4lb_agent.model.tables import Elements, Write, array_key
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.packet import first_packet
@@ -199,6 +200,23 @@ async def test_a_backend_without_next_hop_is_accepted_says_so_and_gets_slots_onc
         node.network.missing.clear()
         await until(lambda: node.served_by() == {"10.0.0.1", "10.0.0.2"})
         await until(lambda: not seen(agent, B).reconciling)
+
+
+async def test_a_dsr_backend_behind_a_router_gets_no_slots_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router would find the VIP in what it gets, and send it back to us, until the packet's last hop."""
+    monkeypatch.setattr(agent_module, "NEXT_HOP_SECONDS", 0.1)
+    node = Node()
+    node.network.moved[address("10.0.0.2")] = replace(hop(), gateway=address("10.0.0.254"))
+    async with node.running() as agent:
+        for name, port, mode in (("web", 80, Mode.DSR), ("far", 81, Mode.NAT)):
+            tracking = Tracking.CHANGES if mode is Mode.DSR else Tracking.NONE
+            await agent.change(commands.CreateService(service(name, port=port, mode=mode, tracking=tracking)))
+            await agent.change(commands.AddBackend(backend(name, "a", "10.0.0.1", port)))
+            await agent.change(commands.AddBackend(backend(name, "b", "10.0.0.2", port)))
+        behind = seen(agent, B)
+        assert (behind.slot_share, seen(agent, A).slot_share) == (0.0, 1.0)
+        assert "behind the router 10.0.0.254" in behind.reconciling
+        assert seen(agent, "services/far/backends/b").reconciling == ""
 
 
 async def test_add_backend_waits_for_its_next_hop() -> None:

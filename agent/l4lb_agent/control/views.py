@@ -99,7 +99,10 @@ class Views:
 
     def backend_waits(self, desired: Desired, backend: Backend) -> str:
         """What is missing until the kernel forwards as asked for this backend, "" when it does."""
+        hop = self._surroundings.next_hops.get(backend.address)
         if backend.name not in self._reconciler.with_way:
+            if hop is not None and hop.gateway is not None:
+                return f"{backend.address} is behind the router {hop.gateway}: DSR reaches backends on the same link only, ENCAP the others"
             return f"the next hop of {backend.address} is not resolved: no route, or no answer from the neighbour"
         if backend.name in self._reconciler.deferred:
             return "no datapath id is free until the flows of removed backends have gone"

@@ -14,8 +14,9 @@ from l4lb_agent.model.config import DatapathConfig, Echo, Secrets
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
 from l4lb_agent.model.observed import NextHop
-from l4lb_agent.model.service import Hash, Mode, OuterSource, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, OuterSource, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
+from l4lb_agent.model.way import is_here, way
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def ring_of(element: bytes) -> tuple[int, int]:
 def backend_element(backend: Backend, service: VirtualService, service_id: int, world: World) -> bytes:
     """backends[id]."""
     here = is_here(backend, service, world.local)
-    hop = world.next_hops.get(backend.address)
+    hop = way(backend, service, world.next_hops)
     flags = (
         (layout.BACKEND_KEEP if backend.keeps_flows else 0)
         | (layout.BACKEND_RESET if backend.resets_flows else 0)
@@ -125,17 +126,13 @@ def backend_element(backend: Backend, service: VirtualService, service_id: int, 
     return _backend_element(backend.address, backend.port, flags, service_id, hop, source)
 
 
-def is_here(backend: Backend, service: VirtualService, local: Container[Address]) -> bool:
-    """Whether a backend is this host itself: its packets are passed up."""
-    return service.mode is Mode.DSR and backend.address in local
-
-
-def without_way(desired: Desired, next_hops: Container[Address], local: Container[Address]) -> frozenset[str]:
+def without_way(desired: Desired, next_hops: Mapping[Address, NextHop], local: Container[Address]) -> frozenset[str]:
     """Names of backends that packets cannot be sent to now: they get no slots."""
+    services = desired.services
     return frozenset(
         name
         for name, backend in desired.backends.items()
-        if backend.address not in next_hops and not is_here(backend, desired.services[backend.service], local)
+        if way(backend, services[backend.service], next_hops) is None and not is_here(backend, services[backend.service], local)
     )
 
 
