@@ -1,5 +1,6 @@
 """A whole laboratory: namespaces, wires, nginx and echo servers, ready for an agent; and its end."""
 
+import json
 import os
 import subprocess
 import sys
@@ -149,6 +150,11 @@ class Laboratory:
     def link(self, name: str) -> str:
         """What ip(8) says of a host's eth0."""
         return netns.run(["ip", "-n", self.namespace(name), "-d", "link", "show", "dev", "eth0"])
+
+    def sent_by_balancer(self) -> int:
+        """Bytes that the load balancer's interfaces have sent, XDP's included."""
+        links = json.loads(netns.run(["ip", "-n", self.namespace("lb"), "-s", "-j", "link"]))
+        return sum(link["stats64"]["tx"]["bytes"] for link in links if link["ifname"] in self.topology.interfaces())
 
     def forget_neighbours(self, name: str) -> None:
         """Make a host resolve everyone anew."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import l4lb
 from l4lb.v1.agent_pb2 import Agent as AgentInfo
@@ -25,6 +26,8 @@ class Balanced:
     lab: Laboratory
     agent: Agent
     client: l4lb.Client
+    options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)  # of every service: the mode, for instance
+    over: Mapping[str, int] = field(default_factory=dict, kw_only=True)  # family of a backend's address, where it is not the VIP's
 
     def vips(self) -> list[str]:
         """Both addresses of the VIP."""
@@ -32,13 +35,14 @@ class Balanced:
 
     def add_service(self, name: str, family: int, *, protocol: str, port: int, weights: Mapping[str, int]) -> None:
         """A virtual service with backends."""
-        self.client.create_service(name, vip=self.lab.topology.vip().of(family), port=port, protocol=protocol)
+        self.client.create_service(name, vip=self.lab.topology.vip().of(family), port=port, protocol=protocol, **self.options)
         for backend, weight in weights.items():
             self.add_backend(f"{name}/{backend}", family, weight)
 
     def add_backend(self, name: str, family: int, weight: int = 1) -> None:
         """A backend where it is now. Raises NotForwarded."""
-        [address] = [a.split("/")[0] for a in self.lab.addresses(name.split("/")[1]) if (":" in a) == (family == 6)]
+        host = name.split("/")[1]
+        [address] = [a.split("/")[0] for a in self.lab.addresses(host) if (":" in a) == (self.over.get(host, family) == 6)]
         added = self.client.add_backend(name, address=address, weight=weight)
         if added.reconciling:
             raise NotForwarded(f"{name}: {added.reconciling_reason}")
@@ -56,14 +60,14 @@ class Balanced:
 
 
 @contextmanager
-def balanced(lab: Laboratory, agent: Agent, *, wait: bool = True) -> Iterator[Balanced]:
-    """A running agent in `lab`, READY unless not waited for; killed in the end. Raises AgentFailed."""
+def balanced(lab: Laboratory, agent: Agent, *, wait: bool = True, **more: Any) -> Iterator[Balanced]:
+    """A running agent in `lab`, READY unless not waited for; killed in the end. `more` is what else Balanced takes. Raises AgentFailed."""
     agent.start()
     try:
         with l4lb.Client(agent.target) as client:
             if wait:
                 agent.wait_ready(client)
-            yield Balanced(lab, agent, client)
+            yield Balanced(lab, agent, client, **more)
     finally:
         agent.kill()
 

@@ -1,13 +1,14 @@
 """Laboratories with a running agent, made by the demo's own parts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from lab.agent import Agent
-from lab.direct.backend import Direct
+from lab.direct.modes import Mode
 from lab.laboratory import Laboratory
 from lab.offload import Peer
 from lab.services import Balanced, balanced
@@ -24,14 +25,18 @@ Setup = Callable[..., AbstractContextManager[Balanced]]
 
 @contextmanager
 def set_up(
-    mode: str = "native-tx", *, routed: bool = False, two_sided: bool = False, direct: Direct | None = None, wait: bool = True, **agent: Any
-) -> Iterator[Balanced]:
-    """A laboratory with a READY agent and no service; prints the agent's log when the test fails."""
-    laboratory, options = MODES[mode]
-    with Laboratory(routed=routed, two_sided=two_sided, direct=direct, **laboratory) as lab:
-        made = Agent(lab, **options, **agent)
+    mode: str = "native-tx", *, routed: bool = False, two_sided: bool = False, forwarding: Mode = Mode.NAT, wait: bool = True,
+    options: Mapping[str, Any] = MappingProxyType({}), over: Mapping[str, int] = MappingProxyType({}), **agent: Any,
+) -> Iterator[Balanced]:  # fmt: skip
+    """A laboratory with a READY agent and no service; prints the agent's log when the test fails. Services will be of the mode `forwarding`
+    with these further `options` (those of `encap` are its fields), backends `over` the given families."""
+    laboratory, attached = MODES[mode]
+    encap = options.get("encap", {})
+    service = {**options, **forwarding.service(**encap)}
+    with Laboratory(routed=routed, two_sided=two_sided, direct=forwarding.direct, **laboratory) as lab:
+        made = Agent(lab, **attached, **agent)
         try:
-            with balanced(lab, made, wait=wait) as running:
+            with balanced(lab, made, wait=wait, options=service, over=over) as running:
                 yield running
         finally:
             print(made.log())
