@@ -26,15 +26,20 @@ static __always_inline __u32 tracked_age(const struct scratch *s, const struct f
 	return age > FUTURE ? 0 : age;
 }
 
+static __always_inline __u32 shorter(__u32 a, __u32 b)
+{
+	return a < b ? a : b;
+}
+
 static __always_inline __u32 tracked_timeout(const struct config *c, __u8 state, __u32 idle)
 {
 	switch (state) {
 	case TRACKED_SYN:
 		return c->tracked_syn;
 	case TRACKED_FIN:
-		return c->tracked_fin;
+		return shorter(c->tracked_fin, idle); /* they only shorten a life, also a short one */
 	case TRACKED_RST:
-		return c->tracked_rst;
+		return shorter(c->tracked_rst, idle);
 	default:
 		return idle;
 	}

@@ -106,7 +106,10 @@ class Table:
 
     def _over(self, entry: Entry) -> bool:
         server = self.servers.get(entry.backend)
-        return server is None or not server.known or self.time - entry.seen > self.lives.get(entry.state, self.idle)
+        life = self.lives.get(entry.state, self.idle)
+        if entry.state in (FIN, RST):
+            life = min(life, self.idle)
+        return server is None or not server.known or self.time - entry.seen > life
 
     def _nearest(self, packet: Segment) -> Entry | None:
         ways = [(distance(packet.sequence, e.sequence) if packet.tcp else 0, place) for place, e in self._ways(packet)]

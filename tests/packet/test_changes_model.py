@@ -133,7 +133,7 @@ class World:
     @staticmethod
     def life(state: int) -> int:
         """Seconds that an entry lives."""
-        return {layout.TRACKED_SYN: 10, layout.TRACKED_FIN: 60, layout.TRACKED_RST: 5}.get(state, IDLE)
+        return {layout.TRACKED_SYN: 10, layout.TRACKED_FIN: min(60, IDLE), layout.TRACKED_RST: 5}.get(state, IDLE)
 
     def wait(self) -> None:
         """Time passes; clients that could be silent for too long speak."""

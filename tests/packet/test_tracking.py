@@ -34,9 +34,9 @@ def lb(make: Make) -> Balancer:
     return changing(make)
 
 
-def settle(lb: Balancer) -> None:
+def settle(lb: Balancer, idle: int = 900) -> None:
     """The slots settle: ring `before` is ring `now`, the marks stay."""
-    lb.service(1, V4.vip, VIP_PORT, 6, now=1, before=1, mode=layout.MODE_DSR)
+    lb.service(1, V4.vip, VIP_PORT, 6, now=1, before=1, mode=layout.MODE_DSR, idle=idle)
 
 
 def goes(lb: Balancer, flags: str = "A", seq: int = 1000, payload: bytes = b"", port: int = CLIENT_PORT) -> int:
@@ -192,6 +192,18 @@ def test_fin_and_rst_shorten_the_life_of_an_entry(lb: Balancer, flags: str, seco
     goes(lb, flags)
     settle(lb)
     lb.age_tracked(seconds)
+    probe(lb)
+    lb.age_tracked(1)
+    assert goes(lb) == NEW
+
+
+@pytest.mark.parametrize("flags", ["FA", "R"])
+def test_fin_and_rst_lengthen_no_life_that_is_short_already(lb: Balancer, flags: str) -> None:
+    goes(lb)
+    goes(lb)
+    goes(lb, flags)
+    settle(lb, idle=3)
+    lb.age_tracked(3)
     probe(lb)
     lb.age_tracked(1)
     assert goes(lb) == NEW
