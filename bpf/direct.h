@@ -59,19 +59,22 @@ static __always_inline __u32 direct(struct xdp_md *ctx, struct scratch *s, const
 	__u64 hash = tuple_hash(&s->tuple, c->slot_secret);
 	__u32 pick = slot_pick(s->word, &s->tuple, hash, c->slot_secret);
 	__u16 slot = now_slot(s->word, pick), id = slot & SLOT_BACKEND;
+	bool tracked = s->word & SERVICE_TRACK_ALL || (slot & SLOT_AT_RISK && s->tuple.protocol == PROTOCOL_TCP);
 	const struct backend *b;
 
 	if (!for_us(ctx))
 		return PASS(REASON_FOREIGN);
-	if (s->word & SERVICE_TRACK_ALL || (slot & SLOT_AT_RISK && s->tuple.protocol == PROTOCOL_TCP))
+	if (tracked) {
+		s->answer = ANSWER_RST; /* unless an entry says otherwise */
 		id = tracked_backend(s, c, hash, pick, id);
+	}
 	b = backend_get(id);
 	if (!id || !b)
 		return refuse(s, REASON_NO_BACKEND);
 	if (b->flags & BACKEND_KEEP)
 		return deliver(ctx, s, c, b, id, hash);
 	if (b->flags & BACKEND_RESET && s->tuple.protocol == PROTOCOL_TCP && !is_syn(s))
-		return reject(ctx, s, s->answer);
+		return reject(ctx, s, tracked ? s->answer : ANSWER_RST);
 	return refuse(s, REASON_NO_BACKEND);
 }
 

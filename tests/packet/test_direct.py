@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
 from l4lb_agent.model import hashing, layout
@@ -13,6 +13,7 @@ from tests.packet.balancer import LOOPBACK, SLOT_SECRET, address, mac
 from tests.packet.conftest import Make
 from tests.packet.direct import MODES, PAIRS, SERVICE, Pair, encapsulated, furnish, point, rewritten
 from tests.packet.wire import (
+    CLIENT_MAC,
     CLIENT_PORT,
     LB_MAC,
     NUMBER,
@@ -189,6 +190,22 @@ def test_a_service_without_backend_drops(make: Make, mode: str) -> None:
     lb = furnish(make, MODES[mode])
     lb.service(1, V4.vip, VIP_PORT, 6, now=0, mode=MODES[mode])
     assert lb.send(from_client(V4, TCP, flags="S")).reason is Reason.NO_BACKEND
+
+
+@pytest.mark.parametrize("flags", [0, layout.SERVICE_TRACK_ALL], ids=["changes", "all"])
+@each_family
+def test_a_packet_that_the_ring_sends_to_a_resetting_backend_gets_a_rst_whatever_was_answered_before(
+    make: Make, family: Family, flags: int
+) -> None:
+    lb = furnish(make, layout.MODE_IPIP, flags)
+    lb.configure(rst_rate=10, rst_burst=10)
+    lb.set_backend(1 if family is V4 else 4, flags=layout.BACKEND_RESET)
+    asked = Ether(src=CLIENT_MAC, dst=LB_MAC) / ARP(op=1, hwsrc=CLIENT_MAC, psrc=V4.client, pdst=V4.vip)
+    assert lb.send(asked).reason is Reason.ARP_ANSWERED
+    result = lb.send(from_client(family, TCP, b"x", flags="A", ack=77))
+    assert result.reason is Reason.RST_ANSWERED
+    answer = Ether(result.data)[TCP]
+    assert (answer.flags, answer.seq, answer.dport) == ("R", 77, CLIENT_PORT)
 
 
 def test_a_backend_on_this_host_is_given_the_packet_as_it_came(make: Make) -> None:
