@@ -14,6 +14,7 @@ from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.plan import plan
+from l4lb_agent.model.pool import RingElements
 from l4lb_agent.model.service import Mode, OuterSource, Protocol, Tracking, VirtualService
 from l4lb_agent.model.tables import Tables, Write
 
@@ -74,8 +75,8 @@ def desired(crowd: int = 0) -> Desired:
     return Desired(1, services, backends)
 
 
-def rings(wanted: Desired, numbers: ids.Ids) -> Iterator[tuple[str, bytes]]:
-    """Name and ring element of every service: equal shares. Services of as many backends share the ring, each with its own ids."""
+def rings(wanted: Desired, numbers: ids.Ids) -> Iterator[tuple[str, RingElements]]:
+    """Name and ring elements of every service: equal shares, settled. Services of as many backends share a ring, each with its own ids."""
     keys = ids.backend_keys(wanted)
     made: dict[tuple[int, int], ring.Ring] = {}
     for service in wanted.services.values():
@@ -84,7 +85,8 @@ def rings(wanted: Desired, numbers: ids.Ids) -> Iterator[tuple[str, bytes]]:
         if kind not in made:
             made[kind] = ring.build(service.ring_size, {f"b{number:02}": 1 for number in range(len(members))}, _SECRETS.slot)
         slots = array("H", map(members.__getitem__, made[kind].slots))
-        yield service.name, build.ring_element(slots.tobytes(), service.ring_size)
+        element = build.ring_element(slots.tobytes(), service.ring_size)
+        yield service.name, (element, b"" if service.mode.translates else element)
 
 
 def writes(settings: DatapathConfig, hop: NextHop, second_multiplier: int, crowd: int = 0) -> tuple[Write, ...]:

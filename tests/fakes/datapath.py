@@ -1,6 +1,8 @@
 """A datapath without a kernel: maps in memory, flows as numbers, failures on demand."""
 
-from collections.abc import Sequence
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from l4lb_agent.model import mapspec
 from l4lb_agent.model.address import Address
@@ -24,6 +26,7 @@ class FakeDatapath:
         self.refuse_attaches = 0
         self.live: dict[int, int] = {}  # flows by backend id
         self.closed: dict[int, int] = {}
+        self.tracked: list[tuple[int, int, int]] = []  # live entries of flow_table: service id, slot, backend id
         self.sweeps = 0
         self.attached: dict[str, str] = {}
         self.attempts = 0
@@ -74,11 +77,17 @@ class FakeDatapath:
         """No longer attached."""
         self.attached.pop(interface, None)
 
-    def sweep(self) -> FlowCounts:
-        """Counts what the test has put into `live` and `closed`."""
+    def sweep(self, rings: Mapping[int, "array[int]"]) -> FlowCounts:
+        """Counts what the test has put into `live`, `closed` and `tracked`."""
         self.sweeps += 1
         entries = {id_: self.live.get(id_, 0) + self.closed.get(id_, 0) for id_ in {*self.live, *self.closed}}
-        return FlowCounts(dict(self.live), entries, sum(entries.values()), sum(entries.values()), 0, float(self.sweeps))
+        live = Counter(self.live) + Counter(backend for _, _, backend in self.tracked)
+        pinned = {
+            service: frozenset(slot for of, slot, backend in self.tracked if of == service and ring[slot] != backend)
+            for service, ring in rings.items()
+        }
+        count = sum(entries.values())
+        return FlowCounts(live, Counter(entries) + live, count, count, 0, len(self.tracked), pinned, float(self.sweeps))
 
     def counters(self) -> Counters:
         """Nothing has ever passed."""

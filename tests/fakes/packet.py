@@ -19,8 +19,41 @@ class Dangling(AssertionError):
     """Something points to an element that nobody has written."""
 
 
+@dataclass(frozen=True)
+class Fates:
+    """Of the three packets that a slot tells apart."""
+
+    first: Fate  # a SYN
+    without_entry: Fate  # of a flow that goes on and has no entry
+    with_entry: bool  # whether one that has an entry follows it
+
+
 def first_packet(tables: Tables, vip: Address, port: int, protocol: int, slot_hash: int) -> Fate:
     """The fate of the first packet of a flow whose slot hash is `slot_hash`. Raises Dangling."""
+    return packets(tables, vip, port, protocol, slot_hash).first
+
+
+def packets(tables: Tables, vip: Address, port: int, protocol: int, slot_hash: int) -> Fates:
+    """The fates of packets whose slot hash is `slot_hash`. Raises Dangling."""
+    service = _service(tables, vip, port, protocol)
+    if isinstance(service, Fate):
+        return Fates(service, service, False)
+    size = layout.RING_SIZES[service.word & layout.SERVICE_RING_CLASS]
+    numbers = service.word >> 48, service.word >> 32 & 0xFFFF
+    now, before = (_slot(tables, size, number, slot_hash * size >> 32) for number in numbers)
+    translates = service.word & layout.SERVICE_MODE <= layout.MODE_KEEP << layout.SERVICE_MODE_SHIFT
+    if translates and numbers[1]:
+        raise Dangling("a NAT service has a ring `before`")
+    if translates and numbers[0] and not now:
+        raise Dangling("a slot without backend")
+    first = _backend(tables, now)
+    if translates or not now & layout.SLOT_AT_RISK:
+        return Fates(first, first, bool(translates))
+    kept = before and _backend(tables, before).what != "cut"
+    return Fates(first, _backend(tables, before) if kept else first, True)
+
+
+def _service(tables: Tables, vip: Address, port: int, protocol: int) -> layout.Service | Fate:
     config = tables.get("config").get(array_key(0))
     if config is None:
         return Fate("foreign")
@@ -29,21 +62,22 @@ def first_packet(tables: Tables, vip: Address, port: int, protocol: int, slot_ha
     service_id = _find(tables, config, layout.INDEX_SERVICE, vip, port, protocol)
     if service_id is None:
         return Fate("no_service")
-    service = layout.Service.from_buffer_copy(tables.get("services")[array_key(service_id)])
-    size = layout.RING_SIZES[service.word & layout.SERVICE_RING_CLASS]
-    ring = service.word >> 48
+    return layout.Service.from_buffer_copy(tables.get("services")[array_key(service_id)])
+
+
+def _slot(tables: Tables, size: int, ring: int, slot: int) -> int:
     if not ring:
-        return Fate("no_backend")
+        return 0
     element = tables.get(f"rings_{size}").get(array_key(ring))
     if element is None or len(element) != 2 * layout.ring_slots(size):
         raise Dangling(f"ring {ring} of {size} slots was never written")
-    slot = slot_hash * size >> 32
-    return _backend(tables, int.from_bytes(element[2 * slot : 2 * slot + 2], "little"))
+    return int.from_bytes(element[2 * slot : 2 * slot + 2], "little")
 
 
 def _backend(tables: Tables, backend_id: int) -> Fate:
-    if not backend_id & layout.SLOT_BACKEND:
-        raise Dangling("a slot without backend")
+    backend_id &= layout.SLOT_BACKEND
+    if not backend_id:
+        return Fate("no_backend")
     element = tables.get("backends").get(array_key(backend_id), b"")
     if not any(element):
         raise Dangling(f"backend {backend_id} was never written")

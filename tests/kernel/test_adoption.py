@@ -229,7 +229,7 @@ def test_pins_removed_under_a_running_agent_cost_nothing_and_are_made_again(insi
         pins.remove(bpffs / "l4lb" / folder)
     assert f"prog/xdp id {attached.program_id}" in inside.ip(inside.lb, "link", "show", "eth0")
     assert (datapath.interface_state("eth0").mode, datapath.interface_state("eth0").reason) == ("", "its pin was removed")
-    datapath.sweep()
+    datapath.sweep({})
     again = datapath.attach("eth0", "auto")
     assert (again.link_id, again.program_id) == (attached.link_id, attached.program_id)
     datapath.close()

@@ -52,7 +52,7 @@ def main(pin_dir: Path) -> dict[str, object]:
     first.announce(Address.parse("2001:db8::99", "test"), ["eth0"])
     first.withdraw(Address.parse("2001:db8::99", "test"), ["eth0"])
     first.clear_backend_counters(1)
-    flows, counters, now = first.sweep(), first.counters(), first.now()
+    flows, counters, now = first.sweep({}), first.counters(), first.now()
     macs = [asyncio.run(next_hop(text)) for text in ("192.0.2.2", "2001:db8::2")]
     first.close()
     second = KernelDatapath(pin_dir, SIZES, Trivial(TX))

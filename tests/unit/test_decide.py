@@ -8,7 +8,7 @@ from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainR
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Decision, Facts, decide, decide_once
 from l4lb_agent.model.desired import Desired
-from l4lb_agent.model.service import Protocol
+from l4lb_agent.model.service import Mode, Protocol, Tracking
 from tests.fakes.values import SNAT, address, backend, config, service, small_sizes
 
 FACTS = Facts(now=1000.0, boot_id="boot-1", config=config())
@@ -195,6 +195,15 @@ def test_a_backend_with_flows_is_removed_only_by_force() -> None:
     assert A not in decide(web(), commands.RemoveBackend(A), FACTS).desired.backends
 
 
+def test_a_backend_that_may_have_flows_that_nobody_counts_is_removed_only_by_force() -> None:
+    unsure = Facts(1000.0, "boot-1", config(), uncounted=frozenset({A}))
+    error = refused(errors.FailedPrecondition, "force", commands.RemoveBackend(A), facts=unsure)
+    assert error.reason == "FLOWS_UNCOUNTED"
+    assert A not in decide(web(), commands.RemoveBackend(A, force=True), unsure).desired.backends
+    cut = after(commands.DrainBackend(A, 1.0, DeadlineAction.CUT), commands.EndDrain(A, DrainResult.DEADLINE_CUT, 3), desired=web())
+    assert A not in decide(cut, commands.RemoveBackend(A), unsure).desired.backends
+
+
 def test_a_backend_whose_flows_were_cut_is_removed_without_force() -> None:
     state = after(commands.DrainBackend(A, 1.0, DeadlineAction.CUT), commands.EndDrain(A, DrainResult.DEADLINE_CUT, 3), desired=web())
     busy = Facts(1000.0, "boot-1", config(), live_flows={A: 3})
@@ -271,6 +280,16 @@ def test_a_full_size_is_refused_by_the_name_of_its_setting(setting: str) -> None
         after(*asked, desired=state, facts=facts)
     assert caught.value.metadata["setting"] == setting
     assert setting in caught.value.message
+
+
+@pytest.mark.parametrize(("mode", "room"), [(Mode.NAT, 5), (Mode.DSR, 2)])
+def test_services_with_windows_need_two_rings_each(mode: Mode, room: int) -> None:
+    facts = Facts(1000.0, "boot-1", config(sizes=small_sizes(rings_1021=1 + 5 + 2)))
+    tracking = Tracking.NONE if mode.translates else Tracking.CHANGES
+    asked = [commands.CreateService(service(f"s{n}", f"192.0.2.{n}", mode=mode, tracking=tracking)) for n in range(1, room + 2)]
+    state = after(*asked[:room], desired=Desired(), facts=facts)
+    with pytest.raises(errors.ResourceExhausted):
+        decide(state, asked[room], facts)
 
 
 def once(desired: Desired, command: commands.Command, request_id: str, request_hash: str, now: float = 1000.0) -> Decision:

@@ -38,6 +38,11 @@ def test_a_drain_that_is_empty_at_its_deadline_ended_empty() -> None:
     assert ending(KEEP, live_flows=0, expired=True, state_lost=False) is DrainResult.EMPTY
 
 
+def test_a_drain_of_which_not_all_flows_are_counted_is_not_empty() -> None:
+    assert ending(KEEP, live_flows=0, uncounted=True, expired=False, state_lost=False) is None
+    assert ending(KEEP, live_flows=0, uncounted=True, expired=True, state_lost=False) is DrainResult.DEADLINE_KEPT
+
+
 def test_a_drain_whose_flow_table_is_gone_says_so() -> None:
     assert ending(KEEP, live_flows=0, expired=True, state_lost=True) is DrainResult.LOST_STATE
 

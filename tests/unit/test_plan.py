@@ -1,26 +1,33 @@
 """From what was asked for to map writes: every prefix of a plan is safe, ids are kept, and nothing is written twice."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l4lb_agent.model import build, errors, ids, layout, ring, tables
+from l4lb_agent.control.rings import Rings
+from l4lb_agent.control.windows import Look, Windows
+from l4lb_agent.model import build, errors, ids, layout, tables
 from l4lb_agent.model.address import Address
-from l4lb_agent.model.changes import commands
+from l4lb_agent.model.changes import capacity, commands
 from l4lb_agent.model.changes.decide import Facts, decide
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids
 from l4lb_agent.model.plan import plan
-from l4lb_agent.model.service import Protocol
-from tests.fakes.packet import Fate, first_packet
+from l4lb_agent.model.pool import RingElements, rings_of
+from l4lb_agent.model.service import Mode, Protocol, Tracking
+from tests.fakes.packet import Fate, Fates, packets
 from tests.fakes.values import SECRETS, address, backend, config, hop, service
 
 CONFIG = config()
 FACTS = Facts(1000.0, "boot", CONFIG)
 WORLD = build.World(CONFIG, SECRETS, 1 << 24)
 VIPS = ("192.0.2.1", "192.0.2.2", "2001:db8::1")
+GRACE = 0.05
+Wish = tuple[str, tuple[int, Protocol], int, int]
 SLOTS = tuple(n * 0x0FFFFFFF + 12345 for n in range(16))
 
 
@@ -32,11 +39,18 @@ class Node:
     ids: Ids = field(default_factory=Ids)
     maps: dict[str, tables.Elements] = field(default_factory=dict)
     world: build.World = WORLD
+    time: float = 100.0
+    windows: Windows = field(default_factory=lambda: Windows(GRACE, {}))
+    made: Rings = field(default_factory=lambda: Rings(SECRETS.slot))
 
     @property
     def actual(self) -> tables.Tables:
         """What the kernel would hold."""
         return tables.Tables({name: dict(elements) for name, elements in self.maps.items()})
+
+    def copy(self) -> "Node":
+        """Another one in the same state."""
+        return replace(self, maps={name: dict(elements) for name, elements in self.maps.items()}, windows=copy.copy(self.windows))
 
     def ask(self, *asked: commands.Command) -> None:
         """Decides; writes nothing."""
@@ -46,23 +60,17 @@ class Node:
     def steps(self, free: frozenset[int] = frozenset()) -> tuple[tables.Step, ...]:
         """The plan from here to what is asked for."""
         self.ids = ids.assign(self.ids, self.desired, self.world.config, self.actual, free=free)
-        self.built = build.build(self.desired, self.ids, self.rings(), self.world, self.actual)
+        elements = self.rings()
+        self.built = build.build(self.desired, self.ids, elements, replace(self.world, given_up=self.windows.given_up), self.actual)
+        self.windows.committed(self.built.deferred)
         return plan(self.actual, self.built.tables)
 
-    def rings(self) -> dict[str, bytes]:
+    def rings(self) -> dict[str, RingElements]:
         """Ring elements by service name."""
-        made = {}
-        for one in self.desired.services.values():
-            members = {
-                f"{b.address} {b.port}": b
-                for b in self.desired.backends_of(one.name)
-                if b.wants_new_flows and b.address in self.world.next_hops and self.key(b.name) in self.ids.backends
-            }
-            built = ring.build(one.ring_size, {identity: b.weight for identity, b in members.items()}, SECRETS.slot)
-            if built.owners:
-                numbers = {identity: self.ids.backends[self.key(b.name)] for identity, b in members.items()}
-                made[one.name] = build.ring_element(built.with_ids(numbers).tobytes(), one.ring_size)
-        return made
+        without = build.without_way(self.desired, self.world.next_hops, self.world.local)
+        look = Look(self.desired, self.ids, without, self.time)
+        images = self.made.images(self.desired, self.ids, without)
+        return self.windows.rings(look, images, lambda: self.made.images(self.desired, self.ids, frozenset()))
 
     def key(self, name: str) -> BackendKey:
         """What the id of a backend depends on."""
@@ -80,6 +88,7 @@ class Node:
         writes = 0
         for _ in range(10):
             steps = self.steps()
+            self.windows.published(self.time)
             if not steps and not self.built.deferred:
                 return writes
             for step in steps:
@@ -87,10 +96,10 @@ class Node:
                 writes += isinstance(step, tables.Write)
         raise AssertionError(f"never settles: {self.built.deferred}")
 
-    def fates(self) -> dict[tuple[str, int, int], Fate]:
+    def fates(self) -> dict[tuple[str, int, int], Fates]:
         """What becomes of packets to every VIP, over both protocols and many slots."""
         return {
-            (vip, protocol, slot): first_packet(self.actual, address(vip), 80, protocol, slot)
+            (vip, protocol, slot): packets(self.actual, address(vip), 80, protocol, slot)
             for vip in VIPS
             for protocol in (6, 17)
             for slot in SLOTS
@@ -126,7 +135,8 @@ def command_of(kind: str, place: tuple[int, Protocol], number: int, weight: int)
     backend_name = f"services/{name}/backends/b{number}"
     match kind:
         case "create":
-            return commands.CreateService(service(name, vip, protocol=place[1]))
+            more = {} if place[0] == 0 else {"mode": Mode.DSR, "tracking": Tracking.CHANGES, "window_seconds": 10, "down_grace_seconds": 3}
+            return commands.CreateService(service(name, vip, protocol=place[1], **more))
         case "delete":
             return commands.DeleteService(f"services/{name}", force=True)
         case "add":
@@ -146,7 +156,7 @@ asked = st.lists(st.tuples(kinds, places, st.integers(1, 4), st.integers(0, 5)),
 unresolved = st.sets(st.integers(1, 4), max_size=2)
 
 
-def ask_all(node: Node, wishes: list[tuple[str, tuple[int, Protocol], int, int]], without: set[int]) -> None:
+def ask_all(node: Node, wishes: list[Wish], without: set[int]) -> None:
     for wish in wishes:
         try:
             node.ask(command_of(*wish))
@@ -159,57 +169,67 @@ def ask_all(node: Node, wishes: list[tuple[str, tuple[int, Protocol], int, int]]
 def allowed(before: Fate, after: Fate) -> Iterator[Fate]:
     yield before
     yield after
+    if before.what == "unresolved":
+        yield Fate("forwarded", before.backend)  # backends come into use before the rings change
     if "foreign" in (before.what, after.what):
         yield Fate("no_service")  # a VIP is owned from just after its first service to just before its last one goes
         yield Fate("no_backend")
 
 
-@settings(max_examples=120, deadline=None)
-@given(asked, asked, unresolved, unresolved)
-def test_after_every_prefix_of_a_plan_each_packet_meets_the_old_or_the_new_state(
-    first: list[tuple[str, tuple[int, Protocol], int, int]],
-    second: list[tuple[str, tuple[int, Protocol], int, int]],
-    without_first: set[int],
-    without_second: set[int],
-) -> None:
-    node = Node()
-    ask_all(node, first, without_first)
-    node.settle()
-    ask_all(node, second, without_second)
-    old = node.fates()
-    goal = replace(node, maps={name: dict(elements) for name, elements in node.maps.items()})
+def round_of(node: Node, wishes: list[Wish], without: set[int], seconds: float) -> bool:
+    """Asks, and looks at every packet after every step of the plan; whether there was one plan, and not several."""
+    ask_all(node, wishes, without)
+    node.time += seconds
+    old, goal = node.fates(), node.copy()
     steps = node.steps()
     if node.built.deferred:
-        return  # more than one plan: the next one begins from a state that this test has seen
+        return False  # the next plan begins from a state that this test has seen
     for step in goal.steps():
         goal.write(step)
     new = goal.fates()
     for step in steps:
         node.write(step)
-        for packet, fate in node.fates().items():
-            assert fate in allowed(old[packet], new[packet]), (step, packet)
+        for packet, fates in node.fates().items():
+            assert fates.first in allowed(old[packet].first, new[packet].first), (step, packet)
+            assert fates.without_entry in allowed(old[packet].without_entry, new[packet].without_entry), (step, packet)
+            assert fates.with_entry in (old[packet].with_entry, new[packet].with_entry), (step, packet)
     assert node.fates() == new
+    node.windows.published(node.time)
+    return True
+
+
+later = st.sampled_from([0.0, 4.0, 11.0, 30.0])
+
+
+@settings(max_examples=120, deadline=None)
+@given(asked, unresolved, st.lists(st.tuples(asked, unresolved, later), min_size=1, max_size=3))
+def test_after_every_prefix_of_a_plan_each_packet_meets_the_old_or_the_new_state(
+    first: list[Wish], without_first: set[int], rounds: list[tuple[list[Wish], set[int], float]]
+) -> None:
+    node = Node()
+    ask_all(node, first, without_first)
+    node.settle()
+    for wishes, without, seconds in rounds:
+        if not round_of(node, wishes, without, seconds):
+            return
 
 
 @settings(max_examples=60, deadline=None)
 @given(asked, asked, unresolved)
-def test_a_settled_node_has_nothing_to_write_and_a_restarted_one_neither(
-    first: list[tuple[str, tuple[int, Protocol], int, int]],
-    second: list[tuple[str, tuple[int, Protocol], int, int]],
-    without: set[int],
-) -> None:
+def test_a_settled_node_has_nothing_to_write_and_a_restarted_one_neither(first: list[Wish], second: list[Wish], without: set[int]) -> None:
     node = Node()
     ask_all(node, first, without)
     node.settle()
     ask_all(node, second, without)
     node.settle()
     assert node.steps() == ()
-    restarted = replace(node, ids=ids.restore(node.actual, node.desired))
+    restarted = replace(node, ids=ids.restore(node.actual, node.desired), windows=Windows(GRACE, {}))
+    restarted.windows.adopt(Look(node.desired, restarted.ids, frozenset(), node.time), node.actual)
     assert restarted.steps() == ()
 
 
 def test_every_packet_of_a_service_meets_a_written_backend() -> None:
-    fates = {fate for (vip, protocol, _), fate in web().fates().items() if (vip, protocol) == (VIPS[0], 6)}
+    fates = {fates.first for (vip, protocol, _), fates in web().fates().items() if (vip, protocol) == (VIPS[0], 6)}
     assert fates == {Fate("forwarded", (address("10.0.0.1"), 80)), Fate("forwarded", (address("10.0.0.2"), 80))}
 
 
@@ -315,9 +335,9 @@ def test_a_deferred_service_keeps_forwarding_to_a_backend_that_goes() -> None:
     for step in node.steps():
         node.write(step)
     assert node.built.deferred
-    assert {fate.what for (vip, protocol, _), fate in node.fates().items() if protocol == 6 and vip in VIPS[:2]} == {"forwarded"}
+    assert {fates.first.what for (vip, protocol, _), fates in node.fates().items() if protocol == 6 and vip in VIPS[:2]} == {"forwarded"}
     node.settle()
-    assert {fate.what for (vip, protocol, _), fate in node.fates().items() if protocol == 6 and vip in VIPS[:2]} == {"forwarded"}
+    assert {fates.first.what for (vip, protocol, _), fates in node.fates().items() if protocol == 6 and vip in VIPS[:2]} == {"forwarded"}
 
 
 def test_a_drain_that_ended_with_cut_takes_the_flows_away() -> None:
@@ -339,3 +359,115 @@ def test_adopted_maps_give_back_their_secrets() -> None:
     node = web()
     assert build.secrets_of(node.maps["config"][tables.array_key(0)]) == SECRETS
     assert build.secrets_of(bytes(256)) is None
+
+
+def direct() -> Node:
+    """A DSR service that is settled on two backends."""
+    node = Node(world=resolved("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+    node.ask(commands.CreateService(service("web", mode=Mode.DSR, tracking=Tracking.CHANGES, window_seconds=10, down_grace_seconds=3)))
+    node.ask(*(commands.AddBackend(backend("web", name, f"10.0.0.{number}", 80)) for number, name in ((1, "a"), (2, "b"))))
+    node.settle()
+    return node
+
+
+def held(node: Node) -> tuple[int, int]:
+    """Indices of both rings."""
+    (element,) = node.maps["services"].values()
+    return rings_of(element)[1]
+
+
+def test_a_settled_service_holds_one_ring_in_both_halves_of_its_word() -> None:
+    now, before = held(direct())
+    assert now == before != 0
+
+
+def test_a_nat_service_has_no_ring_before() -> None:
+    assert held(web())[1] == 0
+
+
+def test_a_change_writes_one_ring_keeps_the_other_and_settling_writes_one_more() -> None:
+    node = direct()
+    first, _ = held(node)
+    node.ask(commands.AddBackend(backend("web", "c", "10.0.0.3", 80)))
+    node.settle()
+    second, before = held(node)
+    assert (before, second != first) == (first, True)
+    node.time += 20
+    assert [step.map for step in node.steps() if isinstance(step, tables.Write)] == ["services"]  # `now` is marked already
+
+
+def test_rings_that_change_both_are_exchanged_by_one_write_of_the_word() -> None:
+    node = direct()
+    node.ask(commands.AddBackend(backend("web", "c", "10.0.0.3", 80)))
+    node.settle()
+    used = set(held(node))
+    node.ask(commands.RemoveBackend("services/web/backends/a"))
+    writes = [step for step in node.steps() if isinstance(step, tables.Write)]
+    assert [write.map for write in writes] == ["rings_1021", "rings_1021", "services", "backends"]
+    assert not used & {int.from_bytes(write.key, "little") for write in writes[:2]}
+
+
+def test_the_ring_before_is_not_written_over_however_often_the_other_changes() -> None:
+    node = direct()
+    _, before = held(node)
+    content, written = node.maps["rings_1021"][tables.array_key(before)], set()
+    for weight in range(2, 30):
+        node.ask(commands.UpdateBackend("services/web/backends/a", weight=weight))
+        steps = node.steps()
+        rings = {step.key for step in steps if isinstance(step, tables.Write) and step.map == "rings_1021"}
+        assert not rings & {tables.array_key(number) for number in held(node)}
+        assert (tables.Grace() in steps) is bool(rings & written)
+        written |= rings
+        for step in steps:
+            node.write(step)
+        assert (held(node)[1], node.maps["rings_1021"][tables.array_key(before)]) == (before, content)
+        assert held(node)[0] != before
+    assert len(written) < 28
+
+
+def test_a_backend_is_given_up_after_the_rings_without_it_are_there() -> None:
+    node = direct()
+    node.ask(commands.AddBackend(backend("web", "c", "10.0.0.3", 80)))
+    node.settle()
+    node.time += 20
+    node.settle()
+    node.world = resolved("10.0.0.2", "10.0.0.3")
+    node.settle()
+    node.world = resolved("10.0.0.2")  # the grace of a is over together with that of nobody else: c has none left
+    node.ask(commands.RemoveBackend("services/web/backends/c", force=True))
+    assert round_of(node, [], set(range(3, 15)) | {1}, 3.0)
+
+
+def test_a_backend_that_stays_down_keeps_its_flows_until_its_grace_ends() -> None:
+    node = direct()
+    number = node.ids.backends[node.key("services/web/backends/a")]
+    node.world = resolved("10.0.0.2")
+    for seconds, keeps in ((0.0, True), (2.5, True), (0.6, False)):
+        node.time += seconds
+        node.settle()
+        element = layout.Backend.from_buffer_copy(node.maps["backends"][tables.array_key(number)])
+        assert (bool(element.flags & layout.BACKEND_KEEP), element.ifindex) == (keeps, 0)
+        assert (held(node)[0] == held(node)[1]) is not keeps
+    node.world = resolved("10.0.0.1", "10.0.0.2")
+    node.settle()
+    assert layout.Backend.from_buffer_copy(node.maps["backends"][tables.array_key(number)]).flags & layout.BACKEND_KEEP
+
+
+def test_a_pool_that_is_as_small_as_capacity_allows_brings_every_service_through_every_change() -> None:
+    sizes = replace(CONFIG.sizes, rings_1021=1 + 2 * 3 + capacity.SPARE_RINGS)
+    node = Node(world=replace(resolved("10.0.0.1", "10.0.0.2", "10.0.0.3"), config=config(sizes=sizes)))
+    facts = replace(FACTS, config=config(sizes=sizes))
+    for number in range(1, 4):
+        more = {"mode": Mode.DSR, "tracking": Tracking.CHANGES, "window_seconds": 10}
+        node.desired = decide(node.desired, commands.CreateService(service(f"s{number}", f"192.0.2.{number}", **more)), facts).desired
+        node.ask(*(commands.AddBackend(backend(f"s{number}", f"b{n}", f"10.0.0.{n}", 80)) for n in (1, 2)))
+    with pytest.raises(errors.ResourceExhausted):
+        decide(node.desired, commands.CreateService(service("s4", "192.0.2.4")), facts)
+    node.settle()
+    node.ask(*(commands.AddBackend(backend(f"s{number}", "b3", "10.0.0.3", 80)) for number in range(1, 4)))
+    node.settle()
+    node.ask(*(commands.RemoveBackend(f"services/s{number}/backends/b1", force=True) for number in range(1, 4)))
+    node.settle()
+    node.time += 30
+    node.settle()
+    assert all(now == before for now, before in (rings_of(element)[1] for element in node.maps["services"].values()))

@@ -1,6 +1,8 @@
 """Journal records: what is written is read back, what cannot be read is refused."""
 
 import json
+from array import array
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +12,8 @@ from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Facts, decide_once
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.service import Hash
+from l4lb_agent.model.windows import kept
+from l4lb_agent.model.windows.kept import Kept
 from tests.fakes.values import SECRETS, backend, config, service
 
 A = "services/web/backends/a"
@@ -69,6 +73,64 @@ def test_a_service_of_an_older_journal_has_the_defaults_of_fields_that_came_late
     replayed = records.replay([record])
     assert replayed is not None
     assert replayed.desired == desired
+
+
+def rings(created: float = 1000.0) -> Kept:
+    """Of services/web, over two backends and nobody."""
+    names = {7: "10.0.0.2 80", 9: "10.0.0.1 80"}
+    return kept.of("services/web", created, array("H", [7, 9, 9, 0, 12]), names)
+
+
+def test_a_ring_before_is_read_back_with_the_ids_of_the_day() -> None:
+    desired, made = history()
+    written = [records.snapshot(Desired(), SECRETS), *map(records.change, made), records.before(rings(), desired, 2000.0)]
+    replayed = records.replay([through_json(record) for record in written])
+    assert replayed is not None
+    assert (replayed.desired, replayed.changes) == (desired, tuple(made))
+    found = replayed.kept["services/web"]
+    assert found == rings()
+    assert found.owners == ("10.0.0.1 80", "10.0.0.2 80")
+    assert list(kept.numbers(found, {"10.0.0.1 80": 3, "10.0.0.2 80": 4}) or ()) == [4, 3, 3, 0, 0]
+    assert list(kept.numbers(found, {"10.0.0.1 80": 3}) or ()) == [0, 3, 3, 0, 0]
+
+
+def test_the_last_ring_before_of_a_service_holds_also_across_a_snapshot() -> None:
+    desired, _ = history()
+    settled = Kept("services/web", 1000.0)
+    journal = [records.snapshot(desired, SECRETS, [rings()]), records.before(settled, desired, 2000.0)]
+    for length, expected in ((1, rings()), (2, settled)):
+        replayed = records.replay([through_json(record) for record in journal[:length]])
+        assert replayed is not None
+        assert replayed.kept == {"services/web": expected}
+        assert kept.numbers(settled, {}) is None
+
+
+@pytest.mark.parametrize("name", ["services/gone", "services/web"])
+def test_a_ring_before_of_a_service_that_is_gone_or_another_by_now_is_forgotten(name: str) -> None:
+    desired, _ = history()
+    old = replace(rings(created=1.0), service=name)
+    replayed = records.replay([through_json(records.snapshot(desired, SECRETS, [old]))])
+    assert replayed is not None
+    assert replayed.kept == {}
+
+
+def test_a_journal_without_rings_before_loads() -> None:
+    desired, _ = history()
+    record = through_json(records.snapshot(desired, SECRETS))
+    del record["before"]
+    replayed = records.replay([record])
+    assert replayed is not None
+    assert (replayed.desired, replayed.kept) == (desired, {})
+
+
+def test_a_large_ring_before_of_few_backends_is_a_short_record() -> None:
+    desired, _ = history()
+    ring = array("H", (1 + slot * 7919 % 10 for slot in range(65537)))
+    record = records.before(kept.of("services/web", 1000.0, ring, {n: f"10.0.0.{n} 80" for n in range(1, 11)}), desired, 2000.0)
+    assert len(json.dumps(record)) < 65537
+    replayed = records.replay([records.snapshot(desired, SECRETS), through_json(record)])
+    assert replayed is not None
+    assert kept.numbers(replayed.kept["services/web"], {f"10.0.0.{n} 80": n for n in range(1, 11)}) == ring
 
 
 def test_an_empty_journal_is_no_state() -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 from l4lb_agent.control import sampler as sampler_module
 from l4lb_agent.control.sampler import Sampler, Sweep
+from l4lb_agent.control.windows import Asked
 from l4lb_agent.model.observed import FlowCounts
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import small_sizes
@@ -12,7 +13,7 @@ from tests.fakes.world import FakeClock
 
 def make(draining: bool = False) -> tuple[Sampler, FakeDatapath]:
     datapath = FakeDatapath(small_sizes())
-    return Sampler(datapath, FakeClock(), lambda: draining), datapath
+    return Sampler(datapath, FakeClock(), lambda: draining, dict), datapath
 
 
 async def test_callers_that_wait_together_share_sweeps() -> None:
@@ -49,7 +50,7 @@ async def test_a_sweep_that_fails_is_made_again() -> None:
     sampler, datapath = make()
     failures = iter([OSError(5, "broken")])
 
-    def sweep() -> FlowCounts:
+    def sweep(_: Asked) -> FlowCounts:
         for error in failures:
             raise error
         datapath.sweeps += 1

@@ -13,6 +13,7 @@ from l4lb_agent.model import errors, records
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Decision, Facts
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.records import Replayed
 from l4lb_agent.system.disk import JournalFile
 from tests.fakes.values import SECRETS, config, service
 from tests.fakes.world import FakeJournal
@@ -23,7 +24,7 @@ FACTS = Facts(1000.0, "boot", config())
 @contextlib.asynccontextmanager
 async def writing(journal: FakeJournal | JournalFile, desired: Desired | None = None) -> AsyncIterator[Store]:
     journal.snapshot(records.snapshot(desired or Desired(), SECRETS))
-    store = Store(journal, desired or Desired(), SECRETS, lambda _: FACTS)
+    store = Store(journal, Replayed(SECRETS, desired or Desired(), ()), lambda _: FACTS)
     task = asyncio.create_task(store.run())
     try:
         yield store

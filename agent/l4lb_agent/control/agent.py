@@ -31,20 +31,8 @@ NEXT_HOP_SECONDS = 2.0  # how long AddBackend and UpdateBackend wait for one
 STOP_SECONDS = 2.0  # for a disk that is slow when the agent stops
 REPORT_SECONDS = 0.05  # several things that happen at once are told once
 CAPABILITIES = (
-    "NAT",
-    "DSR",
-    "ENCAP",
-    "FLOW_TRACKING",
-    "IPV4",
-    "IPV6",
-    "TCP",
-    "UDP",
-    "DRAIN",
-    "WATCH",
-    "STATS",
-    "REQUEST_ID",
-    "VALIDATE_ONLY",
-)
+    "NAT", "DSR", "ENCAP", "FLOW_TRACKING", "IPV4", "IPV6", "TCP", "UDP", "DRAIN", "WATCH", "STATS", "REQUEST_ID", "VALIDATE_ONLY",
+)  # fmt: skip
 COUNTING = (commands.RemoveBackend, commands.DrainBackend)  # decided by how many flows there are now
 
 _log = logging.getLogger(__name__)
@@ -72,12 +60,10 @@ class Agent:
         replayed = started.replayed
         self._surroundings = Surroundings(doors.network, doors.clock, self._network_changed)
         self._surroundings.adopt(started.next_hops)
-        self._store = Store(doors.journal, replayed.desired, replayed.secrets, self._facts)
-        self._reconciler = Reconciler(
-            doors.datapath, self._surroundings, doors.clock, host.config, replayed.secrets, lambda: self._store.desired, started.actual
-        )
-        self._sampler = Sampler(doors.datapath, doors.clock, lambda: any(True for _ in self._drainer.draining()))
-        self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler)
+        self._store = Store(doors.journal, replayed, self._facts)
+        self._reconciler = Reconciler(doors, self._surroundings, host.config, started, lambda: self._store.desired, self._store.keep)
+        self._sampler = Sampler(doors.datapath, doors.clock, lambda: any(self._drainer.draining()), self._reconciler.windows.asked)
+        self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler, doors.clock)
         self._drainer = Drainer(self._store, self._reconciler, self._sampler, doors.clock, self._flows_lost)
         self._watchers = Watchers(lambda: self._store.desired, lambda backend: self._views.backend(self._store.desired, backend))
         self._watchers.replay(replayed.base, replayed.changes)
@@ -179,7 +165,7 @@ class Agent:
             raise Unavailable(f"the counters cannot be read: {error}", reason="COUNTERS_UNREADABLE") from error
         numbers = self._reconciler.ids.services
         services = {name: numbers[service.identity] for name, service in desired.services.items() if service.identity in numbers}
-        backends = {name: number for name, backend in desired.backends.items() if (number := self._views.datapath_id(desired, backend))}
+        backends = {name: number for name, backend in desired.backends.items() if (number := self._reconciler.ids.number(desired, backend))}
         return StatsSample(counters, self._sampler.counts, services, backends, maps)
 
     def agent(self) -> AgentView:
@@ -248,7 +234,8 @@ class Agent:
             return facts
         desired = self._store.desired
         unresolved = build.without_way(desired, near.next_hops, near.local)
-        return replace(facts, live_flows=self._views.live_flows(desired), unresolved=unresolved)
+        live, uncounted = self._views.live_flows(desired), self._views.uncounted(desired)
+        return replace(facts, live_flows=live, uncounted=uncounted, unresolved=unresolved)
 
     def _published(self, before: Desired, change: Change) -> None:
         if not self._want_soon:

@@ -47,7 +47,8 @@ class Drainer:
 
     async def settle(self, name: str) -> None:
         """Counts the flows of a drain that has just been published, so that one without flows ends at once. Raises OSError."""
-        since = self._reconciler.without_slots.get(name)
+        backend = self._store.desired.backends.get(name)
+        since = self._reconciler.without_slots.get(self._number(backend)) if backend else None
         if since is not None:
             await asyncio.sleep(max(0.0, since + GRACE_SECONDS - self._clock.monotonic()))
             await self._sampler.fresh()
@@ -67,8 +68,8 @@ class Drainer:
             live = self.live_flows(backend)
             if live is None and left is not None and left <= 0 and not self._lost(backend.drain):
                 live = await self._count(backend)
-            expired = left is not None and left <= 0
-            result = drain.ending(backend.drain, live_flows=live, expired=expired, state_lost=self._lost(backend.drain))
+            expired, lost, uncounted = left is not None and left <= 0, self._lost(backend.drain), self._uncounted(backend)
+            result = drain.ending(backend.drain, live_flows=live, uncounted=uncounted, expired=expired, state_lost=lost)
             if result is not None and not await self._end(EndDrain(backend.name, result, live or 0)):
                 pauses.append(RETRY_SECONDS)
             elif result is None and left is not None:
@@ -78,17 +79,24 @@ class Drainer:
 
     def live_flows(self, backend: Backend) -> int | None:
         """Flows counted by a sweep that began after the ring without the backend was published; None without such a sweep."""
-        since, sweep = self._reconciler.without_slots.get(backend.name), self._sampler.last
+        since, sweep = self._reconciler.without_slots.get(self._number(backend)), self._sampler.last
         if since is None or sweep is None or sweep.began < since + GRACE_SECONDS:
             return None
         return self.count(backend)
 
     def count(self, backend: Backend) -> int:
         """Flows by the last sweep."""
-        service = self._store.desired.services.get(backend.service)
-        key = (service.identity, backend.address, backend.port) if service else None
-        number = self._reconciler.ids.backends.get(key, 0) if key else 0
-        return self._sampler.counts.live.get(number, 0)
+        return self._sampler.counts.live.get(self._number(backend), 0)
+
+    def _number(self, backend: Backend) -> int:
+        return self._reconciler.ids.number(self._store.desired, backend)
+
+    def _uncounted(self, backend: Backend) -> bool:
+        """Whether flows without an entry may go on there, as far as the last sweep can say: a flow that has spoken within the idle timeout
+        has got one only if the ring without the backend was there when it spoke."""
+        service, sweep = self._store.desired.services[backend.service], self._sampler.last
+        counted = self._reconciler.counted_from(service, self._number(backend))
+        return counted is not None and (sweep is None or sweep.began < counted)
 
     async def _count(self, backend: Backend) -> int:
         try:

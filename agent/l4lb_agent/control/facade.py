@@ -19,6 +19,10 @@ class ServiceView:
     service: VirtualService
     reconciling: str = ""  # why, "" when the kernel forwards as asked
     ring_digest: str = ""
+    before_ring_digest: str = ""
+    differing_slots: int = 0
+    at_risk_slots: int = 0
+    settle_time: float = 0.0  # Unix seconds, 0 when no slot differs
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class BackendView:
     next_hop: NextHop | None = None
     live_flows: int = 0
     counted: float = 0.0  # Unix seconds of live_flows
+    uncounted_until: float = 0.0  # Unix seconds: flows without an entry may go on until then; 0 when all are counted
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The doors to the world that control needs: implemented by dataplane/ and system/, and by tests/fakes/."""
 
-from collections.abc import AsyncIterator, Sequence
+from array import array
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,8 +32,9 @@ class Datapath(Protocol):
     def detach(self, interface: str) -> None:
         """Remove the link and its pin."""
 
-    def sweep(self) -> FlowCounts:
-        """Count flows by backend, delete those that expired 2 s ago or longer (forward first, reply last). Runs in a thread."""
+    def sweep(self, rings: Mapping[int, "array[int]"]) -> FlowCounts:
+        """Count flows by backend, delete NAT's that expired 2 s ago or longer (forward first, reply last). `rings` are, by service id, the
+        backends of the slots of `now` of which `pinned` is asked. Runs in a thread."""
 
     def counters(self) -> Counters:
         """Read every counter."""

@@ -5,25 +5,33 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import tenacity
 
 from l4lb_agent.control import retry
+from l4lb_agent.control.keeper import Keeper
 from l4lb_agent.control.pause import heard
-from l4lb_agent.control.ports import Clock, Datapath
-from l4lb_agent.control.rings import Images, Rings
+from l4lb_agent.control.ports import Doors
+from l4lb_agent.control.rings import Images, Rings, identity
+from l4lb_agent.control.start import Started
 from l4lb_agent.control.surroundings import Surroundings
+from l4lb_agent.control.windows import Held, Look, Windows
 from l4lb_agent.model import build, ids
-from l4lb_agent.model.backend import AdminState
 from l4lb_agent.model.build import World
-from l4lb_agent.model.config import DatapathConfig, Secrets
+from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.errors import Unavailable
+from l4lb_agent.model.ids import backend_keys
 from l4lb_agent.model.observed import FlowCounts
 from l4lb_agent.model.plan import plan
+from l4lb_agent.model.service import Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Step, Tables, Write
+from l4lb_agent.model.windows.kept import Kept
 
 BEAT_SECONDS = 1.0  # the loop turns at least so often, also when nothing happens
 GRACE_SECONDS = 0.05  # longer than any packet needs: what was published so long ago has no reader of the state before it
@@ -31,20 +39,33 @@ GRACE_SECONDS = 0.05  # longer than any packet needs: what was published so long
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Worked:
+    """What came of a pass."""
+
+    images: Images
+    deferred: frozenset[str]
+    wrote: bool
+    kept: list[Kept]
+
+
 class Reconciler:
     """One loop; everything else only wakes it."""
 
     def __init__(
         self,
-        datapath: Datapath,
+        doors: Doors,
         surroundings: Surroundings,
-        clock: Clock,
         config: DatapathConfig,
-        secrets: Secrets,
+        started: Started,
         desired: Callable[[], Desired],
-        actual: Tables,
+        keep: Callable[[Iterable[Kept]], None],
     ) -> None:
+        """`keep` has the journal take rings `before`."""
+        actual, clock, secrets, journaled = started.actual, doors.clock, started.replayed.secrets, started.replayed.kept
         self.ids = ids.restore(actual, desired())
+        self.windows = Windows(GRACE_SECONDS, journaled)
+        self.windows.adopt(Look(desired(), self.ids, frozenset(), clock.monotonic()), actual)
         self.images = Images()
         self.deferred: frozenset[str] = frozenset()
         self.with_way: frozenset[str] = frozenset()  # names of backends that packets can be sent to, as written
@@ -54,15 +75,18 @@ class Reconciler:
         self.map_writes = 0
         self.retries = 0
         self.turns = 0  # grows as long as the loop, or the thread that it has work in, gets on
-        self.without_slots: dict[str, float] = {}  # draining backends: since when no ring has them, monotonic
+        self.without_slots: dict[int, float] = {}  # ids of backends that no ring has for new flows: since when, monotonic
         self.listeners: list[Callable[[], None]] = []  # called after every pass
-        self._datapath, self._surroundings, self._clock, self._config, self._secrets = datapath, surroundings, clock, config, secrets
-        self._desired = desired
+        self._datapath, self._surroundings, self._clock, self._config, self._secrets = doors.datapath, surroundings, clock, config, secrets
+        self._desired, self._keep, self._keeper = desired, keep, Keeper(journaled)
         self._actual: dict[str, Elements] = {name: dict(elements) for name, elements in actual.maps.items()}
         self._rings = Rings(secrets.slot)
+        self._digests: dict[str, tuple[object, str]] = {}  # of rings `before` by service name, with the ring
         self._uncleared: set[tuple[str, int]] = set()  # ("service" or "backend", id): new, still with somebody else's counters
         self._retired: dict[int, float] = dict.fromkeys(self.ids.retired, clock.monotonic())  # since when their flows are cut
         self._free: frozenset[int] = frozenset()
+        self._served = set(self.ids.backends.values())  # ids of backends that may have had flows
+        self._due: float | None = None  # when a pass has something to do although nothing has changed, monotonic
         self._wake = asyncio.Event()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._progress = asyncio.Event()
@@ -82,10 +106,11 @@ class Reconciler:
         self.wake()
 
     async def run(self) -> None:
-        """Reconciles whenever woken, until cancelled."""
+        """Reconciles whenever woken, and what is due with each beat, so that slots settle together; until cancelled."""
         while True:
             self.turns += 1
-            if not await heard(self._wake, BEAT_SECONDS):
+            due = self._due is not None and self._due <= self._clock.monotonic()
+            if not await heard(self._wake, 0 if due else BEAT_SECONDS) and not due:
                 continue
             await retry.until_done(retry.KERNEL_PAUSE, asyncio.sleep, self._refused)(self.reconcile)
 
@@ -115,7 +140,7 @@ class Reconciler:
         return condition()
 
     def swept(self, counts: FlowCounts, began: float) -> None:
-        """Frees the ids of removed backends of which a sweep that began at `began` (monotonic) found no entry."""
+        """Frees the ids of removed backends of which a sweep that began at `began` (monotonic) found no entry; marks may go."""
         free = {
             id_
             for id_, since in self._retired.items()
@@ -123,28 +148,51 @@ class Reconciler:
         }
         if free:
             self._free = frozenset(free)
+        if self.windows.swept(began, counts.pinned) or free:
             self.wake()
+
+    def counted_from(self, service: VirtualService, number: int) -> float | None:
+        """When every flow of a backend that has not ended has an entry, monotonic: those without one have been silent for the idle timeout
+        then. None for backends whose flows always have one; infinity while it has slots."""
+        if service.tracking is not Tracking.CHANGES or not service.has_window or number not in self._served:
+            return None
+        return self.without_slots.get(number, math.inf) + service.idle_seconds
+
+    def before_digest(self, desired: Desired, held: Held) -> str:
+        """Digest of ring `before` of a service."""
+        before, name = held.pair.before, held.service.name
+        known = self._digests.get(name)
+        if known is None or known[0] is not before:
+            names = {number: identity(backend) for number, backend in Look(desired, self.ids, frozenset(), 0.0).backends(held.service)}
+            known = self._digests[name] = (before, self._rings.digest(before, names))
+        return known[1]
 
     async def _pass(self) -> bool:
         """One plan; whether it had writes."""
         desired, world = self._desired(), self._world()
         without_way = build.without_way(desired, world.next_hops, world.local)
-        images, deferred, wrote = await asyncio.to_thread(self._work, desired, world, without_way)
-        self.images, self.deferred, self.with_way = images, deferred, frozenset(desired.backends) - without_way
+        worked = await asyncio.to_thread(self._work, desired, world, without_way, self._clock.monotonic())
+        self.images, self.deferred, self.with_way = worked.images, worked.deferred, frozenset(desired.backends) - without_way
         self._done(desired)
-        return wrote
+        self._keep(worked.kept)
+        return worked.wrote
 
-    def _work(self, desired: Desired, world: World, without_way: frozenset[str]) -> tuple[Images, frozenset[str], bool]:
+    def _work(self, desired: Desired, world: World, without_way: frozenset[str], time: float) -> _Worked:
         """Everything that takes time, in a thread."""
         actual = Tables(self._actual)
         self._assign(desired, actual)
+        look = Look(desired, self.ids, without_way, time)
         images = self._rings.images(desired, self.ids, without_way)
-        built = build.build(desired, self.ids, images.elements, world, actual)
+        elements = self.windows.rings(look, images, functools.cache(lambda: self._rings.images(desired, self.ids, frozenset())))
+        built = build.build(desired, self.ids, elements, replace(world, given_up=self.windows.given_up), actual)
         steps = plan(actual, built.tables)
+        self.windows.committed(built.deferred)
+        slots = _slots(images)  # from the first write on some may be used
+        self.without_slots = {id_: since for id_, since in self.without_slots.items() if id_ not in slots}
         if steps or self._uncleared:
             self.in_step = False
             self._execute(steps)
-        return images, built.deferred, bool(steps)
+        return _Worked(images, built.deferred, bool(steps), self._keeper.news(look, self.windows.held.values()))
 
     def _world(self) -> World:
         near = self._surroundings
@@ -177,12 +225,21 @@ class Reconciler:
         self.applied_revision = desired.revision
         for id_ in self.ids.retired:
             self._retired.setdefault(id_, now)
-        draining = {b.name for b in desired.backends.values() if b.admin is AdminState.DRAINING and b.service not in self.deferred}
-        self.without_slots = {name: self.without_slots.get(name, now) for name in draining}
+        self.windows.published(now)
+        self._due = min((time for time in (self.windows.due(), self._keeper.due) if time is not None), default=None)
+        self._see_slots(desired, now)
         for revision, waiter in self._waiters:
             if revision <= desired.revision and not waiter.done():
                 waiter.set_result(None)
         self._waiters = [(revision, waiter) for revision, waiter in self._waiters if not waiter.done()]
+
+    def _see_slots(self, desired: Desired, now: float) -> None:
+        """Which backends have slots in rings that the kernel has."""
+        slots = _slots(self.images)
+        keys = backend_keys(desired)
+        known = (self.ids.backends.get(keys[name]) for name, b in desired.backends.items() if b.service not in self.deferred)
+        self.without_slots = {id_: self.without_slots.get(id_, now) for id_ in known if id_ is not None and id_ not in slots}
+        self._served = (self._served | slots).intersection(self.ids.backends.values())
 
     def _refused(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -201,6 +258,11 @@ class Reconciler:
         self._progress = asyncio.Event()
         for listener in self.listeners:
             listener()
+
+
+def _slots(images: Images) -> set[int]:
+    """Ids of backends that some ring has."""
+    return {id_ for image in images.by_service.values() for id_ in image.ids}
 
 
 def pending(error: str) -> Unavailable:

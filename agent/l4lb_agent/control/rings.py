@@ -1,6 +1,7 @@
 """Rings of all services, kept while nothing that they depend on changes."""
 
 import functools
+from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class Image:
     ring: Ring
     shares: Mapping[str, float]
     ids: tuple[int, ...] = ()
+    numbers: "array[int]" = field(default_factory=lambda: array("H"))  # the backend of each slot by these ids
     element: bytes = b""
 
 
@@ -30,11 +32,7 @@ class Images:
     """By service name; services without backends for new flows are absent."""
 
     by_service: Mapping[str, Image] = field(default_factory=dict)
-
-    @property
-    def elements(self) -> dict[str, bytes]:
-        """Ring map elements by service name."""
-        return {name: image.element for name, image in self.by_service.items()}
+    partial: frozenset[str] = frozenset()  # services of which some backend for new flows has no slots: excluded, or without id
 
 
 def identity(backend: Backend) -> str:
@@ -58,10 +56,15 @@ class Rings:
         """The rings for `desired` without the backends whose names are `excluded`, or that have no id yet."""
         keys = backend_keys(desired)
         members: dict[str, dict[str, tuple[int, int]]] = {}
+        partial = set()
         for service, backends in desired.by_service.items():
             for name, backend in backends.items():
                 number = ids.backends.get(keys[name])
-                if backend.wants_new_flows and name not in excluded and number is not None:
+                if not backend.wants_new_flows:
+                    continue
+                if name in excluded or number is None:
+                    partial.add(service)
+                else:
                     members.setdefault(service, {})[identity(backend)] = (backend.weight, number)
         kept, made = {}, {}
         for name, of_service in members.items():
@@ -69,7 +72,14 @@ class Rings:
             key = (name, size, tuple(sorted((one, weight) for one, (weight, _) in of_service.items())))
             kept[key] = made[name] = self._image(key, {one: number for one, (_, number) in of_service.items()})
         self._kept = kept
-        return Images(made)
+        return Images(made, frozenset(partial))
+
+    def digest(self, slots: "array[int]", identities: Mapping[int, str]) -> str:
+        """As that of a ring of these slots, given by datapath id; "" when nobody has any."""
+        owners = tuple(sorted({identities[number] for number in set(slots) if number in identities}))
+        places = {owner: place for place, owner in enumerate(owners)}
+        by_id = {number: places.get(identities.get(number, ""), 0xFFFF) for number in set(slots)}
+        return ring.digest(len(slots), owners, array("H", map(by_id.__getitem__, slots)), self._secret) if owners else ""
 
     def _image(self, key: RingKey, numbers: Mapping[str, int]) -> Image:
         image = self._kept.get(key)
@@ -77,8 +87,8 @@ class Rings:
             image = _built(key, self._secret)
         ids = tuple(numbers[owner] for owner in image.ring.owners)
         if image.ids != ids:
-            element = build.ring_element(image.ring.with_ids(numbers).tobytes(), image.ring.size)
-            image = Image(image.ring, image.shares, ids, element)
+            slots = image.ring.with_ids(numbers)
+            image = Image(image.ring, image.shares, ids, slots, build.ring_element(slots.tobytes(), image.ring.size))
         return image
 
 

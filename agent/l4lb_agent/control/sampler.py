@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock, Datapath
+from l4lb_agent.control.windows import Asked
 from l4lb_agent.model.observed import Counters, FlowCounts
 
 CACHE_SECONDS = 0.05
@@ -27,12 +28,12 @@ class Sweep:
 
 
 class Sampler:
-    """Calls each of `listeners` after every sweep. `draining` says whether a drain runs."""
+    """Calls each of `listeners` after every sweep. `draining` says whether a drain runs, `asked` of which rings `pinned` is wanted."""
 
-    def __init__(self, datapath: Datapath, clock: Clock, draining: Callable[[], bool]) -> None:
+    def __init__(self, datapath: Datapath, clock: Clock, draining: Callable[[], bool], asked: Callable[[], Asked]) -> None:
         self.last: Sweep | None = None
         self.listeners: list[Callable[[Sweep], None]] = []
-        self._datapath, self._clock, self._draining = datapath, clock, draining
+        self._datapath, self._clock, self._draining, self._asked = datapath, clock, draining, asked
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._counters: tuple[float, Counters] | None = None
@@ -77,7 +78,7 @@ class Sampler:
 
     async def _sweep(self) -> Sweep:
         began = self._clock.monotonic()
-        counts = await asyncio.to_thread(self._datapath.sweep)
+        counts = await asyncio.to_thread(self._datapath.sweep, self._asked())
         sweep = self.last = Sweep(counts, began, self._clock.monotonic() - began)
         for listener in self.listeners:
             listener(sweep)

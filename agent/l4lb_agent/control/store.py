@@ -9,7 +9,7 @@ import asyncio
 import errno
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from l4lb_agent.control.ports import JournalFile
@@ -17,15 +17,20 @@ from l4lb_agent.model import records
 from l4lb_agent.model.changes import difference
 from l4lb_agent.model.changes.commands import Command
 from l4lb_agent.model.changes.decide import Decision, Facts, decide_once
-from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.errors import Refused, ResourceExhausted, Unavailable
+from l4lb_agent.model.records import Replayed
+from l4lb_agent.model.windows.kept import Kept
 
 MAX_BATCH = 256
 MIN_SNAPSHOT_BYTES = 1 << 20  # of changes since the last snapshot
 Published = Callable[[Desired, Change], None]  # the state before, the change
 
 _log = logging.getLogger(__name__)
+
+
+class _Kept:
+    """In the queue: there are rings to be journaled."""
 
 
 @dataclass
@@ -40,11 +45,13 @@ class _Ask:
 class Store:
     """The desired state. `facts` gives what decisions on these commands must know of the world now."""
 
-    def __init__(self, journal: JournalFile, desired: Desired, secrets: Secrets, facts: Callable[[Sequence[Command]], Facts]) -> None:
-        self.desired = desired
+    def __init__(self, journal: JournalFile, replayed: Replayed, facts: Callable[[Sequence[Command]], Facts]) -> None:
+        self.desired = replayed.desired
         self.journal_error = ""  # of the last append or snapshot, "" when it went well
-        self._journal, self._secrets, self._facts = journal, secrets, facts
-        self._queue: asyncio.Queue[_Ask | None] = asyncio.Queue()
+        self._journal, self._secrets, self._facts = journal, replayed.secrets, facts
+        self._kept = dict(replayed.kept)  # rings `before` by service name
+        self._unwritten: dict[str, Kept] = {}  # of them
+        self._queue: asyncio.Queue[_Ask | _Kept | None] = asyncio.Queue()
         self._listeners: list[Published] = []
         self._bytes = 0  # of changes since the last snapshot
         self._snapshot_bytes = 0
@@ -60,13 +67,22 @@ class Store:
         self._queue.put_nowait(ask)
         return await ask.answer
 
+    def keep(self, kept: Iterable[Kept]) -> None:
+        """Journals rings `before`, soon: nobody waits for it. What the journal refuses is tried again with the next records."""
+        news = {one.service: one for one in kept}
+        if news:
+            self._kept.update(news)
+            self._unwritten.update(news)
+            self._queue.put_nowait(_Kept())
+
     async def run(self) -> None:
         """Writes until stop()."""
         while True:
             batch = [await self._queue.get()]
             while len(batch) < MAX_BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            await self._commit([ask for ask in batch if ask and not ask.answer.done()])
+            await self._commit([ask for ask in batch if isinstance(ask, _Ask) and not ask.answer.done()])
+            await self._write_kept()
             if None in batch:
                 return
             await self._snapshot_when_due()
@@ -76,6 +92,8 @@ class Store:
         self._queue.put_nowait(None)
 
     async def _commit(self, batch: list[_Ask]) -> None:
+        if not batch:
+            return
         facts, desired = self._facts([ask.command for ask in batch]), self.desired
         decided: list[tuple[_Ask, Decision | Exception]] = []
         for ask in batch:
@@ -92,7 +110,7 @@ class Store:
             if not ask.validate_only:
                 desired = decision.desired
         changes = [d.change for ask, d in decided if isinstance(d, Decision) and d.change and not ask.validate_only]
-        if changes and not await self._append(changes):
+        if changes and not await self._append([records.change(change) for change in changes]):
             for ask in batch:
                 _answer(ask, self._refusal())
             return
@@ -103,9 +121,17 @@ class Store:
         for ask, outcome in decided:
             _answer(ask, outcome)
 
-    async def _append(self, changes: list[Change]) -> bool:
-        """Whether the changes are in the journal. One that somebody removed or cut, or whose disk lost something, is made anew first."""
-        written = [records.change(change) for change in changes]
+    async def _write_kept(self) -> None:
+        kept, self._unwritten = self._unwritten, {}
+        services, now = self.desired.services, self._facts(()).now
+        there = [one for name, one in kept.items() if name in services]
+        if there and not await self._append(await asyncio.to_thread(_before, there, self.desired, now)):
+            self._unwritten = kept | self._unwritten
+        for name in [name for name in self._kept if name not in services]:
+            del self._kept[name]
+
+    async def _append(self, written: list[records.Record]) -> bool:
+        """Whether the records are in the journal. One that somebody removed or cut, or whose disk lost something, is made anew first."""
         if not await self._written(written):
             await self.snapshot()
             if not await self._written(written):
@@ -114,9 +140,9 @@ class Store:
         self._bytes += sum(len(json.dumps(record)) for record in written)
         return True
 
-    async def _written(self, changes: list[records.Record]) -> bool:
+    async def _written(self, written: list[records.Record]) -> bool:
         try:
-            await asyncio.to_thread(self._journal.append, changes)
+            await asyncio.to_thread(self._journal.append, written)
         except OSError as error:
             self._failed("append", error)
             return False
@@ -129,13 +155,13 @@ class Store:
     async def snapshot(self) -> None:
         """Replaces the journal by one record. A failure is logged; the journal goes on growing then."""
         try:
-            self._snapshot_bytes = await asyncio.to_thread(self._write_snapshot, self.desired)
+            self._snapshot_bytes = await asyncio.to_thread(self._write_snapshot, self.desired, tuple(self._kept.values()))
         except OSError as error:
             self._failed("snapshot", error)
         self._bytes = 0  # also after a failure: the next try comes after as many changes
 
-    def _write_snapshot(self, desired: Desired) -> int:
-        record = records.snapshot(desired, self._secrets)
+    def _write_snapshot(self, desired: Desired, kept: Sequence[Kept]) -> int:
+        record = records.snapshot(desired, self._secrets, [one for one in kept if one.service in desired.services])
         self._journal.snapshot(record)
         return len(json.dumps(record))
 
@@ -149,6 +175,10 @@ class Store:
         if self._errno in (errno.ENOSPC, errno.EDQUOT):
             return ResourceExhausted(message, reason="JOURNAL_FULL")
         return Unavailable(message, reason="JOURNAL_FAILED")
+
+
+def _before(kept: Sequence[Kept], desired: Desired, now: float) -> list[records.Record]:
+    return [records.before(one, desired, now) for one in kept]
 
 
 def _answer(ask: _Ask, outcome: Decision | Exception) -> None:

@@ -1,7 +1,11 @@
 """What was asked for together with what is seen of it: the views that the API answers with."""
 
+import math
+from dataclasses import replace
+
 from l4lb_agent.control import rings
 from l4lb_agent.control.facade import AgentView, BackendView, Outcome, ServiceView, Snapshot
+from l4lb_agent.control.ports import Clock
 from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.surroundings import Surroundings
@@ -12,9 +16,11 @@ from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import backend_keys
 from l4lb_agent.model.observed import MapState
 from l4lb_agent.model.service import Mode, VirtualService
+from l4lb_agent.model.windows import settle
 
 SLOTS_FOR_EACH = 100  # fewer slots a backend make shares and disruption worse
 FILLING = 0.75  # of the flow table
+WAYS = 4  # entries of a bucket of flow_table
 
 Warnings = list[tuple[str, str]]
 
@@ -22,8 +28,9 @@ Warnings = list[tuple[str, str]]
 class Views:
     """Reads the newest state of every part."""
 
-    def __init__(self, config: DatapathConfig, reconciler: Reconciler, surroundings: Surroundings, sampler: Sampler) -> None:
+    def __init__(self, config: DatapathConfig, reconciler: Reconciler, surroundings: Surroundings, sampler: Sampler, clock: Clock) -> None:
         self._config, self._reconciler, self._surroundings, self._sampler = config, reconciler, surroundings, sampler
+        self._clock = clock
         self._weights: tuple[Desired, dict[str, int]] = (Desired(), {})  # by service name, of that state
 
     def outcome(self, decision: Decision) -> Outcome:
@@ -39,14 +46,25 @@ class Views:
     def service(self, desired: Desired, service: VirtualService) -> ServiceView:
         """One virtual service."""
         image = self._reconciler.images.by_service.get(service.name)
-        return ServiceView(service, self._service_waits(desired, service), image.ring.digest if image else "")
+        view = ServiceView(service, self._service_waits(desired, service), image.ring.digest if image else "")
+        held = self._reconciler.windows.held.get(self._reconciler.ids.services.get(service.identity, 0))
+        if held is None or not service.has_window:
+            return view
+        settles = settle.ends(held.pair, held.rules) if held.rules else None
+        return replace(
+            view,
+            before_ring_digest=self._reconciler.before_digest(desired, held) if held.pair.open else view.ring_digest,
+            differing_slots=held.pair.differing,
+            at_risk_slots=held.pair.at_risk,
+            settle_time=self._unix(settles) if settles is not None else 0.0,
+        )
 
     def backend(self, desired: Desired, backend: Backend) -> BackendView:
         """One backend."""
         image = self._reconciler.images.by_service.get(backend.service)
         total = self._weight(desired, backend.service)
-        number = self.datapath_id(desired, backend)
-        counts = self._sampler.counts
+        number, counts = self._reconciler.ids.number(desired, backend), self._sampler.counts
+        counted = self._counted_from(desired, backend) if backend.admin is AdminState.DRAINING else None
         return BackendView(
             backend,
             reconciling=self.backend_waits(desired, backend),
@@ -56,6 +74,7 @@ class Views:
             next_hop=self._surroundings.next_hops.get(backend.address),
             live_flows=counts.live.get(number, 0),
             counted=counts.at,
+            uncounted_until=self._unix(counted) if counted is not None and counted != math.inf else 0.0,
         )
 
     def snapshot(self, desired: Desired) -> Snapshot:
@@ -85,12 +104,18 @@ class Views:
             known[service] = sum(backend.weight for backend in desired.backends_of(service) if backend.wants_new_flows)
         return known[service]
 
-    def datapath_id(self, desired: Desired, backend: Backend) -> int:
-        """0 while it has none."""
-        if backend.service not in desired.services:
-            return 0
-        service = desired.services[backend.service].identity
-        return self._reconciler.ids.backends.get((service, backend.address, backend.port), 0)
+    def _counted_from(self, desired: Desired, backend: Backend) -> float | None:
+        service = desired.services.get(backend.service)
+        return self._reconciler.counted_from(service, self._reconciler.ids.number(desired, backend)) if service else None
+
+    def _unix(self, time: float) -> float:
+        """A time of the monotonic clock in Unix seconds, whole ones: what is shown must not flicker."""
+        return float(math.ceil(time - self._clock.monotonic() + self._clock.time()))
+
+    def uncounted(self, desired: Desired) -> frozenset[str]:
+        """Names of backends with which flows may go on that the last sweep has not counted, because they have no entry."""
+        began = self._sampler.last.began if self._sampler.last else 0.0
+        return frozenset(name for name, backend in desired.backends.items() if (self._counted_from(desired, backend) or began) > began)
 
     def live_flows(self, desired: Desired) -> dict[str, int]:
         """Flows by backend name, by the last sweep; only those with any."""
@@ -126,6 +151,7 @@ class Views:
         known = {
             "flows": counts.flows,
             "replies": counts.replies,
+            "flow_table": -(-counts.tracked // WAYS),
             "service_counters": len(numbers.services),
             "backend_counters": len(numbers.backends),
         }
@@ -155,6 +181,9 @@ class Views:
         for state, used in agent.maps:
             if state.name == "flows" and used > FILLING * state.max_entries:
                 found.append(("FLOW_TABLE_FILLING", f"{used} of {state.max_entries} flow entries are in use: raise [sizes] flows"))
+            if state.name == "flow_table" and used > FILLING * state.max_entries:
+                text = f"{self._sampler.counts.tracked} of {WAYS * state.max_entries} entries are in use: raise [sizes] tracked_flows"
+                found.append(("FLOW_TABLE_FILLING", text))
         return found
 
 

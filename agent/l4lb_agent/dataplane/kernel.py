@@ -3,7 +3,8 @@
 import ctypes
 import os
 import time
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from l4lb_agent.dataplane.lifetimes import Lifetimes
 from l4lb_agent.dataplane.maps import Maps
 from l4lb_agent.dataplane.sweeper import Sweeper
 from l4lb_agent.dataplane.ticks import Ticks
+from l4lb_agent.dataplane.tracked import TrackedSweeper, together
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.mapspec import Sizes
@@ -79,9 +81,8 @@ class KernelDatapath:
         """Remove the link and its pin."""
         self._links.detach(interface)
 
-    def sweep(self) -> FlowCounts:
-        """Count flows by backend, delete those that expired 2 s ago or longer (forward first, reply last). Pins of maps and of the
-        program that somebody removed are made again."""
+    def sweep(self, rings: Mapping[int, "array[int]"]) -> FlowCounts:
+        """See control.ports.Datapath. Pins of maps and of the program that somebody removed are made again."""
         self._maps.repin()
         self._generations.repin(self._generation)
         raw = self._maps.lookup("config", array_key(0))
@@ -96,7 +97,8 @@ class KernelDatapath:
             return known[identity]
 
         sweeper = Sweeper(self._maps.number("flows"), self._maps.number("replies"), self._ticks.second)
-        return sweeper.sweep(Lifetimes(config, idle), backend)
+        tracked = TrackedSweeper(self._maps.number("flow_table"), self._ticks.second, config, idle)
+        return together(sweeper.sweep(Lifetimes(config, idle), backend), tracked.sweep(backend, rings))
 
     def counters(self) -> Counters:
         """Read every counter; elements that are zero are left out."""

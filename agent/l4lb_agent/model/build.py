@@ -3,7 +3,6 @@
 import ctypes
 import functools
 import socket
-from array import array
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from l4lb_agent.model.config import DatapathConfig, Echo, Secrets
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
 from l4lb_agent.model.observed import NextHop
+from l4lb_agent.model.pool import NO_RINGS, Pool, RingElements
 from l4lb_agent.model.service import Hash, OuterSource, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
 from l4lb_agent.model.way import is_here, way
@@ -29,6 +29,7 @@ class World:
     route_generation: int = 0
     next_hops: Mapping[Address, NextHop] = field(default_factory=dict)  # by backend address; absent while unresolved
     local: frozenset[Address] = frozenset()  # addresses of this host
+    given_up: frozenset[int] = frozenset()  # ids of backends that have been down for longer than their grace
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ class Built:
     deferred: frozenset[str]
 
 
-def build(desired: Desired, ids: Ids, rings: Mapping[str, bytes], world: World, actual: Tables) -> Built:
-    """The wanted tables. `rings`: elements by service name, absent without a ring; `actual`: the maps as they are, whose rings and
-    index places are kept where they still fit."""
+def build(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: World, actual: Tables) -> Built:
+    """The wanted tables. `rings`: the elements of `now` and `before` by service name, absent or b"" without a ring; `actual`: the maps as
+    they are, whose rings and index places are kept where they still fit."""
     keys = backend_keys(desired)
     deferred = {name for name, key in keys.items() if key not in ids.backends or key[0] not in ids.services}
-    pool = _Pool(world.config, actual)
+    pool = Pool(world.config, actual)
     services: Elements = {}
     for service in desired.services.values():
         id_ = ids.services.get(service.identity)
@@ -53,12 +54,12 @@ def build(desired: Desired, ids: Ids, rings: Mapping[str, bytes], world: World, 
             deferred.add(service.name)
             continue
         key = array_key(id_)
-        number = pool.take(service.ring_size, key, rings.get(service.name))
-        if number is None:
+        numbers = pool.take(service.ring_size, key, rings.get(service.name, NO_RINGS))
+        if numbers is None:
             deferred.add(service.name)
-            services[key] = pool.hold(service.ring_size, key) or service_element(service, 0)
+            services[key] = pool.hold(service.ring_size, key) or service_element(service)
         else:
-            services[key] = service_element(service, number)
+            services[key] = service_element(service, *numbers)
     maps = {**pool.maps, "services": services}
     maps["addresses"] = _addresses(desired, ids, rings, world)
     maps["backends"] = _backends(desired, ids, keys, world, actual, pool.held)
@@ -86,11 +87,10 @@ def service_flags(service: VirtualService) -> int:
     )
 
 
-def service_element(service: VirtualService, ring: int) -> bytes:
-    """services[id] with the ring of that index in its class, 0 for none."""
-    before = 0 if service.mode.translates else ring
+def service_element(service: VirtualService, now: int = 0, before: int = 0) -> bytes:
+    """services[id] with the rings of these indices in its class, 0 for none."""
     element = layout.Service(
-        word=ring << 48 | before << 32 | service_flags(service),
+        word=now << 48 | before << 32 | service_flags(service),
         port=socket.htons(service.port),
         protocol=int(service.protocol),
         family=service.vip.family,
@@ -99,12 +99,6 @@ def service_element(service: VirtualService, ring: int) -> bytes:
     )
     element.vip[:] = list(service.vip.packed)
     return bytes(element)
-
-
-def ring_of(element: bytes) -> tuple[int, int]:
-    """Ring size and index that a service element points to; index 0 is none."""
-    word = layout.Service.from_buffer_copy(element).word
-    return layout.RING_SIZES[word & layout.SERVICE_RING_CLASS], word >> 48
 
 
 def backend_element(backend: Backend, service: VirtualService, service_id: int, world: World) -> bytes:
@@ -198,55 +192,15 @@ def secrets_of(element: bytes) -> Secrets | None:
     return Secrets(bytes(config.slot_secret), bytes(config.index_secret))
 
 
-class _Pool:
-    """Gives each service's ring a place in the pool of its size: the one in use when its content is right, else a free one."""
-
-    def __init__(self, config: DatapathConfig, actual: Tables) -> None:
-        self.maps: dict[str, Elements] = {f"rings_{size}": {} for size in layout.RING_SIZES}
-        self.held: set[int] = set()  # backend ids in rings that stay in use although they are not what is wanted
-        self._config, self._actual = config, actual
-        self._in_use = {ring_of(element) for element in actual.get("services").values()}
-
-    def take(self, size: int, service_key: bytes, element: bytes | None) -> int | None:
-        """The index for the ring `element`; 0 without a ring, None when no place is free."""
-        if element is None:
-            return 0
-        name, wanted = f"rings_{size}", self.maps[f"rings_{size}"]
-        there = self._actual.get(name)
-        number = self._current(size, service_key)
-        if not number or there.get(array_key(number)) != element:
-            pool = range(1, getattr(self._config.sizes, name))
-            free = [n for n in pool if (size, n) not in self._in_use and array_key(n) not in wanted]
-            if not free:
-                return None
-            # One that was never written needs no grace period.
-            number = next((n for n in free if array_key(n) not in there), free[0])
-        wanted[array_key(number)] = element
-        return number
-
-    def hold(self, size: int, service_key: bytes) -> bytes | None:
-        """The service's element as it is, with its ring; None for one that is not in the maps yet."""
-        number = self._current(size, service_key)
-        if number:
-            element = self._actual.get(f"rings_{size}")[array_key(number)]
-            self.maps[f"rings_{size}"][array_key(number)] = element
-            self.held.update(array("H", element))
-        return self._actual.get("services").get(service_key)
-
-    def _current(self, size: int, service_key: bytes) -> int:
-        element = self._actual.get("services").get(service_key)
-        in_use_size, number = ring_of(element) if element else (size, 0)
-        return number if in_use_size == size else 0
-
-
-def _echoing(desired: Desired, rings: Mapping[str, bytes], policy: Echo) -> set[Address]:
+def _echoing(desired: Desired, rings: Mapping[str, RingElements], policy: Echo) -> set[Address]:
     """The VIPs that answer echo requests, were they not this host's."""
     if policy is Echo.NEVER:
         return set()
-    return {service.vip for service in desired.services.values() if policy is Echo.ALWAYS or any(rings.get(service.name, b""))}
+    served = {name for name, (now, _) in rings.items() if int.from_bytes(now[:2], "little") & layout.SLOT_BACKEND}  # all slots or none
+    return {service.vip for service in desired.services.values() if policy is Echo.ALWAYS or service.name in served}
 
 
-def _addresses(desired: Desired, ids: Ids, rings: Mapping[str, bytes], world: World) -> Elements:
+def _addresses(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: World) -> Elements:
     vips = {service.vip: ids.services.get(service.identity, 0) for service in desired.services.values()}
     echoing = _echoing(desired, rings, world.config.echo) - world.local
     elements: Elements = {}
@@ -273,7 +227,8 @@ def _backends(desired: Desired, ids: Ids, keys: Mapping[str, BackendKey], world:
         key = keys[backend.name]
         number, service_id = ids.backends.get(key), ids.services.get(key[0])
         if number is not None and service_id is not None:
-            elements[array_key(number)] = backend_element(backend, desired.services[backend.service], service_id, world)
+            element = backend_element(backend, desired.services[backend.service], service_id, world)
+            elements[array_key(number)] = cut_element(element) if number in world.given_up else element
     return {key: element for key, element in elements.items() if any(element)}
 
 

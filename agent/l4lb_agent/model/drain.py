@@ -45,12 +45,13 @@ def transition(backend: Backend, event: Event, field: str) -> AdminState:
     )
 
 
-def ending(drain: Drain, *, live_flows: int | None, expired: bool, state_lost: bool) -> DrainResult | None:
+def ending(drain: Drain, *, live_flows: int | None, expired: bool, state_lost: bool, uncounted: bool = False) -> DrainResult | None:
     """How the running `drain` ends now, None while it goes on. `live_flows` is None while no sweep has begun since the ring without the
-    backend was published; `state_lost`: the flow table that the drain began with is gone (another boot, or the maps were made anew)."""
+    backend was published; `uncounted`: flows without an entry may go on there; `state_lost`: the flow table that the drain began with is
+    gone (another boot, or the maps were made anew)."""
     if state_lost:
         return DrainResult.LOST_STATE
-    if live_flows == 0:
+    if live_flows == 0 and not uncounted:
         return DrainResult.EMPTY
     if not expired:
         return None

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.mapspec import Sizes
@@ -28,6 +29,11 @@ class Ids:
     addresses: Mapping[Address, int] = field(default_factory=dict)
     backends: Mapping[BackendKey, int] = field(default_factory=dict)
     retired: frozenset[int] = frozenset()  # backend ids that stand for nothing and may still have flow entries
+
+    def number(self, desired: Desired, backend: Backend) -> int:
+        """A backend's id, 0 while it has none."""
+        service = desired.services.get(backend.service)
+        return self.backends.get((service.identity, backend.address, backend.port), 0) if service else 0
 
 
 def backend_keys(desired: Desired) -> dict[str, BackendKey]:

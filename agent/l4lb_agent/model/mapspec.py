@@ -19,7 +19,8 @@ class MapType(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Elements of each map that can be sized, from [sizes] in agent.toml. Defaults are for 64 services."""
+    """Elements of each map that can be sized, from [sizes] in agent.toml. Defaults are for 64 services, each of which may hold two rings
+    (changes/capacity.py), and for ten with the largest."""
 
     services: int = 128
     backends: int = 4096

@@ -34,13 +34,17 @@ class InterfaceState:
 
 @dataclass(frozen=True)
 class FlowCounts:
-    """One sweep of the flow table: live flows (not FLOW_CLOSED, not expired) by backend id; `closed` are those in quarantine."""
+    """One sweep of all that holds flows: live ones (not FLOW_CLOSED, not expired) by backend id; closed ones are in quarantine."""
 
     live: Mapping[int, int] = field(default_factory=dict)
-    entries_by_backend: Mapping[int, int] = field(default_factory=dict)  # of flows and replies, live or not: such an id is not reused
+    entries_by_backend: Mapping[int, int] = field(default_factory=dict)  # of flows and replies, live or not, and of flow_table: no such
+    # id is given anew
     flows: int = 0  # entries of flows
     replies: int = 0  # entries of replies
     deleted: int = 0  # entries of both
+    tracked: int = 0  # entries of flow_table that are not over
+    pinned: Mapping[int, frozenset[int]] = field(default_factory=dict)  # by service id: slots in which a live entry of flow_table names
+    # another backend than the ring that the sweep was given
     at: float = 0.0  # Unix seconds
 
 

@@ -5,11 +5,11 @@ service, a ring and its backends all as before or all as wanted. The order:
 
 1. backends that appear or change and can take flows
 2. rings that no service points to yet, after a grace period when packets may still be reading what was there
-3. addresses and services; the one 64-bit word of a service's element swaps its ring
+3. addresses and services; the one 64-bit word of a service's element exchanges both its rings
 4. index entries that appear, beside those that go
 5. SNAT addresses, config
 6. index entries that go
-7. after a grace period, what nothing points to any more: services, addresses, SNAT addresses, backends that take no more flows
+7. after a grace period, what nothing points to any more: services, addresses, SNAT addresses, backends that take or keep no more flows
 """
 
 from collections.abc import Callable, Iterator
@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator
 from l4lb_agent.model import index, layout
 from l4lb_agent.model.tables import Elements, Grace, Step, Tables, Write
 
-Test = Callable[[bytes], bool]
+Worth = Callable[[bytes], int]  # of an element to packets: what is worth less than before is written late
 
 
 def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
     """The steps from `actual` to `wanted`; none when they agree. Ring elements that `wanted` does not name are left as they are."""
     appearing, going = _index(actual.get("index"), wanted.get("index"))
     steps: list[Step] = [
-        *_early(actual, wanted, "backends", _takes_flows),
+        *_early(actual, wanted, "backends", _backend),
         *_rings(actual, wanted),
         *_early(actual, wanted, "addresses", any),
         *_early(actual, wanted, "services", any),
@@ -37,22 +37,22 @@ def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
         *_late(actual, wanted, "services", any),
         *_late(actual, wanted, "addresses", any),
         *_late(actual, wanted, "snat", any),
-        *_late(actual, wanted, "backends", _takes_flows),
+        *_late(actual, wanted, "backends", _backend),
     ]
     return (*steps, Grace(), *late) if late else tuple(steps)
 
 
-def _early(actual: Tables, wanted: Tables, name: str, in_use: Test) -> Iterator[Write]:
+def _early(actual: Tables, wanted: Tables, name: str, worth: Worth) -> Iterator[Write]:
     """Writes of elements that come into use, stay in use or were not in use."""
     for key, before, after in _changes(actual.get(name), wanted.get(name)):
-        if in_use(after) or not in_use(before):
+        if worth(after) >= worth(before):
             yield _write(name, key, after)
 
 
-def _late(actual: Tables, wanted: Tables, name: str, in_use: Test) -> Iterator[Write]:
+def _late(actual: Tables, wanted: Tables, name: str, worth: Worth) -> Iterator[Write]:
     """Writes of elements that go out of use."""
     for key, before, after in _changes(actual.get(name), wanted.get(name)):
-        if in_use(before) and not in_use(after):
+        if worth(after) < worth(before):
             yield _write(name, key, after)
 
 
@@ -66,9 +66,11 @@ def _changes(actual: Elements, wanted: Elements) -> Iterator[tuple[bytes, bytes,
             yield key, before, after
 
 
-def _takes_flows(element: bytes) -> bool:
+def _backend(element: bytes) -> int:
+    """2 when flows are sent there, 1 when they only stay there."""
     backend = layout.Backend.from_buffer_copy(element)
-    return bool(backend.flags & layout.BACKEND_KEEP and backend.ifindex)
+    keeps = bool(backend.flags & layout.BACKEND_KEEP)
+    return keeps + (keeps and bool(backend.ifindex))
 
 
 def _rings(actual: Tables, wanted: Tables) -> list[Step]:

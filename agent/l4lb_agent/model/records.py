@@ -1,7 +1,10 @@
 """Journal records: changes and snapshots as JSON objects, and back. The one place that knows their shape."""
 
+import base64
+import zlib
+from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from l4lb_agent.model.address import Address
@@ -9,6 +12,7 @@ from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain,
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Change, Desired, Remembered, Requests
 from l4lb_agent.model.service import Hash, Mode, OuterSource, Protocol, Tracking, VirtualService
+from l4lb_agent.model.windows.kept import Kept
 
 FORMAT: Final = 1
 
@@ -26,6 +30,7 @@ class Replayed:
     secrets: Secrets
     base: Desired
     changes: tuple[Change, ...]
+    kept: Mapping[str, Kept] = field(default_factory=dict)  # by service name; absent: as the backends asked for say
 
     @property
     def desired(self) -> Desired:
@@ -36,7 +41,7 @@ class Replayed:
         return state
 
 
-def snapshot(desired: Desired, secrets: Secrets) -> Record:
+def snapshot(desired: Desired, secrets: Secrets, kept: Iterable[Kept] = ()) -> Record:
     """Everything in one record."""
     return {
         "format": FORMAT,
@@ -46,7 +51,13 @@ def snapshot(desired: Desired, secrets: Secrets) -> Record:
         "services": [_service(service) for service in desired.services.values()],
         "backends": [_backend(backend) for backend in desired.backends.values()],
         "requests": [_remembered(request) for request in desired.remembered.values()],
+        "before": [_kept(one) for one in kept],
     }
+
+
+def before(kept: Kept, desired: Desired, time: float) -> Record:
+    """Ring `before` of one service at a revision. It changes nothing: an agent that does not know of it reads an empty change."""
+    return {"format": FORMAT, "kind": "before", "revision": desired.revision, "time": time, "before": _kept(kept)}
 
 
 def change(made: Change) -> Record:
@@ -68,19 +79,32 @@ def replay(records: Iterable[Mapping[str, Any]]) -> Replayed | None:
     a first record that is no snapshot, or a gap in the revisions."""
     replayed: Replayed | None = None
     changes: list[Change] = []
+    kept: dict[str, Kept] = {}
     revision = 0
     for record in records:
         if record.get("format") != FORMAT:
             raise RecordError(f"journal record of format {record.get('format')!r}, this agent reads {FORMAT}")
         if record.get("kind") == "snapshot":
             replayed, changes, revision = _read_snapshot(record), [], int(record["revision"])
+            kept = dict(replayed.kept)
             continue
         read = _read_change(record)
         if replayed is None or read.revision not in (revision, revision + 1):
             raise RecordError(f"journal record of revision {read.revision} does not follow revision {revision}")
         revision = read.revision
-        changes.append(read)
-    return replayed and Replayed(replayed.secrets, replayed.base, tuple(changes))
+        if "before" in record:
+            one = _read_kept(record["before"])
+            kept[one.service] = one
+        else:
+            changes.append(read)
+    return replayed and _of_services_there(Replayed(replayed.secrets, replayed.base, tuple(changes), kept))
+
+
+def _of_services_there(replayed: Replayed) -> Replayed:
+    """Without the rings of services that are gone, or were made anew under the same name."""
+    services = replayed.desired.services
+    there = {name: one for name, one in replayed.kept.items() if name in services and services[name].created == one.created}
+    return replace(replayed, kept=there)
 
 
 def _read_snapshot(record: Mapping[str, Any]) -> Replayed:
@@ -94,7 +118,7 @@ def _read_snapshot(record: Mapping[str, Any]) -> Replayed:
         {backend.name: backend for backend in backends},
         Requests.of(requests),
     )
-    return Replayed(secrets, desired, ())
+    return Replayed(secrets, desired, (), {one.service: one for one in map(_read_kept, record.get("before", ()))})
 
 
 def _read_change(record: Mapping[str, Any]) -> Change:
@@ -196,3 +220,22 @@ def _read_remembered(item: Mapping[str, Any]) -> Remembered:
         _read_service(item["service"]) if item["service"] else None,
         _read_backend(item["backend"]) if item["backend"] else None,
     )
+
+
+def _kept(kept: Kept) -> Record:
+    """Slots are 16-bit numbers, lowest byte first, as on every machine that the datapath runs on."""
+    record: Record = {"service": kept.service, "created": kept.created}
+    if kept.slots is not None:
+        record["owners"] = list(kept.owners)
+        record["slots"] = base64.b64encode(zlib.compress(kept.slots.tobytes())).decode()
+    return record
+
+
+def _read_kept(item: Mapping[str, Any]) -> Kept:
+    if "slots" not in item:
+        return Kept(item["service"], float(item["created"]))
+    try:
+        slots = array("H", zlib.decompress(base64.b64decode(item["slots"], validate=True)))
+    except (ValueError, zlib.error) as error:
+        raise RecordError(f"ring `before` of {item['service']} in the journal cannot be read: {error}") from error
+    return Kept(item["service"], float(item["created"]), tuple(item["owners"]), slots)

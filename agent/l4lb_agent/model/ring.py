@@ -40,7 +40,7 @@ def build(size: int, weights: Mapping[str, int], secret: bytes) -> Ring:
     if not owners:
         return Ring(size, (), array("H"), "")
     slots = _fill(size, _turns(size, [weights[owner] for owner in owners]), [_permutation(o, size, secret) for o in owners])
-    return Ring(size, owners, slots, _digest(size, owners, slots, secret))
+    return Ring(size, owners, slots, digest(size, owners, slots, secret))
 
 
 def _turns(size: int, weights: list[int]) -> list[int]:
@@ -78,8 +78,9 @@ def _fill(size: int, turns: list[int], permutations: list[tuple[int, int]]) -> "
     return slots
 
 
-def _digest(size: int, owners: tuple[str, ...], slots: "array[int]", secret: bytes) -> str:
-    digest = hashlib.sha256(f"{ALGORITHM_VERSION} {size} {hashlib.sha256(secret).hexdigest()}\n".encode())
-    digest.update("\n".join(owners).encode() + b"\n\n")
-    digest.update(slots.tobytes())
-    return digest.hexdigest()
+def digest(size: int, owners: tuple[str, ...], slots: "array[int]", secret: bytes) -> str:
+    """See Ring."""
+    made = hashlib.sha256(f"{ALGORITHM_VERSION} {size} {hashlib.sha256(secret).hexdigest()}\n".encode())
+    made.update("\n".join(owners).encode() + b"\n\n")
+    made.update(slots.tobytes())
+    return made.hexdigest()

@@ -96,6 +96,11 @@ class VirtualService:
         return f'"{self.revision}"'
 
     @property
+    def has_window(self) -> bool:
+        """Whether a change of its ring has a window: flows without an entry are told from new ones by their SYN."""
+        return not self.mode.translates and self.protocol is Protocol.TCP
+
+    @property
     def identity(self) -> tuple[Address, int, int]:
         """What the datapath finds it by: VIP, port, protocol. Unique among services."""
         return (self.vip, self.port, int(self.protocol))

@@ -149,7 +149,7 @@ type DrainResult int32
 const (
 	// It has not ended.
 	DrainResult_DRAIN_RESULT_UNSPECIFIED DrainResult = 0
-	// No flow was left.
+	// No flow was left; with FLOW_TRACKING_CHANGES also: none without an entry can have spoken for the idle timeout.
 	DrainResult_DRAIN_RESULT_EMPTY DrainResult = 1
 	// The deadline came and the flows that were left went on.
 	DrainResult_DRAIN_RESULT_DEADLINE_KEPT DrainResult = 2
@@ -213,7 +213,7 @@ type Drain struct {
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// What happens at the deadline.
 	DeadlineAction DeadlineAction `protobuf:"varint,3,opt,name=deadline_action,json=deadlineAction,proto3,enum=l4lb.v1.DeadlineAction" json:"deadline_action,omitempty"`
-	// Output only. Flows that have not ended, by the last sweep of the flow table.
+	// Output only. Flows that have not ended, by the last sweep of the flow table. With FLOW_TRACKING_CHANGES those that have an entry.
 	RemainingFlows uint64 `protobuf:"varint,4,opt,name=remaining_flows,json=remainingFlows,proto3" json:"remaining_flows,omitempty"`
 	// Output only. Flows there were when the drain began.
 	InitialFlows uint64 `protobuf:"varint,5,opt,name=initial_flows,json=initialFlows,proto3" json:"initial_flows,omitempty"`
@@ -222,9 +222,12 @@ type Drain struct {
 	// Output only. When the drain ended.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// Output only. How it ended.
-	Result        DrainResult `protobuf:"varint,8,opt,name=result,proto3,enum=l4lb.v1.DrainResult" json:"result,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Result DrainResult `protobuf:"varint,8,opt,name=result,proto3,enum=l4lb.v1.DrainResult" json:"result,omitempty"`
+	// Output only. With FLOW_TRACKING_CHANGES the drain does not end as EMPTY before this: a flow without an entry may go on for the idle
+	// timeout from when the backend left the ring, unseen by any sweep. Absent when all flows are counted.
+	EarliestEmptyTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=earliest_empty_time,json=earliestEmptyTime,proto3" json:"earliest_empty_time,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Drain) Reset() {
@@ -311,6 +314,13 @@ func (x *Drain) GetResult() DrainResult {
 		return x.Result
 	}
 	return DrainResult_DRAIN_RESULT_UNSPECIFIED
+}
+
+func (x *Drain) GetEarliestEmptyTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EarliestEmptyTime
+	}
+	return nil
 }
 
 // One server address that receives flows of one virtual service.
@@ -626,7 +636,7 @@ var File_l4lb_v1_backend_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_backend_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/backend.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x03\n" +
+	"\x15l4lb/v1/backend.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x03\n" +
 	"\x05Drain\x129\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x126\n" +
@@ -636,7 +646,8 @@ const file_l4lb_v1_backend_proto_rawDesc = "" +
 	"\rinitial_flows\x18\x05 \x01(\x04R\finitialFlows\x12=\n" +
 	"\fcounted_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vcountedTime\x125\n" +
 	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12,\n" +
-	"\x06result\x18\b \x01(\x0e2\x14.l4lb.v1.DrainResultR\x06result\"\xdf\x05\n" +
+	"\x06result\x18\b \x01(\x0e2\x14.l4lb.v1.DrainResultR\x06result\x12J\n" +
+	"\x13earliest_empty_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11earliestEmptyTime\"\xdf\x05\n" +
 	"\aBackend\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -723,19 +734,20 @@ var file_l4lb_v1_backend_proto_depIdxs = []int32{
 	8,  // 3: l4lb.v1.Drain.counted_time:type_name -> google.protobuf.Timestamp
 	8,  // 4: l4lb.v1.Drain.end_time:type_name -> google.protobuf.Timestamp
 	2,  // 5: l4lb.v1.Drain.result:type_name -> l4lb.v1.DrainResult
-	0,  // 6: l4lb.v1.Backend.admin_state:type_name -> l4lb.v1.AdminState
-	7,  // 7: l4lb.v1.Backend.annotations:type_name -> l4lb.v1.Backend.AnnotationsEntry
-	3,  // 8: l4lb.v1.Backend.drain:type_name -> l4lb.v1.Drain
-	8,  // 9: l4lb.v1.Backend.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 10: l4lb.v1.Backend.update_time:type_name -> google.protobuf.Timestamp
-	5,  // 11: l4lb.v1.Backend.next_hop:type_name -> l4lb.v1.NextHop
-	9,  // 12: l4lb.v1.DrainPolicy.timeout:type_name -> google.protobuf.Duration
-	1,  // 13: l4lb.v1.DrainPolicy.deadline_action:type_name -> l4lb.v1.DeadlineAction
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	8,  // 6: l4lb.v1.Drain.earliest_empty_time:type_name -> google.protobuf.Timestamp
+	0,  // 7: l4lb.v1.Backend.admin_state:type_name -> l4lb.v1.AdminState
+	7,  // 8: l4lb.v1.Backend.annotations:type_name -> l4lb.v1.Backend.AnnotationsEntry
+	3,  // 9: l4lb.v1.Backend.drain:type_name -> l4lb.v1.Drain
+	8,  // 10: l4lb.v1.Backend.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 11: l4lb.v1.Backend.update_time:type_name -> google.protobuf.Timestamp
+	5,  // 12: l4lb.v1.Backend.next_hop:type_name -> l4lb.v1.NextHop
+	9,  // 13: l4lb.v1.DrainPolicy.timeout:type_name -> google.protobuf.Duration
+	1,  // 14: l4lb.v1.DrainPolicy.deadline_action:type_name -> l4lb.v1.DeadlineAction
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_backend_proto_init() }

@@ -1168,7 +1168,8 @@ type RemoveBackendRequest struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Must match when set.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// Also when it has flows, which are cut.
+	// Also when it has flows, or may have some that FLOW_TRACKING_CHANGES does not count (until it has received no new ones for the idle
+	// timeout); they are cut.
 	Force bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	// Answer OK when it does not exist.
 	AllowMissing bool `protobuf:"varint,4,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`

@@ -472,7 +472,17 @@ type VirtualService struct {
 	// Output only. When it was changed last.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Output only. SHA-256 over algorithm version, size, secret digest and slot to backend identity, in hex; empty without a ring.
-	RingDigest    string `protobuf:"bytes,26,opt,name=ring_digest,json=ringDigest,proto3" json:"ring_digest,omitempty"`
+	RingDigest string `protobuf:"bytes,26,opt,name=ring_digest,json=ringDigest,proto3" json:"ring_digest,omitempty"`
+	// Output only. As ring_digest, of the ring that flows without an entry follow; the same when no slot differs. Empty without one, and for
+	// services whose flows are not told apart by it: NAT, and UDP.
+	BeforeRingDigest string `protobuf:"bytes,27,opt,name=before_ring_digest,json=beforeRingDigest,proto3" json:"before_ring_digest,omitempty"`
+	// Output only. Slots in which the two rings differ: changes that have not settled.
+	DifferingSlots uint32 `protobuf:"varint,28,opt,name=differing_slots,json=differingSlots,proto3" json:"differing_slots,omitempty"`
+	// Output only. Slots in which entries are looked for: those that differ, and those that have settled and may still have entries.
+	AtRiskSlots uint32 `protobuf:"varint,29,opt,name=at_risk_slots,json=atRiskSlots,proto3" json:"at_risk_slots,omitempty"`
+	// Output only. The earliest time at which the last differing slot can settle: later when a drain goes on until then, or when no backend
+	// receives new flows. Absent when no slot differs.
+	SettleTime    *timestamppb.Timestamp `protobuf:"bytes,38,opt,name=settle_time,json=settleTime,proto3" json:"settle_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -647,6 +657,34 @@ func (x *VirtualService) GetRingDigest() string {
 	return ""
 }
 
+func (x *VirtualService) GetBeforeRingDigest() string {
+	if x != nil {
+		return x.BeforeRingDigest
+	}
+	return ""
+}
+
+func (x *VirtualService) GetDifferingSlots() uint32 {
+	if x != nil {
+		return x.DifferingSlots
+	}
+	return 0
+}
+
+func (x *VirtualService) GetAtRiskSlots() uint32 {
+	if x != nil {
+		return x.AtRiskSlots
+	}
+	return 0
+}
+
+func (x *VirtualService) GetSettleTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SettleTime
+	}
+	return nil
+}
+
 var File_l4lb_v1_virtual_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
@@ -656,7 +694,7 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\rencapsulation\x18\x01 \x01(\x0e2\x16.l4lb.v1.EncapsulationR\rencapsulation\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x127\n" +
 	"\fouter_source\x18\x03 \x01(\x0e2\x14.l4lb.v1.OuterSourceR\vouterSource\x12%\n" +
-	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\xbd\a\n" +
+	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\xf5\b\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -682,7 +720,12 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\vupdate_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x1f\n" +
 	"\vring_digest\x18\x1a \x01(\tR\n" +
-	"ringDigest\x1a>\n" +
+	"ringDigest\x12,\n" +
+	"\x12before_ring_digest\x18\x1b \x01(\tR\x10beforeRingDigest\x12'\n" +
+	"\x0fdiffering_slots\x18\x1c \x01(\rR\x0edifferingSlots\x12\"\n" +
+	"\rat_risk_slots\x18\x1d \x01(\rR\vatRiskSlots\x12;\n" +
+	"\vsettle_time\x18& \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"settleTime\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*H\n" +
@@ -756,11 +799,12 @@ var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
 	5,  // 10: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
 	10, // 11: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
 	10, // 12: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	10, // 13: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }

@@ -92,6 +92,7 @@ def _drain(drain: model.Drain, view: BackendView) -> backend_pb2.Drain:
         remaining_flows=drain.remaining_flows if ended else view.live_flows, initial_flows=drain.initial_flows,
         counted_time=moment(drain.ended if ended else view.counted), end_time=moment(drain.ended),
         result=f"DRAIN_RESULT_{drain.result.name}" if drain.result else None,
+        earliest_empty_time=None if ended else moment(view.uncounted_until or None),
     )  # fmt: skip
 
 

@@ -158,6 +158,8 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
         idle_timeout=Duration(seconds=of.idle_seconds), annotations=of.annotations, etag=of.etag,
         reconciling=bool(view.reconciling), reconciling_reason=view.reconciling, revision=of.revision, create_time=moment(of.created),
         update_time=moment(of.updated), ring_digest=view.ring_digest,
+        before_ring_digest=view.before_ring_digest, differing_slots=view.differing_slots, at_risk_slots=view.at_risk_slots,
+        settle_time=moment(view.settle_time or None),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.errors import ResourceExhausted
 from l4lb_agent.model.service import VirtualService
 
-SPARE_RINGS = 1  # a new ring is written beside the one in use
+SPARE_RINGS = 2  # both rings of one service are written beside those in use, and exchanged at once
 
 
 def service(desired: Desired, asked: VirtualService, config: DatapathConfig) -> None:
@@ -17,9 +17,14 @@ def service(desired: Desired, asked: VirtualService, config: DatapathConfig) -> 
     if asked.vip not in vips:
         _check("addresses", len(vips) + len(config.snat), sizes.addresses - 1, sizes.addresses)
     setting = f"rings_{asked.ring_size}"
-    rings = sum(other.ring_size == asked.ring_size for other in desired.services.values())
+    held = sum(rings(other) for other in desired.services.values() if other.ring_size == asked.ring_size)
     pool: int = getattr(sizes, setting)
-    _check(setting, rings, pool - 1 - SPARE_RINGS, pool)
+    _check(setting, held + rings(asked) - 1, pool - 1 - SPARE_RINGS, pool)
+
+
+def rings(service: VirtualService) -> int:
+    """Rings that a service holds at most while nothing is being written: two in a window."""
+    return 2 if service.has_window else 1
 
 
 def backend(desired: Desired, config: DatapathConfig) -> None:

@@ -30,6 +30,7 @@ class Facts:
     boot_id: str
     config: DatapathConfig = field(default_factory=DatapathConfig)
     live_flows: Mapping[str, int] = field(default_factory=dict)  # by backend name, from a sweep of just now
+    uncounted: frozenset[str] = frozenset()  # names of backends that may have flows without an entry, which no sweep counts
     unresolved: frozenset[str] = frozenset()  # names of backends without next hop: they have no slots
     local: frozenset[Address] = frozenset()  # addresses of this host
 
@@ -193,6 +194,13 @@ def _remove_backend(desired: Desired, command: commands.RemoveBackend, facts: Fa
             reason="HAS_FLOWS",
             field="force",
             metadata={"backend": backend.name, "live_flows": str(flows)},
+        )
+    if backend.name in facts.uncounted and backend.keeps_flows and not command.force:
+        raise FailedPrecondition(
+            f"{backend.name} may have flows, which flow tracking CHANGES does not count: drain it first, or set force, which cuts them",
+            reason="FLOWS_UNCOUNTED",
+            field="force",
+            metadata={"backend": backend.name},
         )
     return _delete(desired, (backend.name,), facts)
 

@@ -40,6 +40,10 @@ _SERVICE_WIDE: Sequence[Column] = (
     ("RING", lambda s: str(s.ring_size)),
     ("IDLE", lambda s: f"{s.idle_timeout.seconds}s"),
     ("DIGEST", lambda s: s.ring_digest[:12]),
+    ("BEFORE", lambda s: s.before_ring_digest[:12] if s.differing_slots else ""),
+    ("DIFFERING", lambda s: f"{s.differing_slots} slots" if s.differing_slots else ""),
+    ("AT RISK", lambda s: f"{s.at_risk_slots} slots" if s.at_risk_slots else ""),
+    ("SETTLES", lambda s: s.settle_time.ToJsonString() if s.HasField("settle_time") else ""),
     ("ETAG", lambda s: s.etag),
     ("WHY", lambda s: s.reconciling_reason),
 )
@@ -67,6 +71,8 @@ def _drain(backend: Any) -> str:
     if not backend.HasField("drain"):
         return ""
     left = f"{backend.drain.remaining_flows} flows left"
+    if backend.drain.HasField("earliest_empty_time"):
+        left += f", others may be until {backend.drain.earliest_empty_time.ToJsonString()}"
     return f"{word(backend_pb2.DrainResult, backend.drain.result)}, {left}" if backend.drain.result else left
 
 

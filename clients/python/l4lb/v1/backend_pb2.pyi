@@ -49,7 +49,7 @@ DRAIN_RESULT_DEADLINE_CUT: DrainResult
 DRAIN_RESULT_LOST_STATE: DrainResult
 
 class Drain(_message.Message):
-    __slots__ = ("start_time", "deadline", "deadline_action", "remaining_flows", "initial_flows", "counted_time", "end_time", "result")
+    __slots__ = ("start_time", "deadline", "deadline_action", "remaining_flows", "initial_flows", "counted_time", "end_time", "result", "earliest_empty_time")
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_ACTION_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class Drain(_message.Message):
     COUNTED_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    EARLIEST_EMPTY_TIME_FIELD_NUMBER: _ClassVar[int]
     start_time: _timestamp_pb2.Timestamp
     deadline: _timestamp_pb2.Timestamp
     deadline_action: DeadlineAction
@@ -66,7 +67,8 @@ class Drain(_message.Message):
     counted_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
     result: DrainResult
-    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline_action: _Optional[_Union[DeadlineAction, str]] = ..., remaining_flows: _Optional[int] = ..., initial_flows: _Optional[int] = ..., counted_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[DrainResult, str]] = ...) -> None: ...
+    earliest_empty_time: _timestamp_pb2.Timestamp
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline_action: _Optional[_Union[DeadlineAction, str]] = ..., remaining_flows: _Optional[int] = ..., initial_flows: _Optional[int] = ..., counted_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[DrainResult, str]] = ..., earliest_empty_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Backend(_message.Message):
     __slots__ = ("name", "address", "port", "weight", "admin_state", "annotations", "drain", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "wanted_share", "slot_share", "datapath_id", "next_hop")

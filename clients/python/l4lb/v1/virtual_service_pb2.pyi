@@ -84,7 +84,7 @@ class Encap(_message.Message):
     def __init__(self, encapsulation: _Optional[_Union[Encapsulation, str]] = ..., port: _Optional[int] = ..., outer_source: _Optional[_Union[OuterSource, str]] = ..., outer_checksum: _Optional[bool] = ...) -> None: ...
 
 class VirtualService(_message.Message):
-    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "hash", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest")
+    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "hash", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +112,10 @@ class VirtualService(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     RING_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_RING_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DIFFERING_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    AT_RISK_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    SETTLE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     vip: str
     port: int
@@ -132,4 +136,8 @@ class VirtualService(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     ring_digest: str
-    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hash: _Optional[_Union[Hash, str]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ...) -> None: ...
+    before_ring_digest: str
+    differing_slots: int
+    at_risk_slots: int
+    settle_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hash: _Optional[_Union[Hash, str]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

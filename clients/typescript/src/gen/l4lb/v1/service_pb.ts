@@ -612,7 +612,8 @@ export type RemoveBackendRequest = Message<"l4lb.v1.RemoveBackendRequest"> & {
   etag: string;
 
   /**
-   * Also when it has flows, which are cut.
+   * Also when it has flows, or may have some that FLOW_TRACKING_CHANGES does not count (until it has received no new ones for the idle
+   * timeout); they are cut.
    *
    * @generated from field: bool force = 3;
    */
