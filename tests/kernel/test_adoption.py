@@ -1,5 +1,6 @@
 """What a second agent finds: maps, generations and links of the first, or a refusal that says why."""
 
+import ctypes
 import errno
 import os
 from dataclasses import replace
@@ -160,7 +161,8 @@ def test_the_attached_mac_is_known_to_the_datapath(inside: Pair, bpffs: Path) ->
     datapath = KernelDatapath(bpffs / "l4lb", SIZES, Trivial())
     ifindex = datapath.attach("eth0", "auto").ifindex
     with Fd(syscall.obj_get(bpffs / "l4lb/maps/interfaces")) as interfaces:
-        assert syscall.map_lookup(interfaces.fileno(), array_key(ifindex), 8) == bytes.fromhex("0200000012340000")
+        found = syscall.map_lookup(interfaces.fileno(), array_key(ifindex % layout.INTERFACE_PLACES), ctypes.sizeof(layout.Interface))
+    assert found == ifindex.to_bytes(4, "little") + bytes.fromhex("020000001234") + bytes(6)
     datapath.close()
 
 

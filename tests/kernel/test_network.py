@@ -37,11 +37,11 @@ def mac(pair: Pair, namespace: str) -> bytes:
     return bytes.fromhex(pair.ip(namespace, "link", "show", "eth0").split("link/ether ")[1].split()[0].replace(":", ""))
 
 
-@pytest.mark.parametrize("text", ["192.0.2.2", "2001:db8::2"])
-async def test_a_neighbour_on_the_link_is_its_own_next_hop(network: KernelNetwork, inside: Pair, text: str) -> None:
+@pytest.mark.parametrize(("text", "own"), [("192.0.2.2", "192.0.2.1"), ("2001:db8::2", "2001:db8::1")])
+async def test_a_neighbour_on_the_link_is_its_own_next_hop(network: KernelNetwork, inside: Pair, text: str, own: str) -> None:
     hop = await resolved(network, text)
     ifindex = (await network.interfaces())["eth0"]
-    assert hop == NextHop("eth0", ifindex, mac(inside, inside.lb), mac(inside, inside.peer), None, 1500)
+    assert hop == NextHop("eth0", ifindex, mac(inside, inside.lb), mac(inside, inside.peer), None, 1500, Address.parse(own, "own"))
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ def test_counters_are_summed_over_cpus_and_zeros_left_out(bpffs: Path) -> None:
             each_cpu = b"".join(struct.pack(f"={len(words)}Q", *(word + cpu for word in words)) for cpu in range(cpus))
             syscall.map_update(fd.fileno(), array_key(index), each_cpu)
 
-    fill("service_counters", 3, [1, 2, 3, 4, 5])
-    fill("backend_counters", 39999, [10, 20, 30, 40, 50])
+    fill("service_counters", 3, [1, 2, 3, 4, 5, 6, 7, 8])
+    fill("backend_counters", 39999, [10, 20, 30, 40, 50, 60, 70, 80])
     fill("reason_counters", 11 * 8 + 3, [7, 700])
     extra = sum(range(cpus))
     counters = datapath.counters()
-    assert counters.services == {3: TrafficCount(*(cpus * word + extra for word in (1, 2, 3, 4, 5)))}
-    assert counters.backends == {39999: TrafficCount(*(cpus * word + extra for word in (10, 20, 30, 40, 50)))}
+    assert counters.services == {3: TrafficCount(*(cpus * word + extra for word in range(1, 9)))}
+    assert counters.backends == {39999: TrafficCount(*(cpus * word + extra for word in range(10, 90, 10)))}
     assert counters.reasons == {(11, 3): (cpus * 7 + extra, cpus * 700 + extra)}
     datapath.clear_backend_counters(39999)
     assert datapath.counters().backends == {}
