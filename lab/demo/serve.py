@@ -22,6 +22,8 @@ def start(stage: Stage) -> None:
     checks = stage.checks
     checks.step("the agent starts without root")
     checks.note(stage.lab.offload)
+    for name, backend in stage.lab.direct.items():
+        checks.note(f"backend-{name}: {backend.words}")
     stage.agent.start()
     info = stage.agent.wait_ready(stage.client)
     identity = Identity.of(stage.agent.pid)

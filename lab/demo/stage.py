@@ -16,9 +16,11 @@ class Score:
     shares: str = "none"
     drain: str = "none"
     kills: str = "none"
+    direct: str = ""  # of modes whose backends answer directly: what the load balancer sent during downloads
 
     def __str__(self) -> str:
-        return f"demo: requests={self.requests} failed={self.failed} shares={self.shares} drain={self.drain} kills={self.kills}"
+        held = f"demo: requests={self.requests} failed={self.failed} shares={self.shares} drain={self.drain} kills={self.kills}"
+        return f"{held} direct={self.direct}" if self.direct else held
 
 
 @dataclass
