@@ -18,7 +18,7 @@ from lab.remote import Remote
 _IDLE_SECONDS: Final = 3
 
 
-def _steps(stage: Stage, access: Remote) -> None:
+def _steps(stage: Stage, access: Remote, times: int) -> None:
     serve.start(stage)
     remote.doors(stage, access)
     serve.refused_before(stage)
@@ -27,20 +27,20 @@ def _steps(stage: Stage, access: Remote) -> None:
     if stage.lab.direct:
         direct.direct(stage)
     drain.drain(stage)
-    kills.kills(stage)
+    kills.kills(stage, times)
     table.path(stage)
     remote.audited(stage)
     kills.detach(stage)
 
 
-def _play(lab: Laboratory, mode: Mode, checks: Checks, score: Score) -> None:
+def _play(lab: Laboratory, asked: argparse.Namespace, checks: Checks, score: Score) -> None:
     netns.enter(lab.namespace("controller"))  # from here on this process is the controller
     access = Remote(lab)
     agent = Agent(lab, remote=access)
-    options = mode.service() | ({"idle_timeout": _IDLE_SECONDS} if lab.direct else {})
+    options = asked.mode.service() | ({"idle_timeout": _IDLE_SECONDS} if lab.direct else {})
     try:
         with access.client("admin") as client:
-            _steps(Stage(lab, agent, client, checks, score, options=options), access)
+            _steps(Stage(lab, agent, client, checks, score, options=options), access, asked.kills)
     except Exception as failure:  # noqa: BLE001 (counted as a broken promise; the summary comes all the same)
         checks.failed(failure)
     if checks.broken:
@@ -60,17 +60,25 @@ def _leave(checks: Checks, footprint: Footprint, before: Host) -> None:
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description="Real HTTP through a real agent, and every promise about it checked.")
-    parser.add_argument("--mode", type=Mode, choices=list(Mode), default=Mode.NAT, metavar="|".join(mode.value for mode in Mode))
-    mode = parser.parse_args().mode
+    parser.add_argument(
+        "--mode",
+        type=Mode,
+        choices=list(Mode),
+        default=Mode.NAT,
+        metavar="|".join(mode.value for mode in Mode),
+        help="how packets reach the backends (default: nat)",
+    )
+    parser.add_argument("--kills", type=int, default=kills.KILLS, help="how often the agent is killed (default: %(default)s)")
+    asked = parser.parse_args()
     interrupt.once()
     checks, score = Checks(), Score()
     before = Host.read()
     try:
         with open("/proc/thread-self/ns/net") as home:
-            with Laboratory(direct=mode.direct) as lab:
+            with Laboratory(direct=asked.mode.direct) as lab:
                 checks.step(f"laboratory {lab.id}: {', '.join(lab.topology.roles())}, each a network namespace")
                 footprint = Footprint(lab.id)
-                _play(lab, mode, checks, score)
+                _play(lab, asked, checks, score)
                 netns.enter(f"/proc/self/fd/{home.fileno()}")
             _leave(checks, footprint, before)
     except KeyboardInterrupt:
