@@ -12,6 +12,7 @@ DOWN_SECONDS = 3.0
 RATE = 200  # new connections a second
 ECHOES = 50
 DATAGRAMS = 10
+_SETTLED_SECONDS = 20.0  # at most
 
 
 def kills(stage: Stage, times: int) -> None:
@@ -19,6 +20,8 @@ def kills(stage: Stage, times: int) -> None:
     checks, traffic = stage.checks, stage.lab.traffic
     checks.step(f"SIGKILL, {times} times, {DOWN_SECONDS:.0f} s each, under {RATE} new connections/s, {ECHOES} echoing connections and UDP")
     stage.add_echoes()
+    if stage.lab.direct:
+        _settled(stage)
     before = traffic.tcp_counters()
     constant = traffic.constant(stage.vips(), RATE, "kills")
     echoes = traffic.connections(stage.vips(), ECHOES)
@@ -46,6 +49,15 @@ def kills(stage: Stage, times: int) -> None:
     checks.that(f"down {DOWN_SECONDS:.0f} s or more each", min(end - start for start, end in gaps) >= DOWN_SECONDS, _seconds(gaps))
     fine = len(checks.broken) == held and not any(result["failed"] for result in results)
     stage.score.kills = f"{times if fine else 'BROKEN'}/{times}"
+
+
+def _settled(stage: Stage) -> None:
+    """Wait until every change made so far has settled: until then it is the agent's work to write, also when it has just started."""
+    began = time.monotonic()
+    while (at_risk := sum(s.at_risk_slots for s in stage.client.list_services())) and time.monotonic() < began + _SETTLED_SECONDS:
+        time.sleep(0.2)
+    took = f"after {time.monotonic() - began:.1f} s, {at_risk} slots"
+    stage.checks.that("changes have settled: no slot is at risk", at_risk == 0, took)
 
 
 def _once(stage: Stage) -> tuple[tuple[float, float], bool, int]:
