@@ -29,7 +29,7 @@ from lab.cpio import Archive
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("python3-bpfcc", "iproute2", "ethtool", "mount", "util-linux", "coreutils", "dash")
-DISTRIBUTIONS = ("pytest", "pytest-asyncio", "pytest-timeout", "scapy", "pyroute2", "tenacity")
+DISTRIBUTIONS = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "scapy", "pyroute2", "tenacity")
 MODULES = (  # in the order of their dependencies
     "net/llc/llc.ko", "net/802/stp.ko", "net/bridge/bridge.ko", "drivers/net/veth.ko", "net/ipv4/tunnel4.ko", "net/ipv4/ip_tunnel.ko",
     "net/ipv4/ipip.ko", "net/ipv6/sit.ko", "net/ipv6/tunnel6.ko", "net/ipv6/ip6_tunnel.ko", "net/ipv4/udp_tunnel.ko",

@@ -1,14 +1,17 @@
-"""Runs pytest in several processes at once, each with every n-th test: `python -m lab.shards COUNT [pytest arguments]`.
+"""Runs pytest in several processes at once, each with every n-th test: `python -m lab.shards COUNT[/SHARES] [pytest arguments]`.
 
-The same module is the pytest plugin that leaves a process only its share. The first process prints as it goes, the others when they are
-done; every one ends with its own closing line. Exit status: 0 when all tests passed, else that of a process that failed.
+With SHARES the tests are dealt into that many shares, of which only the first COUNT are run. Tests that share a fixture of their module
+with the same parameter stay together, since each process would make that fixture anew. `{share}` in an argument stands for the number of
+the process. The same module is the pytest plugin that leaves a process only its share. The first process prints as it goes, the others
+when they are done; every one ends with its own closing line. Exit status: 0 when all tests passed, else that of a process that failed.
 """
 
+import itertools
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 import pytest
@@ -28,23 +31,32 @@ def cpu(among: set[int]) -> int:
     return sorted(among)[share()[0] % len(among)]
 
 
+def company(item: pytest.Item) -> Hashable:
+    """What tests that must stay together have in common: the module and the parameters of fixtures that outlive a test."""
+    call = getattr(item, "callspec", None)
+    longer = call and tuple(call.indices[name] for name, scope in call._arg2scope.items() if scope.value != "function")
+    return (item.path, longer) if longer else item.nodeid
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves every n-th test."""
+    """Leaves every n-th test, or company of tests."""
     number, count = share()
-    mine = items[number::count]
-    config.hook.pytest_deselected(items=[item for i, item in enumerate(items) if i % count != number])
-    items[:] = mine
+    groups = [list(group) for _, group in itertools.groupby(items, company)]
+    items[:] = itertools.chain.from_iterable(groups[number::count])
+    config.hook.pytest_deselected(items=[item for i, group in enumerate(groups) if i % count != number for item in group])
 
 
-def run(count: int, arguments: Sequence[str]) -> int:
-    """Runs all processes; returns the exit status."""
-    command = [sys.executable, "-m", "pytest", "-p", __spec__.name, *arguments]
+def run(count: int, shares: int, arguments: Sequence[str]) -> int:
+    """Runs the first `count` of `shares` shares, each in a process; returns the exit status."""
     with tempfile.TemporaryFile() as later:
         outputs = [None, *[later] * (count - 1)]
         started = [
-            subprocess.Popen(command, env=os.environ | {_VARIABLE: f"{number}/{count}"}, stdout=output, stderr=output)
+            subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-p", __spec__.name, *(word.replace("{share}", str(number)) for word in arguments)],
+                env=os.environ | {_VARIABLE: f"{number}/{shares}"}, stdout=output, stderr=output,
+            )
             for number, output in enumerate(outputs)
-        ]
+        ]  # fmt: skip
         statuses = {process.wait() for process in started}
         later.seek(0)
         sys.stdout.write(later.read().decode(errors="replace"))
@@ -55,4 +67,5 @@ def run(count: int, arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(int(sys.argv[1]), sys.argv[2:]))
+    processes, _, dealt = sys.argv[1].partition("/")
+    sys.exit(run(int(processes), int(dealt or processes), sys.argv[2:]))

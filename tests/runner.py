@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,10 @@ KINDS = {
     "clients": "the clients of all languages, real agents",
     "bench": "the benchmark's own checks, no speed",
 }
+
+
+# Kinds whose tests are shared between this many processes.
+PROCESSES = {"packet": 2, "netns": 2}
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,12 @@ def allowed_skips() -> list[tuple[str, str]]:
     return [(name, reason.strip()) for name, reason in (line.split(None, 1) for line in lines if line)]
 
 
-def read_report(kind: str, report: Path, seconds: float, code: int) -> Result:
-    """What pytest's JUnit report says. A pytest that failed without a failing test (collection, crash) counts as one failure."""
+def read_reports(kind: str, reports: Iterable[Path], seconds: float, code: int) -> Result:
+    """What pytest's JUnit reports say. A pytest that failed without a failing test (collection, crash) counts as one failure."""
     passed = failed = skipped = 0
     refused = []
     rules = allowed_skips()
-    for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
+    for case in (case for report in reports for case in ElementTree.parse(report).iter("testcase")):
         name = f"{case.get('classname', '')}.{case.get('name', '')}"
         skip = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
@@ -81,11 +86,11 @@ def run_kind(kind: str, extra: list[str]) -> Result:
     """Runs tests/KIND with pytest and reads its report."""
     print(f"\n--- {kind}: {KINDS[kind]}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.xml")
         began = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "-q", "-rfEs", f"--junitxml={report}", f"tests/{kind}", *extra]
+        start = ["lab.shards", str(PROCESSES[kind])] if kind in PROCESSES else ["pytest"]
+        command = [sys.executable, "-m", *start, "-q", "-rfEs", f"--junitxml={folder}/{{share}}.xml", f"tests/{kind}", *extra]
         code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}).returncode
-        return read_report(kind, report, time.monotonic() - began, code)
+        return read_reports(kind, Path(folder).glob("*.xml"), time.monotonic() - began, code)
 
 
 def summary(results: list[Result]) -> int:

@@ -23,20 +23,20 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_expected_skip_is_green(report: Path) -> None:
     report.write_text(REPORT.format(more=""))
-    result = runner.read_report("unit", report, 1.0, 0)
+    result = runner.read_reports("unit", [report], 1.0, 0)
     assert result == runner.Result("unit", 1, 0, 1, (), 1.0)
     assert result.ok
 
 
 def test_a_skip_with_another_reason_or_name_is_not(report: Path) -> None:
     report.write_text(REPORT.format(more='<testcase classname="x" name="y"><skipped message="no tun device"/></testcase>'))
-    result = runner.read_report("unit", report, 1.0, 0)
+    result = runner.read_reports("unit", [report], 1.0, 0)
     assert result.refused_skips == ("x.y: no tun device",)
     assert not result.ok
 
 
 def test_a_kind_without_tests_is_not_green(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = runner.read_report("unit", report, 1.0, 5)
+    result = runner.read_reports("unit", [], 1.0, 5)
     assert not result.ok
     assert runner.summary([result]) == 1
     assert capsys.readouterr().out.rstrip().endswith("0 passed, 1 failed, 0 skipped")
@@ -44,10 +44,10 @@ def test_a_kind_without_tests_is_not_green(report: Path, capsys: pytest.CaptureF
 
 def test_a_pytest_that_crashed_counts_as_failure(report: Path) -> None:
     report.write_text(REPORT.format(more=""))
-    assert runner.read_report("unit", report, 1.0, 2).failed == 1
+    assert runner.read_reports("unit", [report], 1.0, 2).failed == 1
 
 
 def test_failures_and_errors_are_counted(report: Path) -> None:
     more = '<testcase classname="x" name="y"><failure/></testcase><testcase classname="x" name="z"><error/></testcase>'
     report.write_text(REPORT.format(more=more))
-    assert runner.read_report("unit", report, 1.0, 1).failed == 2
+    assert runner.read_reports("unit", [report], 1.0, 1).failed == 2

@@ -13,24 +13,36 @@ def test_it(number):
     pathlib.Path({folder!r}, f"{{number}}-{{os.getpid()}}").touch()
     assert number != {failing}
 """
+TWO_LABORATORIES = """
+import os, pathlib, pytest
+
+@pytest.fixture(scope="module", params=[0, 1])
+def laboratory(request):
+    return request.param
+
+@pytest.mark.parametrize("number", range(7))
+def test_it(laboratory, number):
+    pathlib.Path({folder!r}, f"{{laboratory}}{{number}}-{{os.getpid()}}").touch()
+"""
 
 
-def run(tmp_path: Path, failing: int, *arguments: str) -> tuple[int, list[str]]:
-    """Exit status of three processes, and number-process of every test that ran."""
+def run(tmp_path: Path, failing: int, *arguments: str, count: str = "3", tests: str = SEVEN) -> tuple[int, list[str]]:
+    """Exit status of all processes, and number-process of every test that ran."""
     ran = tmp_path / "ran"
     ran.mkdir()
-    (tmp_path / "test_seven.py").write_text(SEVEN.format(folder=str(ran), failing=failing))
+    (tmp_path / "test_seven.py").write_text(tests.format(folder=str(ran), failing=failing))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "lab.shards", "3", "-q", "-c", str(tmp_path / "pytest.ini"), str(tmp_path), *arguments]
+    command = [sys.executable, "-m", "lab.shards", count, "-q", "-c", str(tmp_path / "pytest.ini"), str(tmp_path), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     return done.returncode, sorted(path.name for path in ran.iterdir())
 
 
 def test_every_test_runs_once_and_in_three_processes(tmp_path: Path) -> None:
-    status, ran = run(tmp_path, -1)
+    status, ran = run(tmp_path, -1, "--junitxml", str(tmp_path / "report-{share}.xml"))
     assert status == 0
     assert [name.split("-")[0] for name in ran] == list("0123456")
     assert len({name.split("-")[1] for name in ran}) == 3
+    assert sorted(path.name for path in tmp_path.glob("report-*")) == ["report-0.xml", "report-1.xml", "report-2.xml"]
 
 
 def test_a_failure_in_any_process_fails_the_run(tmp_path: Path) -> None:
@@ -43,3 +55,15 @@ def test_fewer_tests_than_processes_is_no_failure_and_no_test_at_all_is_one(tmp_
     assert run(tmp_path, -1, "-k", "3")[0] == 0
     (tmp_path / "ran").rename(tmp_path / "earlier")
     assert run(tmp_path, -1, "-k", "absent")[0] == 5
+
+
+def test_of_more_shares_only_the_first_are_run(tmp_path: Path) -> None:
+    status, ran = run(tmp_path, 2, count="2/4")
+    assert (status, [name.split("-")[0] for name in ran]) == (0, ["0", "1", "4", "5"])
+
+
+def test_tests_of_one_long_lived_fixture_stay_in_one_process(tmp_path: Path) -> None:
+    status, ran = run(tmp_path, -1, count="2", tests=TWO_LABORATORIES)
+    assert (status, len(ran)) == (0, 14)
+    assert [len({name.split("-")[1] for name in ran if name[0] == laboratory}) for laboratory in "01"] == [1, 1]
+    assert len({name.split("-")[1] for name in ran}) == 2
