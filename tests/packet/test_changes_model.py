@@ -10,6 +10,7 @@ from array import array
 from dataclasses import dataclass, field
 
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 
 from l4lb_agent.model import hashing, layout, ring
@@ -18,6 +19,8 @@ from tests.packet import direct
 from tests.packet.balancer import SLOT_SECRET, Balancer, address
 from tests.packet.conftest import Make
 from tests.packet.wire import V4, VIP_PORT, quick_ipv4
+
+pytestmark = pytest.mark.timeout(600)  # in an emulated machine
 
 STEPS, EXAMPLES = 250, 8
 WINDOW, IDLE, GRACE = 60, 40, 10

@@ -15,6 +15,8 @@ from tests.packet.conftest import Make
 from tests.packet.reference import Segment, Server, Table
 from tests.packet.wire import V4, VIP_PORT, quick_ipv4
 
+pytestmark = pytest.mark.timeout(600)  # in an emulated machine
+
 STEPS = 600
 PORTS = range(5000, 5024)
 BACKENDS = range(1, 7)
