@@ -29,6 +29,8 @@ static __always_inline bool solicitation(struct xdp_md *ctx, struct scratch *s)
 	if (!ip || !asked || ip->next_header != PROTOCOL_ICMPV6 || ip->hop_limit != 255 ||
 	    ntohs(ip->payload_length) < SOLICITATION_BYTES || asked->type != NEIGHBOUR_SOLICITATION || asked->code)
 		return false;
+	if (ntohl(ip->version_class_flow) >> 28 != 6 || IP_OFFSET + IPV6_BYTES + ntohs(ip->payload_length) > s->frame_bytes)
+		return false;
 	copy_address(&s->tuple.destination, (const struct address *)asked->target);
 	return true;
 }

@@ -25,6 +25,7 @@ KINDS = {
     "api": "real gRPC, fake datapath",
     "remote": "the API over TCP: certificates, roles, limits, loopback only",
     "packet": "the real program, bytes in and bytes out",
+    "fuzz": "mutated packets by the million, in the kernel and under sanitizers",
     "kernel": "maps, pins, links and netlink of the real kernel",
     "netns": "real agent, real nginx, network namespaces",
     "systemd": "installed, packaged and run by a real systemd",

@@ -196,6 +196,13 @@ def test_a_solicitation_from_beyond_the_link_is_not_answered(answering: Balancer
     assert answering.send(solicitation(V6.vip, unicast=True, hlim=254)).reason is Reason.ICMP_UNSUPPORTED
 
 
+@pytest.mark.parametrize(("field", "value"), [("version", 5), ("version", 10), ("plen", 33), ("plen", 65535)])
+def test_a_solicitation_whose_header_lies_is_not_answered(answering: Balancer, field: str, value: int) -> None:
+    """It has 32 bytes."""
+    assert answering.send(solicitation(V6.vip, **{field: value})).reason is Reason.FOREIGN
+    assert answering.send(solicitation(V6.vip, unicast=True, **{field: value})).reason is Reason.MALFORMED
+
+
 @pytest.mark.parametrize("type_", [128, 133, 134, 136, 137])
 def test_other_icmpv6_to_the_group_passes(answering: Balancer, type_: int) -> None:
     packet = built(

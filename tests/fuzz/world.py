@@ -1,0 +1,217 @@
+"""The world that is fuzzed: services of every mode with flows in every state, as maps and frames. What the packet tests have as cases are
+the frames to begin with, those that come later too."""
+
+import importlib
+import ipaddress
+import pkgutil
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from scapy.layers.inet import ICMP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NS, IPv6
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet, Raw
+
+import tests.packet
+from l4lb_agent.dataplane.program import Objects
+from l4lb_agent.model import layout, mapspec
+from l4lb_agent.model.mapspec import MapType
+from l4lb_agent.model.tables import array_key
+from tests.packet import errors, test_icmp_hostile
+from tests.packet.balancer import LB_MAC, LOOPBACK, SIZES, Balancer, mac
+from tests.packet.direct import OUTER
+from tests.packet.modes import EVERY_MODE
+from tests.packet.wire import BACKEND_PORT, CLIENT_MAC, FAMILIES, NUMBER, PROTOCOLS, V4, V6, VIP_PORT, Family, from_backend, from_client
+
+PORTS: Final = {mode: VIP_PORT + place for place, mode in enumerate(EVERY_MODE)}
+_SIZES: Final = replace(SIZES, services=64, rings_1021=8)
+_MAGIC: Final = 0x646C7277
+_MOST_BYTES: Final = 2000  # of a seed
+_RISK: Final = layout.SLOT_AT_RISK
+_EVERY_FLAG: Final = layout.SERVICE_TRACK_ALL | layout.SERVICE_SPREAD | layout.SERVICE_OUTER_CHECKSUM
+_READY: Final = layout.BACKEND_KEEP | layout.BACKEND_ELIGIBLE
+
+
+@dataclass(frozen=True)
+class World:
+    """How one differs from a quiet one. `flags` are of every service's word, `owned` of every address, `leaving` of the second backends."""
+
+    name: str
+    flags: int = 0
+    owned: int = 0
+    stations: bool = False  # the agent has written our own MAC
+    leaving: int = _READY
+    sizes: mapspec.Sizes = _SIZES
+    config: dict[str, int] = field(default_factory=dict)
+
+
+_ANSWERS: Final = {"rst_rate": 1 << 20, "rst_burst": 1 << 20, "icmp_rate": 1 << 20, "icmp_burst": 1 << 20}
+WORLDS: Final = (
+    World("quiet", owned=layout.ADDRESS_ECHO, config=_ANSWERS),
+    World("tracked", flags=_EVERY_FLAG, stations=True, config={**_ANSWERS, "flags": layout.CONFIG_TRANSMIT_REDIRECT}),
+    World("hosts", owned=layout.ADDRESS_LOCAL, leaving=_READY | layout.BACKEND_HERE),
+    World("reset", leaving=layout.BACKEND_RESET, config=_ANSWERS),
+    World("cut", leaving=0, flags=layout.SERVICE_OUTER_CHECKSUM, owned=layout.ADDRESS_ECHO),
+    World("crowded", sizes=replace(_SIZES, flows=16, tracked_flows=256), config={**_ANSWERS, "port_low": 40000, "port_high": 40003}),
+)  # fmt: skip
+
+
+def furnish(objects: Objects, world: World) -> Balancer:
+    """A balancer with services of every mode, family and protocol on ports of their own, and flows."""
+    lb = Balancer(objects, world.sizes)
+    lb.start(spread_v4=int.from_bytes(b"\xac\x10\0\0", "little"), spread_v4_mask=int.from_bytes(b"\0\0\xff\xff", "little"))
+    lb.config.spread_v6[:] = list(bytes.fromhex("fd000077") + bytes(12))
+    lb.snat(V4.snat, V6.snat)
+    lb.configure(**world.config)
+    for family in FAMILIES:
+        lb.own(family.snat, layout.ADDRESS_SNAT | world.owned & layout.ADDRESS_LOCAL)
+        lb.own(family.vip, layout.ADDRESS_VIP | world.owned)
+    if world.stations:
+        lb.write("interfaces", array_key(LOOPBACK), bytes(layout.Interface(ifindex=LOOPBACK, mac=mac(LB_MAC))))
+    for base, family in ((1, V4), (4, V6)):
+        for place, text in enumerate(family.backends):
+            lb.backend(base + place, text, BACKEND_PORT, outer_source=OUTER[family.version], service=1, mtu=1500 * (place != 2))
+    for element, slots in enumerate(([1, 2 | _RISK, 3], [1, 1, 3], [4, 5 | _RISK, 6], [4, 4, 6], [1, 5 | _RISK, 6], [1, 4, 6]), 1):
+        lb.ring(element, slots)
+    number = 0
+    for mode, port in PORTS.items():
+        for family in FAMILIES:
+            now = 5 if mode not in ("nat", "keep", "dsr") else 1 if family is V4 else 3
+            for kind in PROTOCOLS:
+                number += 1
+                lb.service(
+                    number, family.vip, port, NUMBER[kind], now=now, before=now + 1, mode=EVERY_MODE[mode], flags=world.flags
+                )  # fmt: skip
+    for frame in prologue():
+        lb.run(frame)
+    for second in (2, 5):
+        lb.set_backend(second, flags=world.leaving)
+    return lb
+
+
+def prologue() -> list[bytes]:
+    """What makes the flows: of each family, protocol and mode one that is established; of NAT some in other states too."""
+    made: list[Packet] = []
+    for family in FAMILIES:
+        for kind in PROTOCOLS:
+            for place, port in enumerate(PORTS.values()):
+                client = 40000 + place
+                made.append(from_client(family, kind, b"hello", port=client, vip_port=port, flags="S", seq=1000))
+                made.extend(from_backend(family, kind, port=client, backend=b, flags="SA", seq=5, ack=1001) for b in family.backends)
+                made.append(from_client(family, kind, b"hello", port=client, vip_port=port, flags="A", seq=1001, ack=6))
+        made.append(from_client(family, port=40100, flags="S", seq=7))
+        made.append(from_client(family, port=40101, flags="S", seq=7))
+        made.extend(from_backend(family, port=40101, backend=b, flags="SA", seq=9, ack=8) for b in family.backends)
+    return [bytes(packet) for packet in made]
+
+
+def _of_flows() -> Iterator[Packet]:
+    for family in FAMILIES:
+        for port in PORTS.values():
+            for flags in ("S", "A", "PA", "FA", "R", "RA"):
+                yield from_client(family, TCP, b"x" * 20, port=40000 + port - VIP_PORT, vip_port=port, flags=flags, seq=1001, ack=6)
+            yield from_client(family, UDP, b"question", vip_port=port)
+        for flags in ("SA", "A", "FA", "R"):
+            for backend in family.backends:
+                yield from_backend(family, TCP, b"y" * 33, backend=backend, flags=flags, seq=6, ack=1001)
+        for backend in family.backends:
+            yield from_backend(family, UDP, b"answer", backend=backend)
+        yield from_client(
+            family, TCP, flags="S", port=40200, options=[("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("WScale", 7)]
+        )
+
+
+def _of_icmp(family: Family) -> Iterator[Packet | bytes]:
+    yield from test_icmp_hostile.corpus(family)
+    header = ICMP(id=7, seq=1) if family is V4 else ICMPv6EchoRequest(id=7, seq=1)
+    yield Ether(src=CLIENT_MAC, dst="02:00:00:00:00:02") / family.ip(family.client, family.vip) / header / Raw(b"ping" * 14)
+    for kind in errors.KINDS:
+        if kind.version == family.version:
+            yield errors.about_client(family, kind.header, errors.quotes_for_backend(family, TCP, b"", 8)[0])
+            yield errors.about_backend(family, kind.header, errors.quotes_for_client(family, UDP, b"", 8)[0])
+
+
+def _of_neighbours() -> Iterator[Packet]:
+    for target in (V4.vip, V4.snat):
+        yield Ether(src=CLIENT_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=CLIENT_MAC, psrc=V4.client, pdst=target)
+    for target in (V6.vip, V6.snat):
+        group = IPv6(src="fe80::1", dst="ff02::1:ff00:10", hlim=255)
+        yield Ether(src=CLIENT_MAC, dst="33:33:ff:00:00:10") / group / ICMPv6ND_NS(tgt=target)
+
+
+def _frames_in(value: Any) -> Iterator[bytes]:
+    """Frames in a value of a test module: packets from Ethernet on, and containers of them."""
+    if isinstance(value, Ether):
+        yield bytes(value)
+    elif isinstance(value, dict):
+        yield from _frames_in(tuple(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _frames_in(one)
+
+
+def cases() -> list[bytes]:
+    """The frames that modules of tests/packet have as cases."""
+    found: list[bytes] = []
+    for module in sorted(info.name for info in pkgutil.iter_modules(tests.packet.__path__)):
+        for name, value in vars(importlib.import_module(f"tests.packet.{module}")).items():
+            if name.isupper():
+                found += _frames_in(value)
+    return found
+
+
+def seeds() -> list[bytes]:
+    """Every frame that mutations start from, each once."""
+    every: Iterable[Packet | bytes] = (*_of_flows(), *_of_icmp(V4), *_of_icmp(V6), *_of_neighbours(), *cases(), *prologue())
+    return list(dict.fromkeys(raw for raw in map(bytes, every) if 14 <= len(raw) <= _MOST_BYTES))
+
+
+def _addresses(packed: list[bytes]) -> bytes:
+    return struct.pack("<I", len(packed)) + b"".join(packed)
+
+
+def _packed(text: str) -> bytes:
+    """Also of addresses that nothing may have."""
+    parsed = ipaddress.ip_address(text)
+    return parsed.packed if parsed.version == 6 else bytes(10) + b"\xff\xff" + parsed.packed
+
+
+def _frames(frames: list[bytes]) -> bytes:
+    return struct.pack("<I", len(frames)) + b"".join(struct.pack("<I", len(frame)) + frame for frame in frames)
+
+
+def _pairs(lb: Balancer, spec: mapspec.MapSpec) -> list[bytes]:
+    """Keys and values of the elements that are not all zero."""
+    if spec.type in (MapType.ARRAY, MapType.PERCPU_ARRAY):
+        if spec.type == MapType.PERCPU_ARRAY:
+            return []
+        found = ((array_key(number), lb.read(spec.name, number)) for number in range(spec.max_entries))
+        return [key + value for key, value in found if any(value)]
+    return [key + value for key, value in lb.elements(spec.name).items()]
+
+
+def _numbers(ports: list[int]) -> bytes:
+    return struct.pack("<I", len(ports)) + struct.pack(f">{len(ports)}H", *ports)
+
+
+def _map(lb: Balancer, spec: mapspec.MapSpec) -> bytes:
+    pairs = _pairs(lb, spec)
+    sizes = (spec.key_size, spec.value_size, spec.max_entries, spec.control, len(pairs))
+    return struct.pack("<32s5I", spec.name.encode(), *sizes) + b"".join(pairs)
+
+
+def written(lb: Balancer) -> bytes:
+    """The file that world.h reads: what `lb` has in its maps, and frames."""
+    known = [*OUTER.values(), "0.0.0.0", "127.0.0.1", "255.255.255.255", "224.0.0.1", "::", "::1", "ff02::1", f"::ffff:{V4.vip}"]
+    for family in FAMILIES:
+        known += [family.vip, family.snat, family.client, *family.backends] * 2
+    owned = [lb.read("addresses", number)[:16] for number in range(lb.specs["addresses"].max_entries)]
+    ports = [*PORTS.values(), BACKEND_PORT, 40000, 40001, 40002, 6080, 0, 65535]
+    parts = [
+        struct.pack("<I", _MAGIC), _addresses([one for one in owned if any(one)]), _addresses([_packed(text) for text in known]),
+        _numbers(ports), _frames(prologue()), _frames(seeds()),
+        struct.pack("<I", len(lb.specs)), *(_map(lb, spec) for spec in lb.specs.values()),
+    ]  # fmt: skip
+    return b"".join(parts)
