@@ -85,10 +85,11 @@ class Agent:
 
     def __init__(
         self, lab: Laboratory, *, interfaces: Sequence[str] = (), mode: str = "native", redirect: bool = False,
-        remote: Remote | None = None, name: str = "agent",
+        remote: Remote | None = None, name: str = "agent", metrics: bool = False,
     ) -> None:  # fmt: skip
         """Make folders that belong to the agent's user, and the configuration. Starts nothing. Each agent of a laboratory has a name. With
-        `remote` it can be reached from the controller's namespace too. Without `interfaces` it attaches to all that are wired."""
+        `remote` it can be reached from the controller's namespace too, with `metrics` scraped. Without `interfaces` it attaches to all that
+        are wired."""
         self._lab = lab
         self._process: subprocess.Popen[bytes] | None = None
         self._app = install.installed(install.checkout(), install.cache_folder())
@@ -99,12 +100,18 @@ class Agent:
         self.cache_dir = install.program_cache(install.cache_folder(), UID)
         self._file = folder / "agent.toml"
         own = self._configuration(interfaces or lab.topology.interfaces(), mode, redirect)
-        self._file.write_text(own + (remote.configuration(UID) if remote else ""))
+        exported = f'\n[metrics]\nlisten = "{self.metrics_socket}"\n' if metrics else ""
+        self._file.write_text(own + exported + (remote.configuration(UID) if remote else ""))
 
     @property
     def socket(self) -> Path:
         """Where it answers."""
         return self.runtime_dir / "admin.sock"
+
+    @property
+    def metrics_socket(self) -> Path:
+        """Where it answers scrapes, when it is made with `metrics`."""
+        return self.runtime_dir / "metrics.sock"
 
     @property
     def target(self) -> str:

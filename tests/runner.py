@@ -23,6 +23,7 @@ KINDS = {
     "law": "rules of this repository",
     "unit": "pure decisions, no root",
     "api": "real gRPC, fake datapath",
+    "metrics": "what Prometheus is given and what is made of it, fake datapath",
     "remote": "the API over TCP: certificates, roles, limits, loopback only",
     "packet": "the real program, bytes in and bytes out",
     "fuzz": "mutated packets by the million, in the kernel and under sanitizers",

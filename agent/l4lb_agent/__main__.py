@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from l4lb_agent import __version__, config
+from l4lb_agent import __version__, config, telemetry
+from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
 from l4lb_agent.api.unix_socket import SocketRefused
 from l4lb_agent.config import Config, ConfigError
@@ -146,6 +147,8 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
         asyncio.create_task(agent.run(), name="agent"),
         asyncio.create_task(supervision.run(), name="supervision"),
     }
+    if settings.metrics.listen:
+        running.add(_metrics(settings, agent, server))
     told = asyncio.create_task(stopping.wait(), name="stop")
     done, _ = await asyncio.wait({told, *running}, return_when=asyncio.FIRST_COMPLETED)
     notifier.stopping()
@@ -160,6 +163,18 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
         return 1
     _log.info("event=stopped forwarding=continues")
     return 0
+
+
+def _metrics(settings: Config, agent: Agent, server: ApiServer) -> asyncio.Task[None]:
+    """Answers scrapes."""
+    from l4lb_agent.metrics.endpoint import Endpoint, Source  # a tenth of a second of every start else
+
+    door = settings.metrics
+    viewer = next(socket for socket in settings.doors.sockets if socket.role is Role.VIEWER)
+    source = Source(agent.measured, server.warnings, __version__, door.backends)
+    endpoint = Endpoint(source, lambda: telemetry.bound(door.listen, viewer), door.listen)
+    server.warned.append(endpoint.warnings)
+    return asyncio.create_task(endpoint.run(), name="metrics")
 
 
 def _boot_id() -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from l4lb_agent import remote
+from l4lb_agent import remote, telemetry
 from l4lb_agent.api.doors import Doors
 from l4lb_agent.control.monitor import Interface
+from l4lb_agent.metrics.door import MetricsDoor
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.config import DatapathConfig, Echo, Timeouts
@@ -49,6 +50,7 @@ class Config:
     interfaces: tuple[Interface, ...] = ()
     datapath: DatapathConfig = field(default_factory=DatapathConfig)
     doors: Doors = field(default_factory=Doors)
+    metrics: MetricsDoor = MetricsDoor()
 
     def pins_here(self, mounted: Callable[[Path], bool] = os.path.ismount) -> Path:
         """pin_dir as this process sees it: outside of the unit its default is not bound to the folder that it stands for."""
@@ -76,6 +78,7 @@ def _flat(config: Config) -> dict[str, object]:
     found |= {f"datapath.{name}": getattr(path, name) for name in more}
     found |= {f"datapath.timeouts.{name}": value for name, value in dataclasses.asdict(path.timeouts).items()}
     found |= {f"sizes.{name}": value for name, value in dataclasses.asdict(path.sizes).items()}
+    found |= {f"metrics.{name}": value for name, value in dataclasses.asdict(config.metrics).items()}
     return found | {"api": config.doors.sockets, "tls": config.doors.tls}
 
 
@@ -106,6 +109,7 @@ def parse(text: str, environment: Mapping[str, str] = os.environ) -> Config:
         interfaces=_interfaces(top),
         datapath=_datapath(top),
         doors=remote.doors(top, runtime_dir, environment),
+        metrics=telemetry.metrics(top),
     )
     agent.end()
     top.end()

@@ -1,13 +1,12 @@
 """[api] and [tls] of agent.toml: the doors of the API. There is no setting for TCP without certificates."""
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from l4lb_agent.api.doors import GROUPS, Doors, TlsDoor, sockets
-from l4lb_agent.table import Table, number
+from l4lb_agent.table import Table, address_and_port, number
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")  # SPIFFE-ID, section 2.1
 _GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}")  # useradd(8)
@@ -46,16 +45,8 @@ def _tls(top: Table, environment: Mapping[str, str]) -> TlsDoor | None:
 
 
 def _listen(value: Any) -> str:
-    address, colon, port = str(value).rpartition(":")
-    wrong = ValueError("must be an address and a port, such as 192.0.2.1:7443 or [2001:db8::1]:7443")
-    try:
-        parsed = ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        raise wrong from None
-    bracketed = address.startswith("[") and address.endswith("]")
-    if not isinstance(value, str) or bracketed != (parsed.version == 6) or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65535:
-        raise wrong
-    return value
+    address_and_port(value)
+    return str(value)
 
 
 def _path_below(credentials: str) -> Callable[[Any], Path]:

@@ -1,5 +1,7 @@
 """Tables of agent.toml: each value is taken by name and checked, and what nobody takes is an error."""
 
+import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -86,3 +88,24 @@ def number(low: int, high: int) -> Callable[[Any], int]:
         return value
 
     return read
+
+
+def flag(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def address_and_port(value: Any) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+    """Both parts of what sockets listen on."""
+    address, _, port = str(value).rpartition(":")
+    wrong = ValueError("must be an address and a port, such as 192.0.2.1:7443 or [2001:db8::1]:7443")
+    try:
+        parsed = ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise wrong from None
+    bracketed = address.startswith("[") and address.endswith("]")
+    if not isinstance(value, str) or bracketed != (parsed.version == 6) or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65535:
+        raise wrong
+    return parsed, int(port)

@@ -8,6 +8,7 @@ from l4lb_agent.api.doors import Doors, TlsDoor, UnixDoor
 from l4lb_agent.api.roles import Role
 from l4lb_agent.config import Config, ConfigError, load, parse
 from l4lb_agent.control.monitor import Interface
+from l4lb_agent.metrics.door import MetricsDoor
 from l4lb_agent.model.config import DatapathConfig, Echo, Timeouts
 from l4lb_agent.model.mapspec import Sizes
 from tests.fakes.values import address
@@ -73,6 +74,9 @@ def test_every_setting_is_read() -> None:
     rings_4093 = 15
     rings_16381 = 16
     rings_65537 = 17
+    [metrics]
+    listen = "[::1]:9476"
+    backends = false
     [api]
     mode = "0600"
     [api.groups]
@@ -103,7 +107,7 @@ def test_every_setting_is_read() -> None:
     )
     tls = TlsDoor("[2001:db8::1]:7443", Path("/t/c"), Path("/t/k"), Path("/t/ca"), "example.org", 1, 2, 3)
     assert parse(text) == Config(
-        Path("/p"), Path("/s"), Path("/r"), Path("/c"), "debug", interfaces, datapath, Doors(sockets, tls)
+        Path("/p"), Path("/s"), Path("/r"), Path("/c"), "debug", interfaces, datapath, Doors(sockets, tls), MetricsDoor("[::1]:9476", False)
     )  # fmt: skip
 
 
@@ -119,6 +123,13 @@ def test_the_sockets_follow_the_runtime_folder() -> None:
 def test_there_is_no_tcp_port_without_tls() -> None:
     assert parse(MINIMAL).doors.tls is None
     assert [line.split(":")[0] for line in errors(MINIMAL + "[tls]\n")] == ["tls.listen", "tls.cert", "tls.key", "tls.client_ca"]
+
+
+def test_metrics_are_off_unless_they_have_a_place_on_this_host() -> None:
+    assert parse(MINIMAL).metrics == MetricsDoor("", True)
+    for listen in ("", "127.0.0.1:9476", "127.1.2.3:1", "[::1]:65535", "/run/l4lb/metrics.sock"):
+        assert parse(MINIMAL + f'[metrics]\nlisten = "{listen}"').metrics.listen == listen
+    assert "put a proxy before it" in errors(MINIMAL + '[metrics]\nlisten = "192.0.2.1:9476"')[0]
 
 
 def test_names_in_tls_are_credentials_of_the_unit() -> None:
@@ -138,6 +149,12 @@ def test_names_in_tls_are_credentials_of_the_unit() -> None:
     ("field", "text"),
     [
         ("agent.pin_dir", '[agent]\npin_dir = "relative"'),
+        ("metrics.listen", '[metrics]\nlisten = "192.0.2.1:9476"'),
+        ("metrics.listen", '[metrics]\nlisten = "0.0.0.0:9476"'),
+        ("metrics.listen", '[metrics]\nlisten = "localhost:9476"'),
+        ("metrics.listen", '[metrics]\nlisten = "127.0.0.1"'),
+        ("metrics.listen", '[metrics]\nlisten = "run/metrics.sock"'),
+        ("metrics.backends", "[metrics]\nbackends = 1"),
         ("agent.pin_dirr", '[agent]\npin_dirr = "/p"'),
         ("agent.log_level", '[agent]\nlog_level = "loud"'),
         ("agent", "agent = 1"),

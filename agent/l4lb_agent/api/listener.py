@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import grp
 import logging
-import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -75,23 +73,11 @@ class UnixListener:
         unix_socket.clear(self._door.path)
         with unix_socket.mode_at_creation(self._door.mode & 0o700):
             self._server.add_insecure_port(f"unix:{self._door.path}")
-        self._give_to_group()
+        if problem := unix_socket.give(self._door.path, self._door.group):
+            self._warnings = [("SOCKET_GROUP", problem)]
         self._door.path.chmod(self._door.mode)
         await self._server.start()
         _log.info("event=serving socket=%s role=%s", self._door.path, self._door.role.name.lower())
-
-    def _give_to_group(self) -> None:
-        group, path = self._door.group, self._door.path
-        if not group:
-            return
-        try:
-            os.chown(path, -1, grp.getgrnam(group).gr_gid, follow_symlinks=False)
-        except KeyError:
-            _log.info("event=no_such_group group=%s socket=%s", group, path)
-        except PermissionError:
-            message = f"{path} could not be given to group {group}: the agent must be a member (SupplementaryGroups={group})"
-            self._warnings = [("SOCKET_GROUP", message)]
-            _log.warning("event=socket_group_refused socket=%s group=%s", path, group)
 
     async def stop(self, grace: float) -> None:
         """See Listener; removes the socket."""

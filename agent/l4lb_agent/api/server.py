@@ -1,7 +1,7 @@
 """The gRPC API on every door: life, health, and what is not as configured."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -25,6 +25,7 @@ class ApiServer:
     serving(True). Hold the agent's lock before start()."""
 
     def __init__(self, control: Control, doors: Sequence[UnixDoor | TlsDoor], audit_file: AuditFile, *, version: str) -> None:
+        self.warned: list[Callable[[], list[tuple[str, str]]]] = []  # more that GetAgent is to warn of
         self._health = health.aio.HealthServicer()
         self._service = LoadBalancer(control, version, self.warnings)
         self.audit = Audit(audit_file)
@@ -62,7 +63,8 @@ class ApiServer:
 
     def warnings(self) -> list[tuple[str, str]]:
         """(reason, message) of what is not as configured."""
-        return [warning for one in self._open for warning in one.warnings()] + self.audit.warnings()
+        sources = [*(one.warnings for one in self._open), self.audit.warnings, *self.warned]
+        return [warning for source in sources for warning in source()]
 
     def _changed(self, outcome: Outcome) -> None:
         """Audits what the agent did by itself."""

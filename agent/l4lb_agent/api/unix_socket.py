@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import grp
+import logging
 import os
 import socket
 import stat
@@ -9,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MAX_PATH = 107  # sun_path holds 108 bytes with the final zero (unix(7))
+
+_log = logging.getLogger(__name__)
 
 
 class SocketRefused(Exception):
@@ -42,6 +46,20 @@ def clear(path: Path) -> None:
     if _answers(path):
         raise SocketRefused(f"another process listens on {path}: stop it or configure another runtime_dir")
     os.unlink(path)
+
+
+def give(path: Path, group: str) -> str:
+    """Gives the socket to a group, where there is one of that name ("" is none). Returns what is wrong, "" when nothing is."""
+    if not group:
+        return ""
+    try:
+        os.chown(path, -1, grp.getgrnam(group).gr_gid, follow_symlinks=False)
+    except KeyError:
+        _log.info("event=no_such_group group=%s socket=%s", group, path)
+    except PermissionError:
+        _log.warning("event=socket_group_refused socket=%s group=%s", path, group)
+        return f"{path} could not be given to group {group}: the agent must be a member (SupplementaryGroups={group})"
+    return ""
 
 
 def _answers(path: Path) -> bool:

@@ -9,6 +9,7 @@ from l4lb_agent.control import views
 from l4lb_agent.control.drainer import Drainer
 from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, ServiceView, Snapshot, StatsSample
 from l4lb_agent.control.forwarding import Forwarding
+from l4lb_agent.control.measure import Measure, Measured
 from l4lb_agent.control.monitor import Interface, Monitor
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.control.reconciler import Reconciler, pending
@@ -65,13 +66,14 @@ class Agent:
         self._sampler = Sampler(doors.datapath, doors.clock, lambda: any(self._drainer.draining()), self._reconciler.windows.asked)
         self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler, doors.clock)
         self._drainer = Drainer(self._store, self._reconciler, self._sampler, doors.clock, self._flows_lost)
+        self._measure = Measure(self._sampler, self._reconciler, doors.clock)
         self._watchers = Watchers(lambda: self._store.desired, lambda backend: self._views.backend(self._store.desired, backend))
         self._watchers.replay(replayed.base, replayed.changes)
         self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
         self.forwarding = Forwarding(doors.network, [one.name for one in host.interfaces], host.config, ready_changed)
         self._store.listen(self._published)
         self._sampler.listeners.append(self._swept)
-        self._reconciler.listeners.append(self._news.set)
+        self._reconciler.listeners += [self._news.set, self._measure.passed]
         self._want()
 
     @property
@@ -128,10 +130,12 @@ class Agent:
         self, command: commands.Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False
     ) -> Outcome:
         """See facade.Control."""
+        came = self._doors.clock.monotonic()
         if isinstance(command, COUNTING):
             await self._count_flows()
         decision = await self._store.change(command, request_id=request_id, request_hash=request_hash, validate_only=validate_only)
         if not validate_only:
+            self._measure.came(decision, came)
             await self._reconciler.applied(decision.revision)
             decision = await self._settle(command, decision)
         return self._views.outcome(decision)
@@ -167,6 +171,10 @@ class Agent:
         services = {name: numbers[service.identity] for name, service in desired.services.items() if service.identity in numbers}
         backends = {name: number for name, backend in desired.backends.items() if (number := self._reconciler.ids.number(desired, backend))}
         return StatsSample(counters, self._sampler.counts, services, backends, maps)
+
+    async def measured(self) -> Measured:
+        """Everything that is measured. Raises Unavailable when the kernel does not give the counters, or OSError."""
+        return await self._measure.take(self._store.desired, self.agent())
 
     def agent(self) -> AgentView:
         """See facade.Control."""
