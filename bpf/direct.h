@@ -45,7 +45,7 @@ static __always_inline __u32 deliver(struct xdp_md *ctx, struct scratch *s, cons
 	}
 	why = obstacle(s, b->ifindex, b->mtu && !dsr ? b->mtu - outer_bytes(service_mode(s->word), b) : b->mtu);
 	if (why)
-		return DROP(why);
+		return stopped(ctx, s, why);
 	if (!(dsr ? rewrite_macs(ctx, s, b) : encapsulate(ctx, s, c, b, hash)))
 		return DROP(REASON_NO_HEADROOM);
 	count_in(s, service_traffic(s->service), created);

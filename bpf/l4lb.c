@@ -31,10 +31,11 @@ BPF_ARRAY(flow_table, struct flow_bucket, 1);
 BPF_PERCPU_ARRAY(service_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(backend_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(reason_counters, struct count, 1);
-/* These four belong to one generation of the programs */
+/* These five belong to one generation of the programs */
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
 BPF_PERCPU_ARRAY(rst_budget, struct budget, 1);
 BPF_PERCPU_ARRAY(icmp_budget, struct budget, 1);
+BPF_PERCPU_ARRAY(too_big_budget, struct budget, 1);
 BPF_PROG_ARRAY(tails, TAILS);
 
 static __always_inline struct config *config_get(void)
@@ -63,6 +64,13 @@ static __always_inline struct budget *icmp_budget_get(void)
 	__u32 zero = 0;
 
 	return icmp_budget.lookup(&zero);
+}
+
+static __always_inline struct budget *too_big_budget_get(void)
+{
+	__u32 zero = 0;
+
+	return too_big_budget.lookup(&zero);
 }
 
 static __always_inline struct address *snat_get(__u32 element)
@@ -189,12 +197,12 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "ring.h"
 #include "flow.h"
 #include "tcp.h"
+#include "outcome.h"
 #include "next_hop.h"
 #include "nat.h"
 #include "new_flow.h"
 #include "answer.h"
 #include "neighbour.h"
-#include "outcome.h"
 #include "track.h"
 #include "encap.h"
 #include "direct.h"
@@ -202,6 +210,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "quote.h"
 #include "echo.h"
 #include "icmp.h"
+#include "too_big.h"
 
 /* The hot program: every packet of an attached interface */
 int xdp_l4lb(struct xdp_md *ctx)
@@ -250,6 +259,8 @@ int answer(struct xdp_md *ctx)
 		return finish(s, answer_arp(ctx, c));
 	case ANSWER_NEIGHBOUR:
 		return finish(s, answer_neighbour(ctx, s, c));
+	case ANSWER_TOO_BIG:
+		return finish(s, answer_too_big(ctx, s, c));
 	default:
 		return finish(s, answer_rst(ctx, s, c));
 	}

@@ -82,14 +82,17 @@ static __always_inline bool translate(struct xdp_md *ctx, const struct scratch *
 	return translate_ipv6(ctx, to) && translate_ports(ctx, s->tuple.protocol, IP_OFFSET + IPV6_BYTES, to);
 }
 
-/* Why a packet cannot leave by a way, 0 when it can */
-static __always_inline __u32 obstacle(const struct scratch *s, __u32 ifindex, __u16 mtu)
+/* Why a packet cannot leave by a way, 0 when it can. `mtu` is the way's for this packet, outer headers taken off; 0 = not checked */
+static __always_inline __u32 obstacle(struct scratch *s, __u32 ifindex, __u16 mtu)
 {
 	if (!ifindex)
 		return REASON_BACKEND_UNRESOLVED;
 	if (s->ttl <= 1)
 		return REASON_TTL_EXCEEDED;
-	return mtu && s->l3_bytes > mtu ? REASON_MTU_EXCEEDED : 0;
+	if (!mtu || s->l3_bytes <= mtu)
+		return 0;
+	s->mtu = mtu;
+	return REASON_MTU_EXCEEDED;
 }
 
 static __always_inline void count_in(const struct scratch *s, struct traffic *t, bool created)
@@ -126,7 +129,7 @@ static __always_inline __u32 send_to_backend(struct xdp_md *ctx, struct scratch 
 	};
 
 	if (why)
-		return DROP(why);
+		return stopped(ctx, s, why);
 	if (s->tuple.protocol == PROTOCOL_TCP)
 		tcp_from_client(s, f);
 	if (f->seen != s->now)
@@ -169,7 +172,7 @@ static __always_inline __u32 send_to_client(struct xdp_md *ctx, struct scratch *
 	renew_way_back(ctx, s, c, r);
 	why = obstacle(s, r->ifindex, r->mtu);
 	if (why)
-		return DROP(why);
+		return stopped(ctx, s, why);
 	if (s->tuple.protocol == PROTOCOL_UDP)
 		udp_from_backend(s, r);
 	else if (!tcp_from_backend(s, r))

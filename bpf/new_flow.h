@@ -258,7 +258,7 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 		f = reason == REASON_FLOW_CREATED ? &s->flow : flow_get(&s->tuple.flow);
 	}
 	if (reason != REASON_FLOW_CREATED && reason != REASON_TO_BACKEND)
-		return DROP(reason);
+		return stopped(ctx, s, reason);
 	b = f ? backend_get(f->backend) : NULL;
 	return b ? send_to_backend(ctx, s, c, f, b, reason) : DROP(REASON_FLOW_TABLE_FULL);
 }

@@ -19,6 +19,17 @@ static __always_inline __u32 reject(struct xdp_md *ctx, struct scratch *s, __u8 
 	return DROP(REASON_TAIL_CALL_FAILED);
 }
 
+/* What becomes of a packet that cannot leave by its way, for the reason that obstacle() gave: whether its sender can be told that it is too
+ * long is the answer tail's business */
+static __always_inline __u32 stopped(struct xdp_md *ctx, struct scratch *s, __u32 why)
+{
+	if (why != REASON_MTU_EXCEEDED)
+		return DROP(why);
+	s->answer = ANSWER_TOO_BIG;
+	tail_call(ctx, TAIL_ANSWER);
+	return DROP(REASON_TAIL_CALL_FAILED);
+}
+
 static __always_inline __u32 start_flow(struct xdp_md *ctx)
 {
 	tail_call(ctx, TAIL_NAT_NEW);

@@ -22,6 +22,7 @@ enum reason {
 	REASON_RST_ANSWERED = 22,        /* no flow for a TCP packet that is not a SYN */
 	REASON_DRAIN_RESET = 23,         /* RST for a flow whose drain ended with RESET */
 	REASON_ECHO_ANSWERED = 24,       /* echo request for a VIP */
+	REASON_TOO_BIG_ANSWERED = 27,    /* longer than the MTU of the way out, and its sender is told */
 	/* dropped */
 	REASON_MALFORMED = 30,           /* lengths, versions, flags or sources that cannot be */
 	REASON_IP_OPTIONS = 31,          /* IPv4 options or IPv6 extension headers, not handled yet */
@@ -37,7 +38,7 @@ enum reason {
 	REASON_NO_SOURCE_PORT = 41,      /* no SNAT port found for the backend */
 	REASON_NO_SNAT_ADDRESS = 42,     /* no SNAT address of the family is configured */
 	REASON_FLOW_TABLE_FULL = 43,
-	REASON_MTU_EXCEEDED = 44,        /* longer than the MTU of the way out */
+	REASON_MTU_EXCEEDED = 44,        /* longer than the MTU of the way out, and nobody can be told */
 	REASON_TAIL_CALL_FAILED = 45,
 	REASON_FLOW_CUT = 46,            /* flow of a backend whose drain ended with CUT */
 	REASON_CLOSED = 47,              /* SYN on a closing flow whose sequence is not newer: a late duplicate */
@@ -48,6 +49,7 @@ enum reason {
 	REASON_ECHO_REFUSED = 54,        /* echo request for an address that does not answer any now */
 	REASON_ECHO_LIMITED = 55,        /* echo request, and no answer left to spend */
 	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
+	REASON_TOO_BIG_LIMITED = 87,     /* longer than the MTU of the way out, and no answer left to spend */
 	REASONS = 128,
 };
 

@@ -23,6 +23,7 @@ enum answer {
 	ANSWER_DRAIN_RST, /* beyond it: one for each flow of a drain */
 	ANSWER_ARP,
 	ANSWER_NEIGHBOUR,
+	ANSWER_TOO_BIG, /* within a budget of its own */
 };
 
 /* What the flow table's bucket holds of the packet's tuple: live entries only. In the scratch, not on the stack, because there the verifier
@@ -62,6 +63,7 @@ struct scratch {
 	__u32 now;                 /* second */
 	__u32 service;             /* index in services[] */
 	__u32 owned_flags;         /* ADDRESS_* of the destination */
+	__u16 mtu;                 /* of the way that the packet is too long for, outer headers taken off */
 	__u8 family;               /* 4 or 6 */
 	__u8 tcp_flags;
 	__u8 ttl;                  /* or hop limit */

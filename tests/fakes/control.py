@@ -133,7 +133,7 @@ class FakeControl:
         self._match(self._backend(name).backend, command.etag)
         if command.admin is not None and command.admin is not self._backend(name).backend.admin:
             checks.writable_state(command.admin)
-        wanted = ("address", "port", "weight", "admin", "annotations")
+        wanted = ("address", "port", "weight", "admin", "mtu", "annotations")
         return self._set(name, **{f: getattr(command, f) for f in wanted if getattr(command, f) is not None})
 
     def _set(self, name: str, **changes: Any) -> Outcome:

@@ -141,7 +141,7 @@ def test_a_packet_as_long_as_the_way_allows_goes_and_one_byte_more_does_not(make
     header = 40 if pair.vip is V4 else 60
     fits = lb.send(from_client(pair.vip, TCP, bytes(1400 - over - header), flags="A"))
     assert fits.reason is Reason.TO_BACKEND
-    assert lb.send(from_client(pair.vip, TCP, bytes(1401 - over - header), flags="A")).reason is Reason.MTU_EXCEEDED
+    assert lb.send(from_client(pair.vip, TCP, bytes(1401 - over - header), flags="A")).reason is Reason.TOO_BIG_LIMITED
 
 
 @each_mode

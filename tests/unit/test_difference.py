@@ -29,7 +29,8 @@ def test_a_new_backend_is_told_with_all_it_has() -> None:
     [found] = told(Change(3, 0.0, backends=(replace(A, name="services/web/backends/b"),)))
     assert (found.resource, found.kind) == ("services/web/backends/b", "added")
     assert found.fields == {
-        "address": (None, "198.51.100.1"), "port": (None, 8080), "weight": (None, 3), "admin": (None, "ENABLED"), "annotations": (None, {}),
+        "address": (None, "198.51.100.1"), "port": (None, 8080), "weight": (None, 3), "admin": (None, "ENABLED"), "mtu": (None, 0),
+        "annotations": (None, {}),
     }  # fmt: skip
 
 

@@ -75,6 +75,17 @@ def test_a_service_of_an_older_journal_has_the_defaults_of_fields_that_came_late
     assert replayed.desired == desired
 
 
+def test_a_backend_of_an_older_journal_has_the_mtu_of_its_way() -> None:
+    desired, _ = history()
+    record = through_json(records.snapshot(desired, SECRETS))
+    assert record["backends"]
+    for item in record["backends"]:  # type: ignore[attr-defined]
+        del item["mtu"]
+    replayed = records.replay([record])
+    assert replayed is not None
+    assert replayed.desired == desired
+
+
 def rings(created: float = 1000.0) -> Kept:
     """Of services/web, over two backends and nobody."""
     names = {7: "10.0.0.2 80", 9: "10.0.0.1 80"}

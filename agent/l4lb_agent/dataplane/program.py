@@ -73,7 +73,7 @@ class Objects:
 
     @property
     def _own(self) -> set[str]:
-        return {"tails", "scratch", "rst_budget", "icmp_budget"}
+        return {"tails", "scratch", "rst_budget", "icmp_budget", "too_big_budget"}
 
     def load(self, maps: Mapping[str, int], missing: frozenset[str] = frozenset()) -> Generation:
         """Load everything, bound to `maps` (descriptors by name); the generation's own maps are created here and live as long as its

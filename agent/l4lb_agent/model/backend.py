@@ -57,6 +57,7 @@ class Backend:
     weight: int = 1
     admin: AdminState = AdminState.ENABLED
     drain: Drain | None = None
+    mtu: int = 0  # 0: that of the way out
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0

@@ -12,6 +12,7 @@ from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.config import DatapathConfig, Echo, Secrets
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
+from l4lb_agent.model.mtu import effective
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.pool import NO_RINGS, Pool, RingElements
 from l4lb_agent.model.service import Hash, OuterSource, Tracking, VirtualService
@@ -117,7 +118,8 @@ def backend_element(backend: Backend, service: VirtualService, service_id: int, 
         source = next(own, hop.source)
         if source is None and service.outer_source is OuterSource.REAL:
             hop = None  # nothing can be sent from nowhere
-    return _backend_element(backend.address, backend.port, flags, service_id, hop, source)
+    mtu = effective(backend.mtu, hop.mtu) if hop is not None else 0
+    return _backend_element(backend.address, backend.port, flags, service_id, hop, mtu, source)
 
 
 def without_way(desired: Desired, next_hops: Mapping[Address, NextHop], local: Container[Address]) -> frozenset[str]:
@@ -131,13 +133,15 @@ def without_way(desired: Desired, next_hops: Mapping[Address, NextHop], local: C
 
 
 @functools.lru_cache(maxsize=65536)
-def _backend_element(address: Address, port: int, flags: int, service_id: int, hop: NextHop | None, source: Address | None) -> bytes:
+def _backend_element(
+    address: Address, port: int, flags: int, service_id: int, hop: NextHop | None, mtu: int, source: Address | None
+) -> bytes:  # fmt: skip
     element = layout.Backend(port=socket.htons(port), flags=flags, service=service_id)
     element.address[:] = list(address.packed)
     if source is not None:
         element.outer_source[:] = list(source.packed)
     if hop is not None:
-        element.ifindex, element.mtu = hop.ifindex, hop.mtu
+        element.ifindex, element.mtu = hop.ifindex, mtu
         element.source_mac[:] = list(hop.source_mac)
         element.destination_mac[:] = list(hop.destination_mac)
     return bytes(element)

@@ -20,6 +20,7 @@ class Reason(enum.IntEnum):
     RST_ANSWERED = 22
     DRAIN_RESET = 23
     ECHO_ANSWERED = 24
+    TOO_BIG_ANSWERED = 27
     MALFORMED = 30
     IP_OPTIONS = 31
     FRAGMENT = 32
@@ -45,6 +46,7 @@ class Reason(enum.IntEnum):
     ECHO_REFUSED = 54
     ECHO_LIMITED = 55
     NO_HEADROOM = 72
+    TOO_BIG_LIMITED = 87
 
 
 class Verdict(enum.IntEnum):

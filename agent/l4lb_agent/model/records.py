@@ -170,6 +170,7 @@ def _backend(backend: Backend) -> Record:
         "weight": backend.weight,
         "admin": backend.admin.name,
         "drain": _drain(backend.drain) if backend.drain else None,
+        "mtu": backend.mtu,
         "annotations": dict(backend.annotations),
         "revision": backend.revision,
         "created": backend.created,

@@ -338,6 +338,9 @@ type Backend struct {
 	AdminState AdminState `protobuf:"varint,5,opt,name=admin_state,json=adminState,proto3,enum=l4lb.v1.AdminState" json:"admin_state,omitempty"`
 	// Free text for controllers: at most 64 entries, 256 characters each key and 4096 each value.
 	Annotations map[string]string `protobuf:"bytes,6,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Longest IP packet that may go to it, outer headers included; 0 is the MTU of its way out, which is a bound for others too. With the outer
+	// headers of ENCAP taken off at least 576 for an IPv4 VIP and 1280 for an IPv6 one must be left; at most 65535.
+	Mtu uint32 `protobuf:"varint,30,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	// Output only. The last drain; absent while ENABLED or DISABLED.
 	Drain *Drain `protobuf:"bytes,19,opt,name=drain,proto3" json:"drain,omitempty"`
 	// Output only. Quoted version of this resource; send it back to change exactly what was read.
@@ -436,6 +439,13 @@ func (x *Backend) GetAnnotations() map[string]string {
 	return nil
 }
 
+func (x *Backend) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
 func (x *Backend) GetDrain() *Drain {
 	if x != nil {
 		return x.Drain
@@ -521,7 +531,9 @@ type NextHop struct {
 	// Output only. The gateway, empty when the address is on the link.
 	Gateway string `protobuf:"bytes,2,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	// Output only. MAC address of the gateway or the address, empty while it is not resolved.
-	Mac           string `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	Mac string `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	// Output only. MTU of the way, 0 while it is not known.
+	Mtu           uint32 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +587,13 @@ func (x *NextHop) GetMac() string {
 		return x.Mac
 	}
 	return ""
+}
+
+func (x *NextHop) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
 }
 
 // Deadline and what happens at it.
@@ -647,7 +666,7 @@ const file_l4lb_v1_backend_proto_rawDesc = "" +
 	"\fcounted_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vcountedTime\x125\n" +
 	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12,\n" +
 	"\x06result\x18\b \x01(\x0e2\x14.l4lb.v1.DrainResultR\x06result\x12J\n" +
-	"\x13earliest_empty_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11earliestEmptyTime\"\xdf\x05\n" +
+	"\x13earliest_empty_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11earliestEmptyTime\"\xf1\x05\n" +
 	"\aBackend\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -655,7 +674,8 @@ const file_l4lb_v1_backend_proto_rawDesc = "" +
 	"\x06weight\x18\x04 \x01(\rH\x00R\x06weight\x88\x01\x01\x124\n" +
 	"\vadmin_state\x18\x05 \x01(\x0e2\x13.l4lb.v1.AdminStateR\n" +
 	"adminState\x12C\n" +
-	"\vannotations\x18\x06 \x03(\v2!.l4lb.v1.Backend.AnnotationsEntryR\vannotations\x12$\n" +
+	"\vannotations\x18\x06 \x03(\v2!.l4lb.v1.Backend.AnnotationsEntryR\vannotations\x12\x10\n" +
+	"\x03mtu\x18\x1e \x01(\rR\x03mtu\x12$\n" +
 	"\x05drain\x18\x13 \x01(\v2\x0e.l4lb.v1.DrainR\x05drain\x12\x12\n" +
 	"\x04etag\x18\x14 \x01(\tR\x04etag\x12 \n" +
 	"\vreconciling\x18\x15 \x01(\bR\vreconciling\x12-\n" +
@@ -674,11 +694,12 @@ const file_l4lb_v1_backend_proto_rawDesc = "" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
-	"\a_weight\"S\n" +
+	"\a_weight\"e\n" +
 	"\aNextHop\x12\x1c\n" +
 	"\tinterface\x18\x01 \x01(\tR\tinterface\x12\x18\n" +
 	"\agateway\x18\x02 \x01(\tR\agateway\x12\x10\n" +
-	"\x03mac\x18\x03 \x01(\tR\x03mac\"\x84\x01\n" +
+	"\x03mac\x18\x03 \x01(\tR\x03mac\x12\x10\n" +
+	"\x03mtu\x18\x04 \x01(\rR\x03mtu\"\x84\x01\n" +
 	"\vDrainPolicy\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12@\n" +
 	"\x0fdeadline_action\x18\x02 \x01(\x0e2\x17.l4lb.v1.DeadlineActionR\x0edeadlineAction*\x8f\x01\n" +

@@ -56,6 +56,8 @@ const (
 	Reason_REASON_DRAIN_RESET Reason = 23
 	// Answered: ICMP echo request for a VIP.
 	Reason_REASON_ECHO_ANSWERED Reason = 24
+	// Answered by ICMP: longer than the MTU of the way out, and its sender is told.
+	Reason_REASON_TOO_BIG_ANSWERED Reason = 27
 	// Dropped: lengths, versions, flags or sources that cannot be.
 	Reason_REASON_MALFORMED Reason = 30
 	// Dropped: IPv4 options or IPv6 extension headers, not handled yet.
@@ -84,7 +86,7 @@ const (
 	Reason_REASON_NO_SNAT_ADDRESS Reason = 42
 	// Dropped: the flow table is full.
 	Reason_REASON_FLOW_TABLE_FULL Reason = 43
-	// Dropped: longer than the MTU of the way out.
+	// Dropped: longer than the MTU of the way out, and nobody can be told.
 	Reason_REASON_MTU_EXCEEDED Reason = 44
 	// Dropped: a program of the datapath is missing in its tail-call array.
 	Reason_REASON_TAIL_CALL_FAILED Reason = 45
@@ -106,6 +108,8 @@ const (
 	Reason_REASON_ECHO_LIMITED Reason = 55
 	// Dropped: no room before the packet for an outer header.
 	Reason_REASON_NO_HEADROOM Reason = 72
+	// Dropped: longer than the MTU of the way out, and the budget of answers is spent.
+	Reason_REASON_TOO_BIG_LIMITED Reason = 87
 )
 
 // Enum value maps for Reason.
@@ -125,6 +129,7 @@ var (
 		22: "REASON_RST_ANSWERED",
 		23: "REASON_DRAIN_RESET",
 		24: "REASON_ECHO_ANSWERED",
+		27: "REASON_TOO_BIG_ANSWERED",
 		30: "REASON_MALFORMED",
 		31: "REASON_IP_OPTIONS",
 		32: "REASON_FRAGMENT",
@@ -150,6 +155,7 @@ var (
 		54: "REASON_ECHO_REFUSED",
 		55: "REASON_ECHO_LIMITED",
 		72: "REASON_NO_HEADROOM",
+		87: "REASON_TOO_BIG_LIMITED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -166,6 +172,7 @@ var (
 		"REASON_RST_ANSWERED":         22,
 		"REASON_DRAIN_RESET":          23,
 		"REASON_ECHO_ANSWERED":        24,
+		"REASON_TOO_BIG_ANSWERED":     27,
 		"REASON_MALFORMED":            30,
 		"REASON_IP_OPTIONS":           31,
 		"REASON_FRAGMENT":             32,
@@ -191,6 +198,7 @@ var (
 		"REASON_ECHO_REFUSED":         54,
 		"REASON_ECHO_LIMITED":         55,
 		"REASON_NO_HEADROOM":          72,
+		"REASON_TOO_BIG_LIMITED":      87,
 	}
 )
 
@@ -286,7 +294,7 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xd3\a\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\x8c\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_NOT_IP\x10\x01\x12\x12\n" +
@@ -302,7 +310,8 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x19REASON_NEIGHBOUR_ANSWERED\x10\x15\x12\x17\n" +
 	"\x13REASON_RST_ANSWERED\x10\x16\x12\x16\n" +
 	"\x12REASON_DRAIN_RESET\x10\x17\x12\x18\n" +
-	"\x14REASON_ECHO_ANSWERED\x10\x18\x12\x14\n" +
+	"\x14REASON_ECHO_ANSWERED\x10\x18\x12\x1b\n" +
+	"\x17REASON_TOO_BIG_ANSWERED\x10\x1b\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x1e\x12\x15\n" +
 	"\x11REASON_IP_OPTIONS\x10\x1f\x12\x13\n" +
 	"\x0fREASON_FRAGMENT\x10 \x12\x17\n" +
@@ -327,7 +336,8 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x19REASON_ICMP_MTU_TOO_SMALL\x105\x12\x17\n" +
 	"\x13REASON_ECHO_REFUSED\x106\x12\x17\n" +
 	"\x13REASON_ECHO_LIMITED\x107\x12\x16\n" +
-	"\x12REASON_NO_HEADROOM\x10H*l\n" +
+	"\x12REASON_NO_HEADROOM\x10H\x12\x1a\n" +
+	"\x16REASON_TOO_BIG_LIMITED\x10W*l\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERDICT_DROP\x10\x01\x12\x10\n" +

@@ -103,12 +103,13 @@ def delete_service(
 
 
 def add_backend(
-    name: str, *, address: str, port: int = 0, weight: int | None = None, admin_state: str | None = None,
+    name: str, *, address: str, port: int = 0, weight: int | None = None, admin_state: str | None = None, mtu: int = 0,
     annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
 ) -> Call[Backend]:  # fmt: skip
-    """Adds a backend. Port 0 is the service's, no weight is 1. The answer is `reconciling` while its next hop does not answer."""
+    """Adds a backend. Port 0 is the service's, no weight is 1, MTU 0 is that of the way to it. The answer is `reconciling` while its next
+    hop does not answer."""
     parent, backend_id = names.split(names.backend(name))
-    backend = _backend(address=address, port=port, weight=weight, admin_state=admin_state, annotations=annotations)
+    backend = _backend(address=address, port=port, weight=weight, admin_state=admin_state, mtu=mtu, annotations=annotations)
     request = service_pb2.AddBackendRequest(
         parent=parent, backend_id=backend_id, backend=backend, request_id=_id(request_id), validate_only=validate_only
     )  # fmt: skip
@@ -133,11 +134,13 @@ def list_backends(service: str = "-", *, page_size: int = 0) -> Listing[Backend]
 
 def update_backend(
     name: str, *, address: str | None = None, port: int | None = None, weight: int | None = None, admin_state: str | None = None,
-    annotations: Mapping[str, str] | None = None, etag: str = "", allow_missing: bool = False, request_id: str = "",
+    mtu: int | None = None, annotations: Mapping[str, str] | None = None, etag: str = "", allow_missing: bool = False, request_id: str = "",
     validate_only: bool = False,
 ) -> Call[Backend]:  # fmt: skip
     """Changes what is given. With `allow_missing` adds it when it does not exist."""
-    given = {"address": address, "port": port, "weight": weight, "admin_state": admin_state, "annotations": annotations}
+    given = {
+        "address": address, "port": port, "weight": weight, "admin_state": admin_state, "mtu": mtu, "annotations": annotations,
+    }  # fmt: skip
     request = service_pb2.UpdateBackendRequest(
         backend=_backend(name=names.backend(name), etag=etag, **given), update_mask=_mask(given), allow_missing=allow_missing,
         request_id=_id(request_id), validate_only=validate_only,

@@ -8,7 +8,7 @@ from l4lb_agent.model import backend as model
 from l4lb_agent.model.changes import commands
 
 MAX_DRAIN_SECONDS = 30 * 24 * 3600
-BACKEND_CHANGEABLE = frozenset({"address", "port", "weight", "admin_state", "annotations"})
+BACKEND_CHANGEABLE = frozenset({"address", "port", "weight", "admin_state", "mtu", "annotations"})
 
 
 def add_backend(request: service_pb2.AddBackendRequest) -> commands.AddBackend:
@@ -34,6 +34,7 @@ def update_backend(request: service_pb2.UpdateBackendRequest, control: Control) 
         port=message.port if "port" in touched else None,
         weight=_weight(message) if "weight" in touched else None,
         admin=_admin(message) if "admin_state" in touched else None,
+        mtu=message.mtu if "mtu" in touched else None,
         annotations=dict(message.annotations) if "annotations" in touched else None,
         etag=message.etag,
     )
@@ -62,8 +63,9 @@ def undrain_backend(request: service_pb2.UndrainBackendRequest) -> commands.Undr
 
 def _backend(name: str, message: backend_pb2.Backend) -> model.Backend:
     return model.Backend(
-        name, address(message.address, "backend.address"), message.port, _weight(message), _admin(message), None, dict(message.annotations)
-    )
+        name, address(message.address, "backend.address"), message.port, _weight(message), _admin(message), None, message.mtu,
+        dict(message.annotations),
+    )  # fmt: skip
 
 
 def _weight(message: backend_pb2.Backend) -> int:
@@ -79,8 +81,9 @@ def backend(view: BackendView) -> backend_pb2.Backend:
     of = view.backend
     return backend_pb2.Backend(
         name=of.name, address=str(of.address), port=of.port, weight=of.weight, admin_state=f"ADMIN_STATE_{of.admin.name}",
-        annotations=of.annotations, drain=_drain(of.drain, view) if of.drain else None, etag=of.etag, reconciling=bool(view.reconciling),
-        reconciling_reason=view.reconciling, revision=of.revision, create_time=moment(of.created), update_time=moment(of.updated),
+        mtu=of.mtu, annotations=of.annotations, drain=_drain(of.drain, view) if of.drain else None, etag=of.etag,
+        reconciling=bool(view.reconciling), reconciling_reason=view.reconciling, revision=of.revision,
+        create_time=moment(of.created), update_time=moment(of.updated),
         wanted_share=view.wanted_share, slot_share=view.slot_share, datapath_id=view.datapath_id, next_hop=_next_hop(view),
     )  # fmt: skip
 
@@ -100,7 +103,7 @@ def _next_hop(view: BackendView) -> backend_pb2.NextHop | None:
     if (hop := view.next_hop) is None:
         return None
     gateway = str(hop.gateway) if hop.gateway else ""
-    return backend_pb2.NextHop(interface=hop.interface, gateway=gateway, mac=hop.destination_mac.hex(":"))
+    return backend_pb2.NextHop(interface=hop.interface, gateway=gateway, mac=hop.destination_mac.hex(":"), mtu=hop.mtu)
 
 
 def event(of: BackendEvent) -> service_pb2.WatchBackendsResponse:

@@ -7,6 +7,7 @@ from l4lb_agent.model import layout
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.changes.commands import UpdateService
 from l4lb_agent.model.errors import InvalidArgument
+from l4lb_agent.model.mtu import LEAST, MAX_MTU, outer_bytes
 from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, Mode, Tracking, VirtualService
 
 MAX_ANNOTATIONS, MAX_KEY, MAX_VALUE = 64, 256, 4096
@@ -51,6 +52,13 @@ def backend(value: Backend) -> None:
     number(value.port, 1, 65535, "backend.port")
     number(value.weight, 0, MAX_WEIGHT, "backend.weight")
     annotations(value.annotations, "backend.annotations")
+
+
+def mtu(value: Backend, service: VirtualService) -> None:
+    """Raises InvalidArgument for an MTU that leaves less than every host sends, outer headers taken off."""
+    least = LEAST[service.vip.family] + outer_bytes(service.mode, value.address)
+    if value.mtu and not least <= value.mtu <= MAX_MTU:
+        raise _invalid("backend.mtu", value.mtu, f"is neither 0 nor {least} to {MAX_MTU} for {service.name}")
 
 
 def unchanged(now: VirtualService, asked: UpdateService) -> None:

@@ -65,6 +65,7 @@ class UpdateBackend:
     port: int | None = None
     weight: int | None = None
     admin: AdminState | None = None
+    mtu: int | None = None
     annotations: Mapping[str, str] | None = None
     etag: str = ""
     create: Backend | None = None

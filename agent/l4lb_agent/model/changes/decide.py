@@ -153,6 +153,7 @@ def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Decision:
         raise _missing(asked.service, "parent")
     asked = replace(asked, port=asked.port or service.port)
     checks.backend(asked)
+    checks.mtu(asked, service)
     checks.writable_state(asked.admin)
     if asked.name in desired.backends:
         raise exists(asked.name, "backend_id", f"{asked.name} exists already")
@@ -171,6 +172,7 @@ def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Fa
         address=before.address if command.address is None else command.address,
         port=before.port if command.port is None else command.port or service.port,
         weight=before.weight if command.weight is None else command.weight,
+        mtu=before.mtu if command.mtu is None else command.mtu,
         annotations=before.annotations if command.annotations is None else command.annotations,
     )
     if command.admin is not None and command.admin is not before.admin:
@@ -178,6 +180,7 @@ def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Fa
         event = drain.Event.ENABLE if command.admin is AdminState.ENABLED else drain.Event.DISABLE
         after = replace(after, admin=drain.transition(before, event, "backend.admin_state"))
     checks.backend(after)
+    checks.mtu(after, service)
     if after.identity != before.identity:
         places.check(desired, after, service, facts.config, facts.local)
     return _put_backend(desired, before, after, facts)

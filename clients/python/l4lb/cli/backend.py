@@ -17,6 +17,7 @@ from l4lb.cli.base import (
 )
 
 _WEIGHT = click.IntRange(0, 65535)
+_MTU = click.IntRange(0, 65535)
 _STATES = click.Choice(("enabled", "disabled"))
 
 
@@ -31,6 +32,7 @@ def backend() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; that of the service without it.")
 @click.option("--weight", type=_WEIGHT, help="Share of new flows, 1 without it.")
 @click.option("--state", "admin_state", type=_STATES, help="ENABLED without it.")
+@click.option("--mtu", type=_MTU, default=0, help="Longest packet to it, outer headers included; that of the way without it.")
 @annotate_option
 @change_options
 @click.pass_obj
@@ -69,6 +71,7 @@ def show(session: Session, /, name: str) -> None:
 @click.option("--state", "admin_state", type=_STATES)
 @click.option("--address", help="Another address is another server: the flows of the old one are cut.")
 @click.option("--port", type=click.IntRange(0, 65535))
+@click.option("--mtu", type=_MTU, help="Longest packet to it, outer headers included; 0 for that of the way.")
 @annotate_option
 @etag_option
 @change_options
@@ -78,8 +81,8 @@ def set_(session: Session, /, name: str, annotations: tuple[tuple[str, str], ...
     from l4lb.cli import render
 
     wanted = dict(annotations) if annotations else None
-    if wanted is None and all(options[key] is None for key in ("weight", "admin_state", "address", "port")):
-        raise click.UsageError("nothing to change: give --weight, --state, --address, --port or --annotate")
+    if wanted is None and all(options[key] is None for key in ("weight", "admin_state", "address", "port", "mtu")):
+        raise click.UsageError("nothing to change: give --weight, --state, --address, --port, --mtu or --annotate")
     render.one(session, session.client.update_backend(name, annotations=wanted, **options))
 
 

@@ -71,7 +71,7 @@ class Drain(_message.Message):
     def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline_action: _Optional[_Union[DeadlineAction, str]] = ..., remaining_flows: _Optional[int] = ..., initial_flows: _Optional[int] = ..., counted_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[DrainResult, str]] = ..., earliest_empty_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Backend(_message.Message):
-    __slots__ = ("name", "address", "port", "weight", "admin_state", "annotations", "drain", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "wanted_share", "slot_share", "datapath_id", "next_hop")
+    __slots__ = ("name", "address", "port", "weight", "admin_state", "annotations", "mtu", "drain", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "wanted_share", "slot_share", "datapath_id", "next_hop")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,7 @@ class Backend(_message.Message):
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     ADMIN_STATE_FIELD_NUMBER: _ClassVar[int]
     ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    MTU_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +103,7 @@ class Backend(_message.Message):
     weight: int
     admin_state: AdminState
     annotations: _containers.ScalarMap[str, str]
+    mtu: int
     drain: Drain
     etag: str
     reconciling: bool
@@ -113,17 +115,19 @@ class Backend(_message.Message):
     slot_share: float
     datapath_id: int
     next_hop: NextHop
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wanted_share: _Optional[float] = ..., slot_share: _Optional[float] = ..., datapath_id: _Optional[int] = ..., next_hop: _Optional[_Union[NextHop, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., mtu: _Optional[int] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wanted_share: _Optional[float] = ..., slot_share: _Optional[float] = ..., datapath_id: _Optional[int] = ..., next_hop: _Optional[_Union[NextHop, _Mapping]] = ...) -> None: ...
 
 class NextHop(_message.Message):
-    __slots__ = ("interface", "gateway", "mac")
+    __slots__ = ("interface", "gateway", "mac", "mtu")
     INTERFACE_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     MAC_FIELD_NUMBER: _ClassVar[int]
+    MTU_FIELD_NUMBER: _ClassVar[int]
     interface: str
     gateway: str
     mac: str
-    def __init__(self, interface: _Optional[str] = ..., gateway: _Optional[str] = ..., mac: _Optional[str] = ...) -> None: ...
+    mtu: int
+    def __init__(self, interface: _Optional[str] = ..., gateway: _Optional[str] = ..., mac: _Optional[str] = ..., mtu: _Optional[int] = ...) -> None: ...
 
 class DrainPolicy(_message.Message):
     __slots__ = ("timeout", "deadline_action")

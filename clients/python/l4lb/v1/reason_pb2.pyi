@@ -20,6 +20,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_RST_ANSWERED: _ClassVar[Reason]
     REASON_DRAIN_RESET: _ClassVar[Reason]
     REASON_ECHO_ANSWERED: _ClassVar[Reason]
+    REASON_TOO_BIG_ANSWERED: _ClassVar[Reason]
     REASON_MALFORMED: _ClassVar[Reason]
     REASON_IP_OPTIONS: _ClassVar[Reason]
     REASON_FRAGMENT: _ClassVar[Reason]
@@ -45,6 +46,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_ECHO_REFUSED: _ClassVar[Reason]
     REASON_ECHO_LIMITED: _ClassVar[Reason]
     REASON_NO_HEADROOM: _ClassVar[Reason]
+    REASON_TOO_BIG_LIMITED: _ClassVar[Reason]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -67,6 +69,7 @@ REASON_NEIGHBOUR_ANSWERED: Reason
 REASON_RST_ANSWERED: Reason
 REASON_DRAIN_RESET: Reason
 REASON_ECHO_ANSWERED: Reason
+REASON_TOO_BIG_ANSWERED: Reason
 REASON_MALFORMED: Reason
 REASON_IP_OPTIONS: Reason
 REASON_FRAGMENT: Reason
@@ -92,6 +95,7 @@ REASON_ICMP_MTU_TOO_SMALL: Reason
 REASON_ECHO_REFUSED: Reason
 REASON_ECHO_LIMITED: Reason
 REASON_NO_HEADROOM: Reason
+REASON_TOO_BIG_LIMITED: Reason
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_DROP: Verdict
 VERDICT_PASS: Verdict
