@@ -25,6 +25,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from l4lb_agent.dataplane import program
 from lab.cpio import Archive
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +38,7 @@ MODULES = (  # in the order of their dependencies
 )  # fmt: skip
 SOURCES = ("agent", "bpf", "clients/python", "lab", "tests", "bench", "proto", "pyproject.toml")
 CHECKOUT = "l4lb"  # where the checkout lies in the guest, from its root
+BYTECODE = "guest/bytecode"
 LEFT_OUT = re.compile(
     r"/usr/share/(doc|man|locale|info|lintian|bug|doc-base|bash-completion|zsh|perl5?|bcc|menu|common-licenses|applications)(/|$)"
     r"|/usr/lib/x86_64-linux-gnu/(gconv|perl-base)/|/__pycache__/.*\.opt-|/scapy/contrib/|^/(var|boot|dev|proc|sys|run|tmp)(/|$)"
@@ -165,8 +167,8 @@ def system_archive(cache: Path, kernel: Kernel) -> Path:
     return archive
 
 
-def append_checkout(out: Path, job: dict[str, object]) -> None:
-    """Appends the small archive: the sources and what is to be run."""
+def append_checkout(out: Path, bytecode: Path, job: dict[str, object]) -> None:
+    """Appends the small archive: the sources, the datapath's bytecode and what is to be run."""
     with out.open("ab") as file:
         archive = Archive(file)
         for source in SOURCES:
@@ -174,6 +176,8 @@ def append_checkout(out: Path, job: dict[str, object]) -> None:
             for path in (top, *sorted(top.rglob("*"))) if top.exists() else ():
                 if "__pycache__" not in path.parts:
                     archive.copy(path, f"{CHECKOUT}/{path.relative_to(ROOT)}")
+        for path in sorted(bytecode.iterdir()):
+            archive.copy(path, f"{BYTECODE}/{path.name}")
         archive.file("guest/job.json", json.dumps(job).encode())
         archive.close()
 
@@ -214,6 +218,7 @@ def run(kernel: Kernel, cache: Path, arguments: Sequence[str], limit: float, mem
     system = system_archive(cache, kernel)
     path = os.pathsep.join(f"/{CHECKOUT}/{part}" for part in ("agent", "clients/python", ""))
     environment = {"PATH": "/usr/sbin:/usr/bin", "HOME": "/root", "PYTHONPATH": path, "LANG": "C.UTF-8", "TERM": "dumb"}
+    environment["L4LB_BYTECODE"] = f"/{BYTECODE}"
     job: dict[str, object] = {
         "modules": [f"/guest/{module.name}" for module in kernel.modules],
         "command": [f"{os.path.realpath(sys.prefix)}/bin/python", *arguments],
@@ -222,9 +227,11 @@ def run(kernel: Kernel, cache: Path, arguments: Sequence[str], limit: float, mem
     }
     with tempfile.TemporaryDirectory(prefix="run-", dir=cache) as name:
         scratch = Path(name)
-        root = scratch / "root.cpio"
+        root, bytecode = scratch / "root.cpio", scratch / "bytecode"
+        bytecode.mkdir()
+        program.compile_or_cached(program.BPF_DIR, bytecode)  # it depends on no kernel, and there it would take minutes
         shutil.copyfile(system, root)
-        append_checkout(root, job)
+        append_checkout(root, bytecode, job)
         result = boot(kernel.image, root, scratch, limit, memory)
     print(f"guest: {result['uname']}", flush=True)
     if "exit" not in result:
@@ -243,7 +250,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         return run(Kernel(options.kernel), options.cache, options.arguments, options.limit, options.memory)
-    except GuestError as error:
+    except (GuestError, program.CompileError) as error:
         print(f"guest: {error}", file=sys.stderr)
         return 2
 

@@ -20,8 +20,8 @@ Make = Callable[..., Balancer]
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of compiled programs, warm."""
-    where = Path(tmp_path_factory.mktemp("cache"))
+    """A cache of compiled programs, warm. An emulated machine, where compiling takes minutes, is given one in L4LB_BYTECODE."""
+    where = Path(os.environ.get("L4LB_BYTECODE") or tmp_path_factory.mktemp("cache"))
     program.compile_or_cached(program.BPF_DIR, where)
     return where
 
