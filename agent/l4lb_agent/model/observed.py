@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from l4lb_agent.model.address import Address
 
@@ -48,8 +49,7 @@ class FlowCounts:
     at: float = 0.0  # Unix seconds
 
 
-@dataclass(frozen=True)
-class TrafficCount:
+class TrafficCount(NamedTuple):
     """Summed over CPUs; bytes are whole frames."""
 
     packets_in: int = 0
