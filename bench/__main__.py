@@ -21,11 +21,9 @@ from bench.measure import establish, measure
 from bench.network import network, next_hop
 from bench.programs import Programs
 from bench.rig import Rig, Void
-from bench.scrape import scrape
 from bench.traffic import cases, few_of
 from l4lb_agent.dataplane.program import CompileError
 from lab import netns
-from lab.agent import AgentFailed
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,12 +40,11 @@ class Effort:
     live_rounds: int
     crowds: tuple[int, ...]  # ring sizes of a thousand services
     fresh: int  # among so many flows are new ones of DSR and ENCAP chosen
-    scraped: tuple[int, int, float]  # backends of an agent that is scraped, rounds, seconds of each half
 
 
-FULL = Effort(((1, 1024, 131072), (1, 1048576)), 50_000, 41, 75, 500_000, 7, (1021, 65537), direct.FRESH, (10_000, 5, 4.0))
-QUICK = Effort(((1, 1024, 131072),), 50_000, 9, 20, 200_000, 3, (1021,), direct.FRESH, (10_000, 3, 2.0))
-TINY = Effort(((1, 64),), 500, 3, 5, 2_000, 1, (1021,), direct.FRESH, (20, 1, 0.3))
+FULL = Effort(((1, 1024, 131072), (1, 1048576)), 50_000, 41, 75, 500_000, 7, (1021, 65537), direct.FRESH)
+QUICK = Effort(((1, 1024, 131072),), 50_000, 9, 20, 200_000, 3, (1021,), direct.FRESH)
+TINY = Effort(((1, 64),), 500, 3, 5, 2_000, 1, (1021,), direct.FRESH)
 
 
 def commit() -> str:
@@ -113,9 +110,7 @@ def run(effort: Effort, cache: Path, nft: list[str]) -> Report:
                 figures += measure(rig, direct.crowd_cases(size), effort.chunk, effort.rounds, effort.seconds / 5)[1]
             finally:
                 rig.close()
-    say(f"an agent with {effort.scraped[0]:,} backends, scraped")
-    agent = (scrape(*effort.scraped),)
-    return Report(commit(), machine(), platform.release(), Spread.of(yardstick), tuple(figures), code.statistics(), tuple(rows), agent)
+    return Report(commit(), machine(), platform.release(), Spread.of(yardstick), tuple(figures), code.statistics(), tuple(rows))
 
 
 def say(text: str) -> None:
@@ -141,7 +136,7 @@ def main() -> int:
     except Void as void:
         print(f"bench: void: {void}", file=sys.stderr)
         return 1
-    except (netns.CommandFailed, CompileError, AgentFailed, OSError) as error:
+    except (netns.CommandFailed, CompileError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -83,36 +83,6 @@ class LiveFigures:
 
 
 @dataclass(frozen=True)
-class ScrapeFigures:
-    """What a call takes while nobody scrapes an agent's metrics, and while somebody does every second: median and 99th percentile of a
-    round, each the median of all rounds."""
-
-    backends: int
-    scrape: Spread  # milliseconds
-    bytes: int
-    quiet_ms: tuple[float, float]
-    scraped_ms: tuple[float, float]
-
-    @property
-    def ratio(self) -> float:
-        """Of the 99th percentiles."""
-        return self.scraped_ms[1] / self.quiet_ms[1]
-
-    def cells(self) -> tuple[str, ...]:
-        """For people."""
-        calls = (f"{ms:.2f}" for ms in self.scraped_ms + self.quiet_ms)
-        return (f"{self.scrape.median:.0f}", f"{self.bytes / 1e6:.1f}", *calls, f"{self.ratio:.2f}")
-
-    def to_json(self) -> dict[str, object]:
-        """As in build/bench.json."""
-        calls = {name: {"median": p[0], "p99": p[1]} for name, p in (("quiet_ms", self.quiet_ms), ("scraped_ms", self.scraped_ms))}
-        return {
-            "name": "agent/scraped", "backends": self.backends, "scrape_ms": self.scrape.to_json(), "bytes": self.bytes, **calls,
-            "ratio": round(self.ratio, 2),
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
 class Report:
     """Everything that one run measured."""
 
@@ -123,7 +93,6 @@ class Report:
     cases: tuple[CaseFigures, ...]
     programs: tuple[ProgramFigures, ...] = ()
     live: tuple[LiveFigures, ...] = ()
-    agent: tuple[ScrapeFigures, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """The content of build/bench.json."""
@@ -135,7 +104,6 @@ class Report:
             "cases": [case.to_json(self.yardstick) for case in self.cases],
             "programs": [program.to_json() for program in self.programs],
             "live": [row.to_json() for row in self.live],
-            "agent": [row.to_json() for row in self.agent],
         }
 
     def table(self) -> str:
@@ -148,10 +116,6 @@ class Report:
         if self.live:
             live = [(r.name, f"{r.flows:,}", *r.mpps.cells(2), f"{1000 / r.mpps.median:.0f}") for r in self.live]
             lines += ["", *_markdown(("over veth", "flows", "Mpps median", "min", "max", "ns of the median"), live)]
-        if self.agent:
-            head = ("agent", "scrape ms", "MB", "call ms, scraped", "p99", "left alone", "p99", "ratio of p99")
-            agent = [(f"{r.backends:,} backends", *r.cells()) for r in self.agent]
-            lines += ["", *_markdown(head, agent)]
         return "\n".join(lines) + "\n"
 
     def _case_rows(self) -> list[tuple[str, ...]]:

@@ -107,12 +107,10 @@ static __always_inline __u32 answer_rst(struct xdp_md *ctx, struct scratch *s, c
 {
 	struct budget *budget = rst_budget_get();
 	__u32 reason = REASON_DRAIN_RESET;
-	__u8 mac[6];
+	__u32 why = client_fault(s, c);
 
-	if (!answerable(ctx, s))
-		return DROP(REASON_MALFORMED);
-	if (!own_mac(ctx, mac))
-		return PASS(REASON_FOREIGN);
+	if (why)
+		return refuse(s, why);
 	if (s->answer == ANSWER_RST) {
 		reason = REASON_RST_ANSWERED;
 		if (!budget || !spend(c, budget, c->rst_rate, c->rst_burst))

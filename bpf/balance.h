@@ -50,7 +50,7 @@ static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, co
 static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, const struct config *c, const struct owned_address *owned,
 				     __u64 address)
 {
-	__u32 why = read_packet(ctx, s);
+	__u32 why = for_us(ctx) ? read_packet(ctx, s) : REASON_FRAME_FOREIGN;
 
 	if (why == TO_ICMP) {
 		tail_call(ctx, TAIL_ICMP);

@@ -61,9 +61,10 @@ static __always_inline __u32 direct(struct xdp_md *ctx, struct scratch *s, const
 	__u16 slot = now_slot(s->word, pick), id = slot & SLOT_BACKEND;
 	bool tracked = s->word & SERVICE_TRACK_ALL || (slot & SLOT_AT_RISK && s->tuple.protocol == PROTOCOL_TCP);
 	const struct backend *b;
+	__u32 why = client_fault(s, c);
 
-	if (!for_us(ctx))
-		return PASS(REASON_FOREIGN);
+	if (why)
+		return refuse(s, why);
 	if (tracked) {
 		s->answer = ANSWER_RST; /* unless an entry says otherwise */
 		id = tracked_backend(s, c, hash, pick, id);

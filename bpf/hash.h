@@ -28,6 +28,12 @@ static __always_inline __u64 high_word(const struct address *address)
 	return address->word[2] | (__u64)address->word[3] << 32;
 }
 
+/* Which of the 256 bits of config.owned_filter an address has */
+static __always_inline __u8 owned_bit(const struct address *a)
+{
+	return (a->word[0] ^ a->word[1] ^ a->word[2] ^ a->word[3]) * 0x9e3779b1U >> 24;
+}
+
 /* Finds an address, and is the first half of what finds a service */
 static __always_inline __u64 address_hash(const struct address *address, const __u64 *secret)
 {

@@ -221,17 +221,16 @@ static __always_inline __u32 icmp_packet(struct xdp_md *ctx, struct scratch *s, 
 	__u32 header = s->family == 4 ? IPV4_BYTES : IPV6_BYTES;
 	const struct icmp *message = bytes_at(ctx, IP_OFFSET + header, ICMP_BYTES);
 	enum icmp_kind kind;
-	__u8 mac[6];
+	__u32 why;
 
 	if (!message || s->l3_bytes < header + ICMP_BYTES)
 		return refuse(s, REASON_ICMP_MALFORMED);
 	kind = kind_of(s, message);
 	if (kind == ICMP_OTHER)
 		return refuse(s, REASON_ICMP_UNSUPPORTED);
-	if (!answerable(ctx, s))
-		return refuse(s, REASON_MALFORMED);
-	if (!own_mac(ctx, mac))
-		return PASS(REASON_FOREIGN);
+	why = source_fault(s, c); /* a router may well have a link-local one */
+	if (why)
+		return refuse(s, why);
 	if (kind == ICMP_ECHO)
 		return answer_echo(ctx, s, c, header);
 	if (kind == ICMP_TOO_BIG && !plausible_mtu(s, message))

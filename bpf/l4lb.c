@@ -189,15 +189,16 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 }
 
 #include "finish.h"
+#include "outcome.h"
 #include "hash.h"
 #include "clock.h"
 #include "checksum.h"
 #include "parse.h"
 #include "index.h"
+#include "source.h"
 #include "ring.h"
 #include "flow.h"
 #include "tcp.h"
-#include "outcome.h"
 #include "next_hop.h"
 #include "nat.h"
 #include "new_flow.h"

@@ -35,6 +35,23 @@ static __always_inline bool solicitation(struct xdp_md *ctx, struct scratch *s)
 	return true;
 }
 
+/* Our MAC on this interface: what the agent wrote, or else where the frame went. False when the frame is for another station; requests are
+ * also sent to all. */
+static __always_inline bool own_mac(struct xdp_md *ctx, __u8 *mac)
+{
+	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
+	const struct interface *place = interface_place(ctx);
+
+	if (!frame || !place || frame->source[0] & 1)
+		return false;
+	if (!knows(ctx, place)) {
+		copy_mac(mac, frame->destination);
+		return !(frame->destination[0] & 1);
+	}
+	copy_mac(mac, place->mac);
+	return frame->destination[0] & 1 || same_mac(mac, frame->destination);
+}
+
 static __always_inline __u32 answer_arp(struct xdp_md *ctx, const struct config *c)
 {
 	struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));

@@ -243,13 +243,10 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 	__u16 chosen = ring_backend(s->word, slot_pick(s->word, &s->tuple, hash, c->slot_secret));
 	struct flow *f = flow_get(&s->tuple.flow);
 	const struct backend *b;
-	__u32 reason = 0;
-	__u8 mac[6];
+	__u32 reason = client_fault(s, c);
 
-	if (!answerable(ctx, s))
-		return DROP(REASON_MALFORMED);
-	if (!own_mac(ctx, mac))
-		return PASS(REASON_FOREIGN);
+	if (reason)
+		return refuse(s, reason);
 	s->displaces = !!f;
 	if (f)
 		reason = along(s, c, f, chosen);

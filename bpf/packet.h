@@ -70,6 +70,7 @@ struct tcp {
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
+#define TCP_URG 0x20
 
 struct udp {
 	__u16 source;

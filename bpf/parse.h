@@ -30,6 +30,19 @@ static __always_inline bool read_ipv6_addresses(struct xdp_md *ctx, struct scrat
 	return true;
 }
 
+#define TCP_KIND(flags) (1U << (((flags) & (TCP_FIN | TCP_SYN | TCP_RST)) | ((flags) & (TCP_ACK | TCP_URG)) >> 1))
+
+/* Whether a TCP sends these flags in one segment, apart from PSH and those of ECN (RFC 9293 3.5 to 3.10). What is probed by the others
+ * (none, FIN alone, all) is how a stack treats what its authors did not think of. */
+static __always_inline bool sent_together(__u8 flags)
+{
+	const __u32 kinds = TCP_KIND(TCP_SYN) | TCP_KIND(TCP_SYN | TCP_URG) | TCP_KIND(TCP_SYN | TCP_ACK) | TCP_KIND(TCP_RST) |
+			    TCP_KIND(TCP_RST | TCP_ACK) | TCP_KIND(TCP_ACK) | TCP_KIND(TCP_ACK | TCP_URG) |
+			    TCP_KIND(TCP_FIN | TCP_ACK) | TCP_KIND(TCP_FIN | TCP_ACK | TCP_URG);
+
+	return kinds & TCP_KIND(flags);
+}
+
 /* Sequence numbers and flags; returns 0 or a reason. `bytes` are those of the transport header and payload. */
 static __always_inline __u32 read_tcp(struct xdp_md *ctx, struct scratch *s, __u32 offset, __u32 bytes)
 {
@@ -37,12 +50,12 @@ static __always_inline __u32 read_tcp(struct xdp_md *ctx, struct scratch *s, __u
 	__u32 header;
 
 	if (!tcp || bytes < TCP_BYTES)
-		return REASON_MALFORMED;
+		return REASON_LENGTH_WRONG;
 	header = tcp->offset >> 4 << 2;
 	if (header < TCP_BYTES || header > bytes)
-		return REASON_MALFORMED;
-	if (tcp->flags & TCP_SYN && tcp->flags & (TCP_FIN | TCP_RST))
-		return REASON_MALFORMED;
+		return REASON_TCP_OFFSET_WRONG;
+	if (!sent_together(tcp->flags))
+		return REASON_TCP_FLAGS_WRONG;
 	s->tuple.source_port = tcp->source;
 	s->tuple.destination_port = tcp->destination;
 	s->tcp_flags = tcp->flags;
@@ -57,9 +70,9 @@ static __always_inline __u32 read_udp(struct xdp_md *ctx, struct scratch *s, __u
 	const struct udp *udp = bytes_at(ctx, offset, UDP_BYTES);
 
 	if (!udp || bytes < UDP_BYTES || ntohs(udp->length) < UDP_BYTES || ntohs(udp->length) > bytes)
-		return REASON_MALFORMED;
+		return REASON_LENGTH_WRONG;
 	if (!udp->checksum && s->family == 6) /* RFC 8200 8.1 */
-		return REASON_MALFORMED;
+		return REASON_CHECKSUM_WRONG;
 	s->tuple.source_port = udp->source;
 	s->tuple.destination_port = udp->destination;
 	return 0;
@@ -75,17 +88,27 @@ static __always_inline __u32 read_transport(struct xdp_md *ctx, struct scratch *
 	return REASON_PROTOCOL_UNSUPPORTED;
 }
 
+/* Of an IPv4 header without options; 0xffff when its checksum is right */
+static __always_inline __u16 header_sum(const struct ipv4 *ip)
+{
+	const word *w = (const word *)ip;
+
+	return fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]);
+}
+
 static __always_inline __u32 read_ipv4(struct xdp_md *ctx, struct scratch *s)
 {
 	const struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
 
 	if (!ip || ip->version_length >> 4 != 4 || (ip->version_length & 15) < 5)
-		return REASON_MALFORMED;
+		return REASON_VERSION_WRONG;
 	s->l3_bytes = ntohs(ip->length);
 	if (s->l3_bytes < (ip->version_length & 15) * 4 || IP_OFFSET + s->l3_bytes > s->frame_bytes)
-		return REASON_MALFORMED;
+		return REASON_LENGTH_WRONG;
 	if ((ip->version_length & 15) != 5)
 		return REASON_IP_OPTIONS;
+	if (header_sum(ip) != 0xffff)
+		return REASON_CHECKSUM_WRONG;
 	if (ip->fragment & htons(IPV4_FRAGMENT_MASK))
 		return ip->protocol == PROTOCOL_ICMP ? REASON_ICMP_FRAGMENT : REASON_FRAGMENT;
 	s->ttl = ip->ttl;
@@ -106,10 +129,10 @@ static __always_inline __u32 read_ipv6(struct xdp_md *ctx, struct scratch *s)
 	const struct ipv6 *ip = bytes_at(ctx, IP_OFFSET, IPV6_BYTES);
 
 	if (!ip || (ntohl(ip->version_class_flow) >> 28) != 6)
-		return REASON_MALFORMED;
+		return REASON_VERSION_WRONG;
 	s->l3_bytes = IPV6_BYTES + ntohs(ip->payload_length);
 	if (IP_OFFSET + s->l3_bytes > s->frame_bytes)
-		return REASON_MALFORMED;
+		return REASON_LENGTH_WRONG;
 	s->ttl = ip->hop_limit;
 	switch (ip->next_header) {
 	case PROTOCOL_FRAGMENT:
@@ -134,21 +157,6 @@ static __always_inline __u32 read_packet(struct xdp_md *ctx, struct scratch *s)
 	return s->family == 4 ? read_ipv4(ctx, s) : read_ipv6(ctx, s);
 }
 
-/* Whether something may be sent to where the packet claims to come from (RFC 1122 3.2.1.3, RFC 4291 2.7), and its frame was for one
- * station: asked before a flow is created or an answer is sent. */
-static __always_inline bool answerable(struct xdp_md *ctx, const struct scratch *s)
-{
-	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
-	const struct address *a = &s->tuple.source;
-	__u8 first = s->family == 4 ? a->word[3] & 0xff : a->word[0] & 0xff;
-
-	if (!frame || (frame->source[0] | frame->destination[0]) & 1 || same_address(a, &s->tuple.destination))
-		return false;
-	if (s->family == 4)
-		return first && first != 127 && first < 224;
-	return first != 0xff && !is_mapped(a) && (a->word[0] | a->word[1] | a->word[2] | (a->word[3] & ~htonl(1)));
-}
-
 /* The place of the interface that the packet came by; it is that one's only when the agent has written it: `knows` */
 static __always_inline const struct interface *interface_place(struct xdp_md *ctx)
 {
@@ -160,24 +168,8 @@ static __always_inline bool knows(struct xdp_md *ctx, const struct interface *pl
 	return place->ifindex == ctx->ingress_ifindex;
 }
 
-/* Our MAC on this interface: what the agent wrote, or else where the frame went. False when the frame is for another station (a switch
- * floods those): an answer would confirm that station's MAC or cut its connections, a flow would be that station's, too. */
-static __always_inline bool own_mac(struct xdp_md *ctx, __u8 *mac)
-{
-	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
-	const struct interface *place = interface_place(ctx);
-
-	if (!frame || !place || frame->source[0] & 1)
-		return false;
-	if (!knows(ctx, place)) {
-		copy_mac(mac, frame->destination);
-		return !(frame->destination[0] & 1);
-	}
-	copy_mac(mac, place->mac);
-	return frame->destination[0] & 1 || same_mac(mac, frame->destination);
-}
-
-/* Whether the frame was for this station alone */
+/* Whether the frame was for this station alone. A switch floods those for stations that it does not know: an answer would confirm such a
+ * station's MAC or cut its connections, a flow would be that station's, too. While the agent has not written our MAC any one will do. */
 static __always_inline bool for_us(struct xdp_md *ctx)
 {
 	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));

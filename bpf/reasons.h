@@ -8,7 +8,7 @@ enum reason {
 	REASON_UNSPECIFIED = 0,          /* never counted; a packet here is a bug */
 	/* passed to the host, untouched */
 	REASON_NOT_IP = 1,               /* neither IPv4 nor IPv6, nor ARP for an owned address */
-	REASON_FOREIGN = 2,              /* the destination is not an owned address, or the flow or answer is another station's */
+	REASON_FOREIGN = 2,              /* the destination is not an owned address, or a neighbour solicitation was another station's */
 	REASON_LOCAL = 3,                /* for an owned address that is also this host's, and nothing of ours */
 	/* forwarded */
 	REASON_FLOW_CREATED = 10,        /* first packet of a new flow, to its backend */
@@ -24,7 +24,7 @@ enum reason {
 	REASON_ECHO_ANSWERED = 24,       /* echo request for a VIP */
 	REASON_TOO_BIG_ANSWERED = 27,    /* longer than the MTU of the way out, and its sender is told */
 	/* dropped */
-	REASON_MALFORMED = 30,           /* lengths, versions, flags or sources that cannot be */
+	REASON_MALFORMED = 30,           /* a header ended where it had to be rewritten: cannot be */
 	REASON_IP_OPTIONS = 31,          /* IPv4 options or IPv6 extension headers, not handled yet */
 	REASON_FRAGMENT = 32,            /* fragments, not handled yet */
 	REASON_TTL_EXCEEDED = 33,        /* TTL or hop limit would reach zero */
@@ -48,6 +48,14 @@ enum reason {
 	REASON_ICMP_MTU_TOO_SMALL = 53,  /* packet too big, for an MTU that no link may have */
 	REASON_ECHO_REFUSED = 54,        /* echo request for an address that does not answer any now */
 	REASON_ECHO_LIMITED = 55,        /* echo request, and no answer left to spend */
+	REASON_VERSION_WRONG = 56,       /* an IP version that the EtherType does not have, or an IPv4 header shorter than it can be */
+	REASON_LENGTH_WRONG = 57,        /* a length beyond what is there, or below what must be */
+	REASON_CHECKSUM_WRONG = 58,      /* of the IPv4 header; or none, of UDP over IPv6 */
+	REASON_TCP_OFFSET_WRONG = 59,    /* a TCP header shorter than it can be, or longer than the segment */
+	REASON_TCP_FLAGS_WRONG = 60,     /* flags that no TCP sends together, or none */
+	REASON_SOURCE_MARTIAN = 61,      /* a source that no host on a network has */
+	REASON_SOURCE_OWNED = 62,        /* the source is a VIP or a SNAT address */
+	REASON_FRAME_FOREIGN = 63,       /* the frame was for another station or for many, or from a group address */
 	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
 	REASON_TOO_BIG_LIMITED = 87,     /* longer than the MTU of the way out, and no answer left to spend */
 	REASONS = 128,

@@ -14,7 +14,7 @@ static __always_inline bool can_be_told(struct xdp_md *ctx, const struct scratch
 {
 	const struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
 
-	if (s->l3_bytes <= mtu || !answerable(ctx, s))
+	if (s->l3_bytes <= mtu)
 		return false;
 	return s->family == 6 || (ip && (ip->fragment & htons(IPV4_DONT_FRAGMENT | IPV4_OFFSET_MASK)) == htons(IPV4_DONT_FRAGMENT));
 }
@@ -99,12 +99,9 @@ static __always_inline __u32 answer_too_big(struct xdp_md *ctx, struct scratch *
 	__u32 header = s->family == 4 ? IPV4_BYTES : IPV6_BYTES;
 	__u32 quoted = (s->family == 4 ? IPV4_LONGEST_ERROR : IPV6_LONGEST_ERROR) - header - ICMP_BYTES;
 	struct budget *budget = too_big_budget_get();
-	__u8 mac[6];
 
 	if (!can_be_told(ctx, s, mtu))
 		return DROP(REASON_MTU_EXCEEDED);
-	if (!own_mac(ctx, mac))
-		return PASS(REASON_FOREIGN);
 	if (!budget || !spend(c, budget, c->icmp_rate, c->icmp_burst))
 		return DROP(REASON_TOO_BIG_LIMITED);
 	if (s->l3_bytes < quoted)

@@ -39,7 +39,8 @@ struct config {
 	__u16 tracked_fin;      /* after a FIN */
 	__u16 tracked_rst;      /* after a RST */
 	__u16 reserved_half;
-	__u32 reserved[29];
+	__u32 owned_filter[8];  /* a bit for each owned address (owned_bit() of hash.h): tells most others from them */
+	__u32 reserved[21];
 };                              /* 256 bytes */
 #define CONFIG_TRANSMIT_REDIRECT 1 /* send back by redirect instead of XDP_TX (veth without a program on the peer) */
 #define SNAT_V6_BASE 128

@@ -5,10 +5,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 import l4lb
@@ -86,11 +85,11 @@ class Agent:
 
     def __init__(
         self, lab: Laboratory, *, interfaces: Sequence[str] = (), mode: str = "native", redirect: bool = False,
-        remote: Remote | None = None, name: str = "agent", metrics: bool = False, sizes: Mapping[str, int] = MappingProxyType({}),
+        remote: Remote | None = None, name: str = "agent", metrics: bool = False,
     ) -> None:  # fmt: skip
         """Make folders that belong to the agent's user, and the configuration. Starts nothing. Each agent of a laboratory has a name. With
-        `remote` it can be reached from the controller's namespace too, with `metrics` scraped. `sizes` are for
-        [sizes] instead of its defaults. Without `interfaces` it attaches to all that are wired."""
+        `remote` it can be reached from the controller's namespace too, with `metrics` scraped. Without `interfaces` it attaches to all that
+        are wired."""
         self._lab = lab
         self._process: subprocess.Popen[bytes] | None = None
         self._app = install.installed(install.checkout(), install.cache_folder())
@@ -101,9 +100,8 @@ class Agent:
         self.cache_dir = install.program_cache(install.cache_folder(), UID)
         self._file = folder / "agent.toml"
         own = self._configuration(interfaces or lab.topology.interfaces(), mode, redirect)
-        more = f'\n[metrics]\nlisten = "{self.metrics_socket}"\n' if metrics else ""
-        more += "\n[sizes]\n" + "".join(f"{size} = {number}\n" for size, number in sizes.items())
-        self._file.write_text(own + more + (remote.configuration(UID) if remote else ""))
+        exported = f'\n[metrics]\nlisten = "{self.metrics_socket}"\n' if metrics else ""
+        self._file.write_text(own + exported + (remote.configuration(UID) if remote else ""))
 
     @property
     def socket(self) -> Path:

@@ -113,7 +113,9 @@ class Balancer:
     def own(self, text: str, flags: int) -> None:
         """Make an address one that the datapath owns; again for other flags."""
         packed = address(text)
-        place = self._owned_place(packed)
+        place, bit = self._owned_place(packed), hashing.owned_bit(packed)
+        self.config.owned_filter[bit >> 5] |= 1 << (bit & 31)
+        self.configure()
         self.write("addresses", place, bytes(layout.OwnedAddress(address=(layout.U8 * 16)(*packed), flags=flags)))
 
     def service(

@@ -51,9 +51,7 @@ def rst(family: Family, sequence: int, acknowledgement: int, flags: str) -> Pack
         ("PA", b"xyz", (900, 0, "R")),
         ("FA", b"", (900, 0, "R")),
         ("SA", b"", (900, 0, "R")),
-        ("", b"", (0, 5000, "RA")),
-        ("P", b"xyz", (0, 5003, "RA")),
-        ("F", b"xyz", (0, 5004, "RA")),
+        ("AU", b"xyz", (900, 0, "R")),
     ],
 )
 def test_a_segment_without_flow_is_answered_as_by_a_closed_port(
@@ -112,7 +110,8 @@ def test_a_frame_for_another_station_is_not_answered(answering: Balancer, name: 
     }[name]
     packet.dst = OTHER_MAC
     result = answering.send(packet)
-    assert (result.reason, result.verdict) == (Reason.NOT_IP if name == "arp" else Reason.FOREIGN, Verdict.PASS)
+    expected = {"arp": (Reason.NOT_IP, Verdict.PASS), "neighbour": (Reason.FOREIGN, Verdict.PASS)}
+    assert (result.reason, result.verdict) == expected.get(name, (Reason.FRAME_FOREIGN, Verdict.DROP))
     assert result.data == bytes(packet)
 
 

@@ -152,7 +152,7 @@ def test_a_frame_for_another_station_is_not_forwarded(make: Make, mode: str) -> 
     assert lb.send(packet).reason is Reason.TO_BACKEND
     packet[Ether].dst = "02:00:00:00:00:99"
     result = lb.send(packet)
-    assert (result.reason, result.verdict, result.data) == (Reason.FOREIGN, Verdict.PASS, bytes(packet))
+    assert (result.reason, result.verdict, result.data) == (Reason.FRAME_FOREIGN, Verdict.DROP, bytes(packet))
 
 
 @each_family

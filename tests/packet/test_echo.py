@@ -182,21 +182,22 @@ def test_the_budgets_of_rst_and_icmp_are_two(make: Make) -> None:
 @pytest.mark.parametrize("source", SOURCES_THAT_CANNOT_BE)
 def test_nothing_is_sent_to_a_source_that_cannot_be(echoing: Balancer, source: str) -> None:
     result = echoing.send(request(V6 if ":" in source else V4, source=source))
-    assert (result.reason, result.verdict) == (Reason.MALFORMED, Verdict.DROP)
+    expected = Reason.SOURCE_OWNED if source in (V4.vip, V6.vip) else Reason.SOURCE_MARTIAN
+    assert (result.reason, result.verdict) == (expected, Verdict.DROP)
 
 
 @each_family
 @pytest.mark.parametrize("macs", [*((CLIENT_MAC, group) for group in GROUPS), ("03:00:00:00:00:01", LB_MAC)])
 def test_a_frame_to_or_from_a_group_gets_no_answer(echoing: Balancer, family: Family, macs: tuple[str, str]) -> None:
     result = echoing.send(request(family, macs=macs))
-    assert (result.reason, result.verdict) == (Reason.MALFORMED, Verdict.DROP)
+    assert (result.reason, result.verdict) == (Reason.FRAME_FOREIGN, Verdict.DROP)
 
 
 @each_family
 def test_a_frame_for_another_station_gets_no_answer(echoing: Balancer, family: Family) -> None:
     frame = request(family, macs=(CLIENT_MAC, OTHER_MAC))
     result = echoing.send(frame)
-    assert (result.reason, result.verdict, result.data) == (Reason.FOREIGN, Verdict.PASS, frame)
+    assert (result.reason, result.verdict, result.data) == (Reason.FRAME_FOREIGN, Verdict.DROP, frame)
 
 
 def test_a_request_with_options_gets_no_answer(echoing: Balancer) -> None:

@@ -411,16 +411,17 @@ def test_on_an_address_that_is_also_the_hosts_only_errors_of_flows_are_taken(flo
 def test_an_error_from_a_source_that_cannot_be_is_dropped(flowing: Balancer, source: str) -> None:
     family = V6 if ":" in source else V4
     quoted, _ = quotes_for_backend(family, TCP, b"", ALL)
-    refused(flowing, about_client(family, unreachable(family), quoted, source=source), Reason.MALFORMED)
+    expected = Reason.SOURCE_OWNED if source == family.vip else Reason.SOURCE_MARTIAN
+    refused(flowing, about_client(family, unreachable(family), quoted, source=source), expected)
 
 
 @each_family
-def test_an_error_in_a_frame_for_another_station_is_that_stations(flowing: Balancer, family: Family) -> None:
+def test_an_error_in_a_frame_for_another_station_is_dropped(flowing: Balancer, family: Family) -> None:
     flowing.write("interfaces", LOOPBACK, bytes(layout.Interface(ifindex=LOOPBACK, mac=mac(bytes.fromhex(LB_MAC.replace(":", ""))))))
     frame = about_client(family, unreachable(family), quotes_for_backend(family, TCP, b"", ALL)[0])
     other = b"\x02\0\0\0\0\x99" + frame[6:]
     result = flowing.send(other)
-    assert (result.reason, result.verdict, result.data) == (Reason.FOREIGN, Verdict.PASS, other)
+    assert (result.reason, result.verdict, result.data) == (Reason.FRAME_FOREIGN, Verdict.DROP, other)
     assert flowing.send(frame).reason is Reason.ICMP_TO_BACKEND
 
 

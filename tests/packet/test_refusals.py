@@ -17,8 +17,7 @@ from scapy.packet import Packet, Raw
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.reasons import Reason, Verdict
-from l4lb_agent.model.tables import array_key
-from tests.packet.balancer import LOOPBACK, Balancer, mac
+from tests.packet.balancer import Balancer
 from tests.packet.conftest import Make, furnish
 from tests.packet.wire import (
     CLIENT_MAC,
@@ -64,20 +63,6 @@ NOT_IP = {
 }
 # The same for an address of ours
 REFUSED = {
-    "tcp_options_length": (L2 / IP4 / TCP(dport=80, dataofs=15), Reason.MALFORMED),
-    "tcp_short_header": (L2 / IP4 / TCP(dport=80, dataofs=4), Reason.MALFORMED),
-    "tcp_cut": (bytes(L2 / IP(src=V4.client, dst=V4.vip, len=30, proto=6) / Raw(bytes(10))), Reason.MALFORMED),
-    "tcp_syn_fin": (L2 / IP4 / TCP(dport=80, flags="SF"), Reason.MALFORMED),
-    "tcp_syn_rst": (L2 / IP6 / TCP(dport=80, flags="SR"), Reason.MALFORMED),
-    "udp_length_small": (L2 / IP4 / UDP(dport=80, len=7), Reason.MALFORMED),
-    "udp_length_large": (L2 / IP4 / UDP(dport=80, len=9), Reason.MALFORMED),
-    "udp6_length_large": (L2 / IP6 / UDP(dport=80, len=9), Reason.MALFORMED),
-    "ipv4_length_small": (L2 / IP(src=V4.client, dst=V4.vip, len=19) / TCP(dport=80), Reason.MALFORMED),
-    "ipv4_length_large": (L2 / IP(src=V4.client, dst=V4.vip, len=41) / TCP(dport=80), Reason.MALFORMED),
-    "ipv6_length_large": (L2 / IPv6(src=V6.client, dst=V6.vip, plen=21) / TCP(dport=80), Reason.MALFORMED),
-    "ipv4_version": (L2 / IP(src=V4.client, dst=V4.vip, version=5) / TCP(dport=80), Reason.MALFORMED),
-    "ipv4_header_short": (L2 / IP(src=V4.client, dst=V4.vip, ihl=4) / TCP(dport=80), Reason.MALFORMED),
-    "ipv6_version": (L2 / IPv6(src=V6.client, dst=V6.vip, version=4) / TCP(dport=80), Reason.MALFORMED),
     "ipv4_options": (L2 / IP(src=V4.client, dst=V4.vip, options=[b"\x94\x04\x00\x00"]) / TCP(dport=80), Reason.IP_OPTIONS),
     "hop_by_hop": (L2 / IP6 / IPv6ExtHdrHopByHop() / TCP(dport=80), Reason.IP_OPTIONS),
     "routing": (L2 / IP6 / IPv6ExtHdrRouting() / TCP(dport=80), Reason.IP_OPTIONS),
@@ -98,8 +83,6 @@ REFUSED = {
     "snat_stray": (L2 / IP(src=V4.client, dst=V4.snat) / TCP(dport=40000, flags="S"), Reason.NO_FLOW),
     "snat_stray6": (L2 / IPv6(src=V6.client, dst=V6.snat) / UDP(dport=40000) / Raw(b"q"), Reason.NO_FLOW),
 }
-SOURCES_THAT_CANNOT_BE = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.1.1", "255.255.255.255", V4.vip]
-SOURCES_THAT_CANNOT_BE_V6 = ["::", "::1", "ff02::1", "ff0e::5", V6.vip, f"::ffff:{V4.client}"]
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -149,38 +132,6 @@ def test_an_address_may_be_vip_and_snat_address_at_once(lb: Balancer, family: Fa
     lb.own(family.vip, layout.ADDRESS_VIP | layout.ADDRESS_SNAT)
     assert lb.send(from_client(family, flags="S")).reason is Reason.FLOW_CREATED
     assert lb.send(from_backend(family, snat=family.vip, flags="SA")).reason is Reason.TO_CLIENT
-
-
-@pytest.mark.parametrize("source", SOURCES_THAT_CANNOT_BE + SOURCES_THAT_CANNOT_BE_V6)
-@each_protocol
-def test_a_source_that_cannot_be_starts_no_flow_and_gets_no_answer(lb: Balancer, source: str, kind: type[Packet]) -> None:
-    lb.configure(rst_rate=10, rst_burst=10)
-    family = V6 if ":" in source else V4
-    assert lb.send(from_client(family, kind, client=source, flags="S")).reason is Reason.MALFORMED
-    if kind is TCP:
-        assert lb.send(from_client(family, kind, client=source, flags="A")).reason is Reason.MALFORMED
-    assert not lb.flows()
-
-
-@each_family
-@pytest.mark.parametrize(("field", "value"), [("dst", "ff:ff:ff:ff:ff:ff"), ("dst", "01:00:5e:00:00:01"), ("src", "03:00:00:00:00:01")])
-def test_a_frame_that_is_not_for_one_station_starts_no_flow(lb: Balancer, family: Family, field: str, value: str) -> None:
-    packet = from_client(family, flags="S")
-    setattr(packet, field, value)
-    assert lb.send(packet).reason is Reason.MALFORMED
-
-
-@each_family
-@each_protocol
-def test_a_frame_for_another_station_starts_no_flow(lb: Balancer, family: Family, kind: type[Packet]) -> None:
-    """A switch that does not know a MAC floods; the station that has it makes the flow."""
-    lb.write("interfaces", array_key(LOOPBACK), bytes(layout.Interface(ifindex=LOOPBACK, mac=mac(bytes.fromhex(LB_MAC.replace(":", ""))))))
-    packet = from_client(family, kind, flags="S")
-    packet.dst = "02:00:00:00:00:99"
-    assert lb.send(packet).reason is Reason.FOREIGN
-    assert not lb.flows()
-    assert not lb.replies()
-    assert lb.send(from_client(family, kind, flags="S")).reason is Reason.FLOW_CREATED
 
 
 @each_protocol

@@ -167,7 +167,7 @@ def test_another_stations_frame_is_not_answered(make: Make, mode: str) -> None:
     assert lb.send(packet).reason is Reason.TOO_BIG_ANSWERED
     packet[Ether].dst = "02:00:00:00:00:99"
     result = lb.send(packet)
-    assert (result.reason, result.verdict, result.data) == (Reason.FOREIGN, Verdict.PASS, bytes(packet))
+    assert (result.reason, result.verdict, result.data) == (Reason.FRAME_FOREIGN, Verdict.DROP, bytes(packet))
 
 
 @each_family

@@ -22,7 +22,7 @@ PORTS = range(5000, 5024)
 BACKENDS = range(1, 7)
 CLIENT = V4.client
 ENDS = (address(CLIENT)[12:], address(V4.vip)[12:])
-FLAGS = ("S", "S", "A", "A", "PA", "FA", "R", "RA", "SA", "F")
+FLAGS = ("S", "S", "A", "A", "PA", "FA", "R", "RA", "SA", "FAU")
 
 
 def mac(number: int) -> bytes:

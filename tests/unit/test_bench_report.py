@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.figures import CaseFigures, LiveFigures, ProgramFigures, Report, ScrapeFigures, Spread
+from bench.figures import CaseFigures, LiveFigures, ProgramFigures, Report, Spread
 
 YARDSTICK = Spread(median=40, min=30, max=90)
 CASE = CaseFigures("nat/-/v4/established", 1024, gross=Spread(200, 150, 400), wrapper=Spread(50, 45, 80))
@@ -54,12 +54,3 @@ def test_the_table_has_one_line_for_each_case_and_one_for_the_yardstick() -> Non
     assert cells[0] == ["case", "flows", "ns median", "min", "max", "wrapper median", "min", "ratio", "net ratio"]
     yardstick = ["yardstick", "", "40", "30", "90", "", "", "1.00", ""]
     assert cells[2:] == [yardstick, ["nat/-/v4/established", "1,024", "200", "150", "400", "50", "45", "5.00", "3.00"]]
-
-
-def test_an_agent_that_is_scraped_is_compared_by_its_slowest_calls() -> None:
-    scraped = ScrapeFigures(10_000, Spread(100.0, 90.0, 200.0), 6_900_000, quiet_ms=(1.0, 4.0), scraped_ms=(1.5, 6.0))
-    report = Report("abc1234", "m", "k", YARDSTICK, (CASE,), agent=(scraped,))
-    (made,) = json.loads(json.dumps(report.to_json()))["agent"]
-    assert (made["backends"], made["ratio"]) == (10_000, 1.5)
-    assert (made["quiet_ms"], made["scraped_ms"]) == ({"median": 1.0, "p99": 4.0}, {"median": 1.5, "p99": 6.0})
-    assert report.table().splitlines()[-1].replace(" ", "") == "|10,000backends|100|6.9|1.50|6.00|1.00|4.00|1.50|"

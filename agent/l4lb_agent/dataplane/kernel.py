@@ -102,8 +102,8 @@ class KernelDatapath:
 
     def counters(self) -> Counters:
         """Read every counter; elements that are zero are left out."""
-        services = {i: TrafficCount._make(words) for i, words in self._maps.sums("service_counters", layout.Traffic)}
-        backends = {i: TrafficCount._make(words) for i, words in self._maps.sums("backend_counters", layout.Traffic)}
+        services = {i: TrafficCount(*words) for i, words in self._maps.sums("service_counters", layout.Traffic)}
+        backends = {i: TrafficCount(*words) for i, words in self._maps.sums("backend_counters", layout.Traffic)}
         reasons = {divmod(i, VERDICTS): (words[0], words[1]) for i, words in self._maps.sums("reason_counters", layout.Count)}
         return Counters(services, backends, reasons, time.time())
 

@@ -4,7 +4,7 @@ import ctypes
 import errno
 import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from l4lb_agent.dataplane import pins, syscall
@@ -119,24 +119,18 @@ class Maps:
 
     def elements(self, name: str) -> Iterator[tuple[int, memoryview]]:
         """Index and bytes of every array element that is not all zero. A view is valid until the next step."""
-        size = self.value_bytes(name)
-        zeros = bytes(size)
-        for indices, values in self._chunks(name):
-            for i, index in enumerate(indices):
-                element = values[i * size : (i + 1) * size]
-                if element != zeros:
-                    yield index, element
-
-    def _chunks(self, name: str) -> Iterator[tuple[tuple[int, ...], memoryview]]:
-        """Indices and bytes of all elements of an array, so many at a time. A chunk is valid until the next one."""
         size, entries = self.value_bytes(name), self.specs[name].max_entries
         count = max(1, min(entries, _CHUNK_BYTES // size))
         keys, values, state = bytearray(4 * count), bytearray(size * count), bytearray(8)
-        first, end = True, False
+        zeros, first, end = bytes(size), True, False
         while not end:
             found, end = syscall.map_lookup_batch(self.number(name), state, first, keys, values, count)
             first = False
-            yield struct.unpack_from(f"={found}I", keys), memoryview(values)[: found * size]
+            view = memoryview(values)
+            for i, index in enumerate(struct.unpack_from(f"={found}I", keys)):
+                element = view[i * size : (i + 1) * size]
+                if element != zeros:
+                    yield index, element
 
     def control_tables(self) -> Tables:
         """Every control map's elements that are not all zero."""
@@ -146,18 +140,12 @@ class Maps:
                 tables[spec.name] = {array_key(index): bytes(element) for index, element in self.elements(spec.name)}
         return Tables(tables)
 
-    def sums(self, name: str, value: type[ctypes.Structure]) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Index and summed 64-bit words of every per-CPU array element that is not all zero. Ten thousand of them are added up column by
-        column, ten times faster than one by one: other threads want the interpreter meanwhile."""
+    def sums(self, name: str, value: type[ctypes.Structure]) -> Iterator[tuple[int, Sequence[int]]]:
+        """Index and summed 64-bit words of every per-CPU array element that is not all zero."""
         words = ctypes.sizeof(value) // 8
-        for indices, values in self._chunks(name):
-            numbers = values.cast("Q")
-            step = self.value_bytes(name) // 8
-            columns = []
-            for word in range(words):
-                by_cpu = [numbers[place::step].tolist() for place in range(word, step, words)]
-                columns.append(map(sum, zip(*by_cpu)))
-            yield from ((index, row) for index, row in zip(indices, zip(*columns)) if any(row))
+        for index, element in self.elements(name):
+            numbers = element.cast("Q")
+            yield index, [sum(numbers[word::words]) for word in range(words)]
 
     def states(self) -> list[MapState]:
         """Id and locked memory of every map, as the kernel accounts it."""

@@ -5,7 +5,6 @@ flows are the kernel's: they go on when the agent starts anew. Those of the agen
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 UNITS = ("seconds", "bytes", "ratio")
 
@@ -25,7 +24,7 @@ class Family:
         last = self.name.rpartition("_")[2]
         return last if last in UNITS else ""
 
-    @cached_property
+    @property
     def sample(self) -> str:
         """Name of its samples; those of a histogram add more."""
         return self.name + {"counter": "_total", "info": "_info"}.get(self.kind, "")

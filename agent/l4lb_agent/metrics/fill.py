@@ -7,14 +7,15 @@ from l4lb_agent.control.applies import BOUNDS
 from l4lb_agent.control.facade import AgentView
 from l4lb_agent.control.measure import BackendRow, Measured, ServiceRow
 from l4lb_agent.metrics import families as f
-from l4lb_agent.metrics.text import Sheet, histogram, labels
+from l4lb_agent.metrics.families import Family
+from l4lb_agent.metrics.text import Sheet, histogram, labels, sample
 from l4lb_agent.model.backend import AdminState
 from l4lb_agent.model.observed import TrafficCount
 from l4lb_agent.model.reasons import Reason, Verdict
 
 MODES = ("native", "generic")
 DIGEST_DIGITS = 12  # of the ring's digest, in hex: a sample is a double and holds 53 bits
-ROWS = 100  # of backends between two breaths
+ROWS = 50  # of backends between two breaths
 
 
 def sheet(look: Measured, warnings: Iterable[tuple[str, str]], version: str, *, backends: bool, breathe: Callable[[], None]) -> Sheet:
@@ -25,15 +26,16 @@ def sheet(look: Measured, warnings: Iterable[tuple[str, str]], version: str, *, 
     for reason, count in sorted(Counter(reason for reason, _ in (*look.agent.warnings, *warnings)).items()):
         made.put(f.WARNINGS, count, reason)
     _datapath(made, look)
+    rows = 0
     for row in look.services():
         _service(made, row)
-        for start in range(0, len(row.backends), ROWS):
-            some = row.backends[start : start + ROWS]
+        for one in row.backends:
             if backends:
-                _backends(made, some, _directions(row))
-            for one in some:
-                _drain(made, one)
-            breathe()
+                _backend(made, one, _directions(row))
+            _drain(made, one)
+            rows += 1
+            if rows % ROWS == 0:
+                breathe()
     return made
 
 
@@ -85,9 +87,7 @@ def _service(made: Sheet, row: ServiceRow) -> None:
     service, traffic = row.service, row.traffic
     name = _short(service.name)
     made.put(f.SERVICE, 1, name, str(service.vip), str(service.port), service.protocol.name, service.mode.name)
-    for direction in _directions(row):
-        made.put(f.SERVICE_PACKETS, _packets(traffic, direction), name, direction)
-        made.put(f.SERVICE_BYTES, _bytes(traffic, direction), name, direction)
+    _traffic(made, f.SERVICE_PACKETS, f.SERVICE_BYTES, traffic, _directions(row), labels(("service",), name))
     made.put(f.SERVICE_FLOWS, traffic.flows, name)
     made.put(f.SERVICE_ACTIVE, sum(one.live for one in row.backends), name)
     if not service.mode.translates:
@@ -110,27 +110,22 @@ def _directions(row: ServiceRow) -> tuple[str, ...]:
     return ("in", "out") if row.service.mode.translates else ("in",)
 
 
-def _backends(made: Sheet, rows: tuple[BackendRow, ...], directions: tuple[str, ...]) -> None:
-    """Column by column, twice as fast as line by line."""
-    labelled = [labels(f.BACKEND_FLOWS.labels, *_names(row)) for row in rows]
+def _traffic(made: Sheet, packets: Family, size: Family, traffic: TrafficCount, directions: tuple[str, ...], labelled: str) -> None:
+    found = {"in": (traffic.packets_in, traffic.bytes_in), "out": (traffic.packets_out, traffic.bytes_out)}
     for direction in directions:
-        directed = [f'{one},direction="{direction}"' for one in labelled]
-        made.column(f.BACKEND_PACKETS, directed, [_packets(row.traffic, direction) for row in rows])
-        made.column(f.BACKEND_BYTES, directed, [_bytes(row.traffic, direction) for row in rows])
-    made.column(f.BACKEND_FLOWS, labelled, [row.traffic.flows for row in rows])
-    made.column(f.BACKEND_ACTIVE, labelled, [row.live for row in rows])
-    made.column(f.BACKEND_WEIGHT, labelled, [row.backend.weight for row in rows])
-    made.column(f.BACKEND_WANTED, labelled, [row.wanted_share for row in rows])
-    made.column(f.BACKEND_SHARE, labelled, [row.slot_share for row in rows])
-    made.column(f.BACKEND_REACHABLE, labelled, [int(row.reachable) for row in rows])
+        directed = f'{labelled},direction="{direction}"'
+        made.lines(packets).append(sample(packets, directed, found[direction][0]))
+        made.lines(size).append(sample(size, directed, found[direction][1]))
 
 
-def _packets(traffic: TrafficCount, direction: str) -> int:
-    return traffic.packets_in if direction == "in" else traffic.packets_out
-
-
-def _bytes(traffic: TrafficCount, direction: str) -> int:
-    return traffic.bytes_in if direction == "in" else traffic.bytes_out
+def _backend(made: Sheet, row: BackendRow, directions: tuple[str, ...]) -> None:
+    labelled = labels(("service", "backend"), *_names(row))
+    _traffic(made, f.BACKEND_PACKETS, f.BACKEND_BYTES, row.traffic, directions, labelled)
+    for family, value in (
+        (f.BACKEND_FLOWS, row.traffic.flows), (f.BACKEND_ACTIVE, row.live), (f.BACKEND_WEIGHT, row.backend.weight),
+        (f.BACKEND_WANTED, row.wanted_share), (f.BACKEND_SHARE, row.slot_share), (f.BACKEND_REACHABLE, int(row.reachable)),
+    ):  # fmt: skip
+        made.lines(family).append(sample(family, labelled, value))
 
 
 def _drain(made: Sheet, row: BackendRow) -> None:

@@ -22,23 +22,15 @@ class Sheet:
     """Samples by family, in the order in which they come."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, list[str]] = {}
+        self._lines: dict[Family, list[str]] = {}
 
     def put(self, family: Family, value: float, *values: str) -> None:
         """One sample with the values of the family's labels."""
         self.lines(family).append(sample(family, labels(family.labels, *values), value))
 
-    def column(self, family: Family, labelled: Sequence[str], values: Sequence[float]) -> None:
-        """As many samples, whose labels are written already."""
-        name = family.sample
-        self.lines(family).extend([f"{name}{{{one}}} {value}\n" for one, value in zip(labelled, values, strict=True)])
-
     def lines(self, family: Family) -> list[str]:
         """To which lines made by sample() may be added."""
-        found = self._lines.get(family.name)
-        if found is None:
-            found = self._lines[family.name] = []
-        return found
+        return self._lines.setdefault(family, [])
 
     def write(self, accept: str, order: Sequence[Family]) -> tuple[str, list[bytes]]:
         """Content type and parts of the text. `accept` is what the scraper understands, as HTTP's Accept says it; families without samples
@@ -46,7 +38,7 @@ class Sheet:
         encode, content_type = choose_encoder(accept)
         parts = []
         for family in order:
-            lines = self._lines.get(family.name)
+            lines = self._lines.get(family)
             if lines:
                 parts += [_head(encode, family), "".join(lines).encode()]
         return content_type, [*parts, encode(_Collected([]))]

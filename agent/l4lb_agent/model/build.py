@@ -3,10 +3,10 @@
 import ctypes
 import functools
 import socket
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from l4lb_agent.model import index, layout, mapspec
+from l4lb_agent.model import hashing, index, layout, mapspec
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.config import DatapathConfig, Echo, Secrets
@@ -66,7 +66,7 @@ def build(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: 
     maps["backends"] = _backends(desired, ids, keys, world, actual, pool.held)
     maps["index"] = _index(desired, ids, world, actual)
     maps["snat"] = _snat(world.config)
-    maps["config"] = {array_key(0): config_element(world)}
+    maps["config"] = {array_key(0): config_element(world, ids.addresses)}
     return Built(Tables(maps), frozenset(deferred))
 
 
@@ -154,8 +154,8 @@ def cut_element(element: bytes) -> bytes:
     return bytes(cut)
 
 
-def config_element(world: World) -> bytes:
-    """config[0]."""
+def config_element(world: World, owned: Iterable[Address]) -> bytes:
+    """config[0]; `owned` are the addresses that the datapath owns."""
     config = world.config
     element = layout.Config(
         layout=layout.LAYOUT_VERSION,
@@ -181,6 +181,8 @@ def config_element(world: World) -> bytes:
         tracked_rst=config.timeouts.tracked_rst,
     )
     element.spread_v6[:] = list(config.spread_v6)
+    for bit in {hashing.owned_bit(address.packed) for address in owned}:
+        element.owned_filter[bit >> 5] |= 1 << (bit & 31)
     element.slot_secret[:] = Secrets.words(world.secrets.slot)
     element.index_secret[:] = Secrets.words(world.secrets.index)
     for state, seconds in config.timeouts.by_state().items():

@@ -25,6 +25,12 @@ def words(packed: bytes) -> tuple[int, int]:
     return int.from_bytes(packed[:8], "little"), int.from_bytes(packed[8:], "little")
 
 
+def owned_bit(address: bytes) -> int:
+    """Which of the 256 bits of config.owned_filter an address has."""
+    first, second, third, fourth = (int.from_bytes(address[at : at + 4], "little") for at in range(0, 16, 4))
+    return ((first ^ second ^ third ^ fourth) * 0x9E3779B1 & 0xFFFFFFFF) >> 24
+
+
 def address_hash(address: bytes, secret: tuple[int, int]) -> int:
     """Hash that places an address in `index`."""
     return mix(*words(address), secret)

@@ -23,7 +23,7 @@ class Config(ctypes.Structure):
         ("snat_v6", U16), ("flags", U32), ("rst_rate", U32), ("rst_burst", U32), ("timeout", U16 * 12),
         ("quarantine_long", U16), ("quarantine_short", U16), ("flow_mask", U32), ("icmp_rate", U32), ("icmp_burst", U32),
         ("spread_v4", U32), ("spread_v4_mask", U32), ("spread_v6", Address), ("tracked_syn", U16), ("tracked_fin", U16),
-        ("tracked_rst", U16), ("reserved_half", U16), ("reserved", U32 * 29),
+        ("tracked_rst", U16), ("reserved_half", U16), ("owned_filter", U32 * 8), ("reserved", U32 * 21),
     ]  # fmt: skip
 
 

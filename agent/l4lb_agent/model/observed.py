@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from l4lb_agent.model.address import Address
 
@@ -49,7 +48,8 @@ class FlowCounts:
     at: float = 0.0  # Unix seconds
 
 
-class TrafficCount(NamedTuple):
+@dataclass(frozen=True)
+class TrafficCount:
     """Summed over CPUs; bytes are whole frames."""
 
     packets_in: int = 0

@@ -32,7 +32,7 @@ const (
 	Reason_REASON_UNSPECIFIED Reason = 0
 	// Passed: neither IPv4 nor IPv6, nor ARP for an owned address.
 	Reason_REASON_NOT_IP Reason = 1
-	// Passed: the destination is not an owned address, or the answer is another station's.
+	// Passed: the destination is not an owned address, or a neighbour solicitation was another station's.
 	Reason_REASON_FOREIGN Reason = 2
 	// Passed: for an owned address that is also this host's, and nothing of ours.
 	Reason_REASON_LOCAL Reason = 3
@@ -58,7 +58,7 @@ const (
 	Reason_REASON_ECHO_ANSWERED Reason = 24
 	// Answered by ICMP: longer than the MTU of the way out, and its sender is told.
 	Reason_REASON_TOO_BIG_ANSWERED Reason = 27
-	// Dropped: lengths, versions, flags or sources that cannot be.
+	// Dropped: a header ended where it had to be rewritten, which cannot be.
 	Reason_REASON_MALFORMED Reason = 30
 	// Dropped: IPv4 options or IPv6 extension headers, not handled yet.
 	Reason_REASON_IP_OPTIONS Reason = 31
@@ -106,6 +106,22 @@ const (
 	Reason_REASON_ECHO_REFUSED Reason = 54
 	// Dropped: ICMP echo request, and the budget of ICMP answers is spent.
 	Reason_REASON_ECHO_LIMITED Reason = 55
+	// Dropped: an IP version that the EtherType does not have, or an IPv4 header shorter than it can be.
+	Reason_REASON_VERSION_WRONG Reason = 56
+	// Dropped: a length beyond what is there, or below what must be.
+	Reason_REASON_LENGTH_WRONG Reason = 57
+	// Dropped: the IPv4 header's checksum is wrong, or UDP over IPv6 has none.
+	Reason_REASON_CHECKSUM_WRONG Reason = 58
+	// Dropped: a TCP header shorter than it can be, or longer than the segment.
+	Reason_REASON_TCP_OFFSET_WRONG Reason = 59
+	// Dropped: flags that no TCP sends together, or none.
+	Reason_REASON_TCP_FLAGS_WRONG Reason = 60
+	// Dropped: a source that no host on a network has.
+	Reason_REASON_SOURCE_MARTIAN Reason = 61
+	// Dropped: the source is a VIP or a SNAT address.
+	Reason_REASON_SOURCE_OWNED Reason = 62
+	// Dropped: the frame was for another station or for many, or from a group address.
+	Reason_REASON_FRAME_FOREIGN Reason = 63
 	// Dropped: no room before the packet for an outer header.
 	Reason_REASON_NO_HEADROOM Reason = 72
 	// Dropped: longer than the MTU of the way out, and the budget of answers is spent.
@@ -154,6 +170,14 @@ var (
 		53: "REASON_ICMP_MTU_TOO_SMALL",
 		54: "REASON_ECHO_REFUSED",
 		55: "REASON_ECHO_LIMITED",
+		56: "REASON_VERSION_WRONG",
+		57: "REASON_LENGTH_WRONG",
+		58: "REASON_CHECKSUM_WRONG",
+		59: "REASON_TCP_OFFSET_WRONG",
+		60: "REASON_TCP_FLAGS_WRONG",
+		61: "REASON_SOURCE_MARTIAN",
+		62: "REASON_SOURCE_OWNED",
+		63: "REASON_FRAME_FOREIGN",
 		72: "REASON_NO_HEADROOM",
 		87: "REASON_TOO_BIG_LIMITED",
 	}
@@ -197,6 +221,14 @@ var (
 		"REASON_ICMP_MTU_TOO_SMALL":   53,
 		"REASON_ECHO_REFUSED":         54,
 		"REASON_ECHO_LIMITED":         55,
+		"REASON_VERSION_WRONG":        56,
+		"REASON_LENGTH_WRONG":         57,
+		"REASON_CHECKSUM_WRONG":       58,
+		"REASON_TCP_OFFSET_WRONG":     59,
+		"REASON_TCP_FLAGS_WRONG":      60,
+		"REASON_SOURCE_MARTIAN":       61,
+		"REASON_SOURCE_OWNED":         62,
+		"REASON_FRAME_FOREIGN":        63,
 		"REASON_NO_HEADROOM":          72,
 		"REASON_TOO_BIG_LIMITED":      87,
 	}
@@ -294,7 +326,7 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\x8c\b\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xe1\t\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_NOT_IP\x10\x01\x12\x12\n" +
@@ -335,7 +367,15 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x13REASON_ICMP_NO_FLOW\x104\x12\x1d\n" +
 	"\x19REASON_ICMP_MTU_TOO_SMALL\x105\x12\x17\n" +
 	"\x13REASON_ECHO_REFUSED\x106\x12\x17\n" +
-	"\x13REASON_ECHO_LIMITED\x107\x12\x16\n" +
+	"\x13REASON_ECHO_LIMITED\x107\x12\x18\n" +
+	"\x14REASON_VERSION_WRONG\x108\x12\x17\n" +
+	"\x13REASON_LENGTH_WRONG\x109\x12\x19\n" +
+	"\x15REASON_CHECKSUM_WRONG\x10:\x12\x1b\n" +
+	"\x17REASON_TCP_OFFSET_WRONG\x10;\x12\x1a\n" +
+	"\x16REASON_TCP_FLAGS_WRONG\x10<\x12\x19\n" +
+	"\x15REASON_SOURCE_MARTIAN\x10=\x12\x17\n" +
+	"\x13REASON_SOURCE_OWNED\x10>\x12\x18\n" +
+	"\x14REASON_FRAME_FOREIGN\x10?\x12\x16\n" +
 	"\x12REASON_NO_HEADROOM\x10H\x12\x1a\n" +
 	"\x16REASON_TOO_BIG_LIMITED\x10W*l\n" +
 	"\aVerdict\x12\x17\n" +

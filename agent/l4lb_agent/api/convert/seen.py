@@ -71,7 +71,7 @@ def stats(sample: StatsSample, wanted: Container[str], omit_backends: bool) -> s
 
 
 def _traffic(count: TrafficCount | None, active: int) -> stats_pb2.Traffic:
-    return stats_pb2.Traffic(**(count or TrafficCount())._asdict(), active_flows=active)
+    return stats_pb2.Traffic(**vars(count or TrafficCount()), active_flows=active)
 
 
 def _fill(sample: StatsSample) -> Iterable[stats_pb2.MapStats]:
