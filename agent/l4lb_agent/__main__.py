@@ -1,6 +1,7 @@
 """`l4lb-agent`: flags and agent.toml become objects, and the agent runs until it is told to stop. The only place that knows every part.
 
-Exit status: 0 stopped as told, the datapath goes on forwarding; 1 something failed, starting again may help; 2 starting again cannot help.
+Exit status: 0 stopped as told, the datapath goes on forwarding; 1 something failed, starting again may help; 2 starting again cannot help;
+of `doctor` see there.
 """
 
 import argparse
@@ -15,13 +16,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from l4lb_agent import __version__, config, telemetry
+from l4lb_agent import __version__, config, doctor, telemetry
 from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
 from l4lb_agent.api.unix_socket import SocketRefused
 from l4lb_agent.config import Config, ConfigError
 from l4lb_agent.control import start
-from l4lb_agent.control.agent import Agent, Host
+from l4lb_agent.control.agent import Agent
+from l4lb_agent.control.host import Host
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.dataplane import kernel
 from l4lb_agent.dataplane.kernel import KernelDatapath
@@ -30,6 +32,7 @@ from l4lb_agent.dataplane.program import CompileError, compile_or_cached
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.records import RecordError
 from l4lb_agent.supervision import Supervision
+from l4lb_agent.survey import Survey
 from l4lb_agent.system import identity, log
 from l4lb_agent.system.audit import AuditFile
 from l4lb_agent.system.clock import SystemClock
@@ -38,7 +41,10 @@ from l4lb_agent.system.network import KernelNetwork
 from l4lb_agent.system.notify import Notifier
 
 BPF_DIR = Path(__file__).parent / "bpf"
-COMMANDS = "detach: take program, maps and flows away; forwarding: print the kernel settings that the configured interfaces need"
+COMMANDS = (
+    "doctor: look at the host and say what is not as it should be; detach: take program, maps and flows away; "
+    "forwarding: print the kernel settings that the configured interfaces need"
+)
 COMPILE_SECONDS = 200.0  # that the service manager gives a start with a cold cache; the compiler has its own, shorter limit
 GRACE_SECONDS = 1.0  # that running calls get when the agent stops
 HOPELESS = (ConfigError, BlockingIOError, ShapeError, SocketRefused, start.JournalMissing, RecordError)
@@ -69,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.command == "forwarding":
         print(*settings.forwarding_settings(), sep="\n")
         return 0
+    if asked.command == "doctor":
+        return doctor.run(settings, BPF_DIR, doctor.Options(asked.json, asked.fix or asked.yes, asked.yes))
     lines = log.start(settings.log_level)
     try:
         return _detach(settings) if asked.command == "detach" else _run(settings, asked.config)
@@ -89,9 +97,12 @@ def _flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="l4lb-agent", description="Owns the XDP program of a layer-4 load balancer and offers its API; without a command it runs."
     )
-    parser.add_argument("command", nargs="?", choices=["run", "detach", "forwarding"], default="run", help=COMMANDS)
+    parser.add_argument("command", nargs="?", choices=["run", "doctor", "detach", "forwarding"], default="run", help=COMMANDS)
     parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE", help=f"default {config.DEFAULT_PATH}")
     parser.add_argument("--pin-dir", type=Path, metavar="DIR", help="with detach: what is pinned there, without reading the configuration")
+    parser.add_argument("--json", action="store_true", help="with doctor: one JSON object, for fleets")
+    parser.add_argument("--fix", action="store_true", help="with doctor: run the commands that are safe, each after a question")
+    parser.add_argument("--yes", action="store_true", help="with doctor: --fix without questions")
     parser.add_argument("--version", action="version", version=f"l4lb-agent {__version__}")
     return parser
 
@@ -134,7 +145,11 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
     stopping = asyncio.Event()
     host = Host(_boot_id(), identity.kernel_release(), settings.interfaces, settings.datapath)
     # What the agent has to tell before there is anybody to tell it to is told at the first look.
-    agent = Agent(Doors(opened.datapath, network, SystemClock(), opened.journal), host, opened.started, lambda: supervision.changed.set())
+    taken = lambda: sum(one.bytes for one in opened.datapath.maps())  # noqa: E731 (one expression, used once)
+    examiner = Survey(settings, settings.pin_dir, BPF_DIR, network, taken)
+    agent = Agent(
+        Doors(opened.datapath, network, SystemClock(), opened.journal, examiner), host, opened.started, lambda: supervision.changed.set()
+    )
     audit = AuditFile(settings.state_dir)
     server = ApiServer(agent, settings.doors.all, audit, version=__version__)
     await server.audit.missing(start.unaudited(opened.started.replayed, audit.told()))

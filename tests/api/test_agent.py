@@ -13,12 +13,13 @@ from l4lb_agent.api.doors import UnixDoor
 from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
 from l4lb_agent.control import start
-from l4lb_agent.control.agent import Agent, Host
+from l4lb_agent.control.agent import Agent
+from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.control.ports import Doors
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import SECRETS, address, config
-from tests.fakes.world import FakeAuditFile, FakeClock, FakeJournal, FakeNetwork
+from tests.fakes.world import FakeAuditFile, FakeClock, FakeExaminer, FakeJournal, FakeNetwork
 
 SECONDS = 30  # a guard, never a speed
 
@@ -36,7 +37,7 @@ class Node:
     async def running(self) -> AsyncIterator[l4lb.AsyncClient]:
         """An agent with its API, killed at the end, and a client of it."""
         self.datapath = FakeDatapath(config().sizes, self.datapath.maps_in_kernel or None)
-        doors = Doors(self.datapath, self.network, self.clock, self.journal)
+        doors = Doors(self.datapath, self.network, self.clock, self.journal, FakeExaminer())
         host = Host("boot", "6.1.0", (Interface("eth0"),), config())
         agent = Agent(doors, host, start.begin(self.datapath, self.journal, SECRETS), lambda: None)
         server = ApiServer(agent, [UnixDoor(self.socket, Role.ADMIN)], self.audit, version="1.2.3")

@@ -54,6 +54,7 @@ def good() -> list[tuple[str, Message]]:
         ("DeleteVirtualService", pb.DeleteVirtualServiceRequest(name=WEB, force=True)),
         ("GetAgent", pb.GetAgentRequest()),
         ("GetConfig", pb.GetConfigRequest()),
+        ("Diagnose", pb.DiagnoseRequest()),
     ]  # fmt: skip
 
 

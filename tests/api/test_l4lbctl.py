@@ -17,6 +17,7 @@ from l4lb.v1 import service_pb2, service_pb2_grpc
 from l4lb_agent.api.roles import Role
 from l4lb_agent.model.backend import DrainResult
 from l4lb_agent.model.changes import commands
+from l4lb_agent.model.doctor.finding import Finding, Severity
 from tests.api.conftest import Agent
 
 RPCS = {method.name for method in service_pb2.DESCRIPTOR.services_by_name["LoadBalancerService"].methods}
@@ -36,6 +37,7 @@ TABLE = {
     "StreamStats": ("stats", "stats"),
     "GetAgent": ("agent", "agent"),
     "GetConfig": ("config", "config"),
+    "Diagnose": ("diagnose", "doctor"),
     "RemoveBackend": ("remove_backend", "backend remove web/a"),
     "DeleteVirtualService": ("delete_service", "service delete web"),
 }
@@ -77,7 +79,7 @@ def test_every_rpc_is_in_both_clients_and_in_the_command_line(run: Callable[...,
         assert callable(getattr(l4lb.Client, method))
         assert callable(getattr(l4lb.AsyncClient, method))
         called.clear()
-        run(line)
+        run(line, code=base.EXIT_WARNINGS if rpc == "Diagnose" else 0)  # the agent of the tests warns of something
         assert called == [rpc]
 
 
@@ -96,6 +98,25 @@ def test_the_tables_say_what_there_is(run: Callable[..., Result]) -> None:
     assert "eth0       NATIVE  00ff00ff00ff00ff  the driver has it" in run("agent").output
     assert "the VIP is this host's" in run("agent").output
     assert "web/a" in run("config").output
+
+
+def test_doctor_shows_the_worst_first_and_exits_by_it(run: Callable[..., Result], agent: Agent) -> None:
+    bad = Finding("LRO_ON", Severity.ERROR, "eth0", "it merges", ("ethtool -K eth0 lro off",), safe=True)
+    agent.control.findings = [bad, Finding("XDP_MODE", Severity.INFO, "eth0", "as configured")]
+    lines = run("doctor", code=base.EXIT_ERRORS).output.splitlines()
+    assert lines == [
+        "ERROR    LRO_ON  eth0", "         it merges", "         $ ethtool -K eth0 lro off   (safe)",
+        "WARNING  VIP_IS_LOCAL  agent", "         the VIP is this host's",
+        "INFO     XDP_MODE  eth0", "         as configured",
+    ]  # fmt: skip
+    found = json.loads(run("doctor --json", code=base.EXIT_ERRORS).output)
+    assert json.loads(run("doctor -o json", code=base.EXIT_ERRORS).output) == found
+    assert found["findings"][0] == {
+        "id": "LRO_ON", "severity": "SEVERITY_ERROR", "subject": "eth0", "evidence": "it merges", "commands": ["ethtool -K eth0 lro off"],
+        "safe_to_fix": True,
+    }  # fmt: skip
+    agent.control.findings = [Finding("VIP_IS_LOCAL", Severity.INFO, "web", "found by the doctor: the agent's warning is the same")]
+    assert [line.split()[2] for line in run("doctor").output.splitlines()[::2]] == ["web"]
 
 
 def test_json_and_yaml_are_the_messages_with_the_names_of_the_api(run: Callable[..., Result]) -> None:

@@ -142,7 +142,17 @@ def test_every_rpc_has_a_role_and_what_has_none_is_denied() -> None:
     assert not roles.allowed(Role.ADMIN, f"/{SERVICE}/Forgotten")
 
 
-READS = {"GetVirtualService", "ListVirtualServices", "GetBackend", "ListBackends", "WatchBackends", "StreamStats", "GetAgent", "GetConfig"}
+READS = {
+    "GetVirtualService",
+    "ListVirtualServices",
+    "GetBackend",
+    "ListBackends",
+    "WatchBackends",
+    "StreamStats",
+    "GetAgent",
+    "GetConfig",
+    "Diagnose",
+}
 BACKENDS = {"AddBackend", "UpdateBackend", "RemoveBackend", "DrainBackend", "UndrainBackend"}
 SERVICES = {"CreateVirtualService", "UpdateVirtualService", "DeleteVirtualService"}
 

@@ -1,7 +1,7 @@
 """A Control in memory: the semantics of control/facade.py without journal, kernel or time. tests/api runs the real API on it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outc
 from l4lb_agent.model import errors
 from l4lb_agent.model.backend import AdminState, Backend, Drain
 from l4lb_agent.model.changes import checks, commands
+from l4lb_agent.model.doctor.finding import Finding
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
 
 HISTORY = 100
@@ -31,6 +32,7 @@ class FakeControl:
         self.repeats = False  # whether answers say that they are those of an earlier request
         self.hold: asyncio.Event | None = None  # changes wait for it
         self.held = 0
+        self.findings: list[Finding] = []
         self._changed = asyncio.Condition()
 
     async def change(
@@ -232,3 +234,8 @@ class FakeControl:
             True, "", self.revision, self.revision, [interface], maps, [("VIP_IS_LOCAL", "the VIP is this host's")], NOW, 12, 0,
             ["192.0.2.1"], ["NAT"], 1, "6.1.0",
         )  # fmt: skip
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """See facade.Control."""
+        self._raise()
+        return self.findings

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.observed import NextHop
 from tests.fakes.values import hop
 
@@ -61,6 +62,19 @@ class FakeNetwork:
     def happen(self, kind: str) -> None:
         """Tells of a change."""
         self._events.put_nowait(kind)
+
+
+class FakeExaminer:
+    """control.ports.Examiner: sees `seen`, whatever it is asked to look at; `scopes` are those that it was asked for."""
+
+    def __init__(self) -> None:
+        self.seen = Facts()
+        self.scopes: list[Scope] = []
+
+    async def facts(self, scope: Scope) -> Facts:
+        """`seen`."""
+        self.scopes.append(scope)
+        return self.seen
 
 
 class FakeClock:

@@ -31,10 +31,11 @@ DOORS: Mapping[str, frozenset[str]] = {
 }
 # All of the standard library that decisions need: no clock, disk, network, randomness, process or log among it.
 PURE = frozenset({
-    "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "ctypes", "dataclasses", "enum",
+    "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "ctypes", "dataclasses", "datetime", "enum",
     "functools", "hashlib", "heapq", "ipaddress", "itertools", "json", "math", "operator", "re", "string", "struct", "textwrap",
     "types", "typing", "zlib",
 })  # fmt: skip
+CLOCKS = frozenset({"now", "today", "utcnow"})  # what of datetime reads one
 PURE_NAMES = {"socket": frozenset({"htonl", "htons", "ntohl", "ntohs"})}  # of an impure module, the pure functions
 SWITCHES = frozenset({"testing", "test_mode", "is_test", "under_test", "in_test", "PYTEST_CURRENT_TEST"})
 
@@ -99,6 +100,8 @@ def _impure_names(tree: ast.AST) -> list[str]:
             allowed = PURE_NAMES.get(node.value.id)
             if allowed is not None and node.attr not in allowed:
                 found.append(f"line {node.lineno}: model uses {node.value.id}.{node.attr}, which is not pure")
+        if isinstance(node, ast.Attribute) and node.attr in CLOCKS and ast.unparse(node.value).split(".")[-1] in ("date", "datetime"):
+            found.append(f"line {node.lineno}: model uses .{node.attr}, which reads a clock")
     return found
 
 

@@ -76,6 +76,7 @@ def test_nothing_in_the_product_behaves_otherwise_under_test() -> None:
         ("model", "from l4lb_agent.control import store"),
         ("model", "def f():\n    import random"),
         ("model", "import socket\nsocket.socket()"),
+        ("model", "import datetime\ndatetime.datetime.now()"),
         ("control", "import grpc"),
         ("control", "from l4lb_agent.dataplane import maps"),
         ("dataplane", "from l4lb_agent.system import network"),

@@ -10,14 +10,15 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from l4lb_agent.control import start
-from l4lb_agent.control.agent import Agent, Host
+from l4lb_agent.control.agent import Agent
+from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.metrics import families, fill
 from l4lb_agent.model.observed import Counters, TrafficCount
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import SECRETS, config
-from tests.fakes.world import FakeClock, FakeJournal, FakeNetwork
+from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 Samples = dict[tuple[str, ...], float]
@@ -49,7 +50,7 @@ class Node:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Agent]:
         """The agent once the kernel is as asked; killed at the end like a process is."""
-        doors = Doors(self.datapath, self.network, FakeClock(), self.journal)
+        doors = Doors(self.datapath, self.network, FakeClock(), self.journal, FakeExaminer())
         host = Host("boot", "6.1.0", self.interfaces, config())
         agent = Agent(doors, host, start.begin(self.datapath, self.journal, SECRETS), lambda: None)
         task = asyncio.create_task(agent.run())

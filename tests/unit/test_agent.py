@@ -9,8 +9,9 @@ import pytest
 
 from l4lb_agent.control import agent as agent_module
 from l4lb_agent.control import start, surroundings
-from l4lb_agent.control.agent import Agent, Host
+from l4lb_agent.control.agent import Agent
 from l4lb_agent.control.facade import BackendEvent, BackendView, Outcome
+from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.model import errors, layout
@@ -23,7 +24,7 @@ from l4lb_agent.model.tables import Elements, Write, array_key
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.packet import first_packet
 from tests.fakes.values import SECRETS, SNAT, address, backend, config, hop, service
-from tests.fakes.world import FakeClock, FakeJournal, FakeNetwork
+from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork
 
 WEB = "services/web"
 A, B = f"{WEB}/backends/a", f"{WEB}/backends/b"
@@ -45,7 +46,7 @@ class Node:
     async def running(self, *, wait: bool = True) -> AsyncIterator[Agent]:
         """The agent, ready; killed at the end like a process is."""
         host = Host(self.boot_id, "6.1.0", self.interfaces, config())
-        doors = Doors(self.datapath, self.network, self.clock, self.journal)
+        doors = Doors(self.datapath, self.network, self.clock, self.journal, FakeExaminer())
         started = start.begin(self.datapath, self.journal, SECRETS)
         made = Agent(doors, host, started, lambda: None)
         task = asyncio.create_task(made.run())

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from l4lb_agent import config, supervision
-from l4lb_agent.control import forwarding
 from l4lb_agent.control.forwarding import Forwarding
 from l4lb_agent.model.config import DatapathConfig, Timeouts
+from l4lb_agent.model.doctor import ways
 from l4lb_agent.supervision import Supervision
 from tests.fakes.values import address
 from tests.fakes.world import FakeNetwork
@@ -201,10 +201,10 @@ def test_every_setting_either_needs_a_restart_or_is_taken_over() -> None:
     reloadable = {name for name in names if name.startswith(config.RELOADABLE)}
     assert {"datapath.timeouts.udp", "datapath.rst_rate", "datapath.rst_burst", "agent.log_level"} < reloadable
     assert {"datapath.echo", "datapath.icmp_rate", "datapath.icmp_burst"} < reloadable
-    assert {"datapath.snat", "interface", "sizes.flows", "api", "tls", "agent.pin_dir"} <= names - reloadable
-    fields = {name for name in vars(config.Config()) if name not in ("datapath", "interfaces", "doors")}
+    assert {"datapath.snat", "interface", "sizes.flows", "api", "tls", "metrics.listen", "agent.pin_dir"} <= names - reloadable
+    fields = {name for name in vars(config.Config()) if name not in ("datapath", "interfaces", "doors", "metrics")}
     assert {f"agent.{name}" for name in fields} <= names, "a new setting of [agent] is not compared"
-    assert len(names) == len(fields) + 1 + 2 + 11 + len(vars(Timeouts())) + len(vars(DatapathConfig().sizes))
+    assert len(names) == len(fields) + 1 + 2 + 11 + len(vars(config.Config().metrics)) + len(vars(Timeouts())) + len(vars(DatapathConfig().sizes))
 
 
 def test_pins_are_elsewhere_outside_of_the_unit() -> None:
@@ -233,7 +233,7 @@ async def test_an_interface_that_does_not_forward_is_told_once_with_the_command(
     await look.look()
     [reason] = look.missing
     assert reason.startswith("eth1 does not forward IPv4, ")
-    assert forwarding.COMMAND in reason
+    assert ways.FORWARDING_COMMAND in reason
     assert told == [1]
     network.forwards = {}
     await look.look()

@@ -4,6 +4,7 @@ gRPC asks at each handshake (`grpc.dynamic_ssl_server_credentials`). What is new
 that key and certificate belong together and that the certificate is valid now.
 """
 
+import contextlib
 import logging
 import os
 import ssl
@@ -17,9 +18,9 @@ from typing import Any
 import grpc
 
 from l4lb_agent.api.doors import TlsDoor
+from l4lb_agent.model.doctor.machine import expires
 
 MAX_BYTES = 1 << 20
-EXPIRING = 0.1  # of its lifetime is left: time for a new one
 _END = "-----END CERTIFICATE-----"
 # Beginnings of a SubjectPublicKeyInfo (RFC 5280) with kinds of keys that gRPC does not sign with, whatever OpenSSL says.
 _UNUSABLE = {
@@ -93,7 +94,7 @@ class Certificates:
         if problem:
             kept = "the one before is kept" if current else "no TCP port is open"
             return [("TLS_CERTIFICATE_BAD", f"{problem}; {kept}")]
-        if current and time.time() > current.ends - EXPIRING * (current.ends - current.begins):
+        if current and expires(current.begins, current.ends, time.time()):
             when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(current.ends))
             return [("TLS_CERTIFICATE_EXPIRES", f"{self._door.cert} is valid until {when}: replace it")]
         return []
@@ -128,6 +129,23 @@ def read(door: TlsDoor) -> Material:
     peer = _tried(door, cert)
     begins, ends = (ssl.cert_time_to_seconds(str(peer[name])) for name in ("notBefore", "notAfter"))
     return Material(cert, key, client_ca, begins, ends)
+
+
+def dates(door: TlsDoor) -> list[tuple[str, float, float, str]]:
+    """Path, beginning, end (Unix seconds) and problem of the agent's certificate and of each authority of its callers."""
+    found = []
+    try:
+        material = read(door)
+        found.append((str(door.cert), material.begins, material.ends, ""))
+    except BadCertificate as error:
+        found.append((str(door.cert), 0.0, 0.0, str(error)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with contextlib.suppress(ssl.SSLError, ValueError, BadCertificate):  # `read` has said so
+        context.load_verify_locations(cadata=_bytes(door.client_ca).decode("ascii"))
+    for authority in context.get_ca_certs():
+        begins, ends = (ssl.cert_time_to_seconds(str(authority[name])) for name in ("notBefore", "notAfter"))
+        found.append((str(door.client_ca), begins, ends, ""))
+    return found
 
 
 def _bytes(path: Path) -> bytes:

@@ -31,6 +31,7 @@ _METHODS = {
     "WatchBackends": Role.VIEWER,
     "StreamStats": Role.VIEWER,
     "GetAgent": Role.VIEWER,
+    "Diagnose": Role.VIEWER,
     "GetConfig": Role.VIEWER,
 }
 ALLOWED: Final[Mapping[str, Role]] = {

@@ -122,6 +122,11 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         """Reads all desired state."""
         return pb.GetConfigResponse(config=convert.config(self._control.snapshot()))
 
+    async def Diagnose(self, _request: pb.DiagnoseRequest, _context: Context) -> pb.DiagnoseResponse:
+        """Looks at the host; what the agent warns of by itself belongs to it."""
+        found = await self._control.diagnose()
+        return convert.findings(found, [*self._control.agent().warnings, *self._warnings()])
+
     def _sample(self, services: frozenset[str], omit_backends: bool) -> stats_pb2.Stats:
         """The newest sample. Streams that want the same one share it: a thousand backends are milliseconds of work."""
         now = asyncio.get_running_loop().time()

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from l4lb_agent.control import views
+from l4lb_agent.control.doctor import Doctor
 from l4lb_agent.control.drainer import Drainer
 from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, ServiceView, Snapshot, StatsSample
 from l4lb_agent.control.forwarding import Forwarding
+from l4lb_agent.control.host import Host
 from l4lb_agent.control.measure import Measure, Measured
-from l4lb_agent.control.monitor import Interface, Monitor
+from l4lb_agent.control.monitor import Monitor
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.control.reconciler import Reconciler, pending
 from l4lb_agent.control.sampler import Sampler, Sweep
@@ -26,6 +28,7 @@ from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Decision, Facts
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Change, Desired
+from l4lb_agent.model.doctor.finding import Finding
 from l4lb_agent.model.errors import Unavailable
 
 NEXT_HOP_SECONDS = 2.0  # how long AddBackend and UpdateBackend wait for one
@@ -37,16 +40,6 @@ CAPABILITIES = (
 COUNTING = (commands.RemoveBackend, commands.DrainBackend)  # decided by how many flows there are now
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Host:
-    """What the agent is started with."""
-
-    boot_id: str
-    kernel: str
-    interfaces: tuple[Interface, ...]
-    config: DatapathConfig
 
 
 class Agent:
@@ -71,6 +64,7 @@ class Agent:
         self._watchers.replay(replayed.base, replayed.changes)
         self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
         self.forwarding = Forwarding(doors.network, [one.name for one in host.interfaces], host.config, ready_changed)
+        self._doctor = Doctor(doors, lambda: self._host, self._monitor, lambda: self._store.desired)
         self._store.listen(self._published)
         self._sampler.listeners.append(self._swept)
         self._reconciler.listeners += [self._news.set, self._measure.passed]
@@ -206,6 +200,10 @@ class Agent:
         if self._store.journal_error:
             warnings.append(("JOURNAL_FAILED", f"the journal cannot be written: {self._store.journal_error}"))
         return replace(view, warnings=warnings)
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """See facade.Control."""
+        return await self._doctor.diagnose()
 
     async def _settle(self, command: commands.Command, decision: Decision) -> Decision:
         """Waits for what an answer promises besides the writes: a next hop, or the end of a drain without flows."""

@@ -8,6 +8,7 @@ from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.changes import difference
 from l4lb_agent.model.changes.commands import Command
 from l4lb_agent.model.changes.difference import Differences
+from l4lb_agent.model.doctor.finding import Finding
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.service import VirtualService
 
@@ -127,3 +128,6 @@ class Control(Protocol):
 
     def agent(self) -> AgentView:
         """How the agent and its datapath are."""
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """What the doctor finds, the worst first; takes up to some seconds."""

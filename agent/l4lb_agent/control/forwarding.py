@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from l4lb_agent.control.ports import Network
 from l4lb_agent.model.config import DatapathConfig
+from l4lb_agent.model.doctor import ways
 
 LOOK_SECONDS = 5.0
-COMMAND = "/usr/lib/l4lb/forwarding on"  # what sets it; the agent itself has no right to
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +37,8 @@ class Forwarding:
             forwards = await self._network.forwarding(interface)
             if forwards is None:
                 continue  # it is not there, which the monitor tells
-            off = [family for family in self._families if family not in forwards]
-            if off:
-                families = " and ".join(f"IPv{family}" for family in off)
-                missing.append(f"{interface} does not forward {families}, so replies go only the way that requests came; run {COMMAND}")
+            if words := ways.forwarding_missing(interface, forwards, self._families):
+                missing.append(words)
         if missing != self.missing:
             self.missing = missing
             for reason in missing:

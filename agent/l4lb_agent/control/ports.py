@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.tables import Step, Tables
 
@@ -120,6 +121,13 @@ class AuditFile(Protocol):
         """Write whole lines and wait for the disk; raises OSError."""
 
 
+class Examiner(Protocol):
+    """What the doctor sees of the host and of the network around it."""
+
+    async def facts(self, scope: Scope) -> Facts:
+        """Look at everything in `scope` once; takes up to some seconds. What cannot be looked at is in Facts.unseen, never an error."""
+
+
 @dataclass(frozen=True)
 class Doors:
     """The world, as control needs it."""
@@ -128,3 +136,4 @@ class Doors:
     network: Network
     clock: Clock
     journal: JournalFile
+    examiner: Examiner

@@ -13,6 +13,7 @@ from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.changes.decide import Decision
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.doctor.ways import vip_is_local
 from l4lb_agent.model.ids import backend_keys
 from l4lb_agent.model.observed import MapState
 from l4lb_agent.model.service import Mode, VirtualService
@@ -162,12 +163,7 @@ class Views:
         found: Warnings = []
         for service in desired.services.values():
             if service.vip in self._surroundings.local:
-                found.append(
-                    (
-                        "VIP_IS_LOCAL",
-                        f"{service.vip} of {service.name} is also an address of this host: in any gap the host answers its packets",
-                    )
-                )
+                found.append(("VIP_IS_LOCAL", vip_is_local(service)))
             if service.mode is Mode.NAT and not self._config.snat_of(service.vip.family):
                 found.append(("NO_SNAT_ADDRESS", f"{service.name} forwards nothing: {self._service_waits(desired, service)}"))
             backends = len(desired.backends_of(service.name))

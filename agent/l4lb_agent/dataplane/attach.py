@@ -105,12 +105,7 @@ class Links:
 
     def running(self) -> set[int]:
         """Ids of the programs that any pinned link runs."""
-        found = set()
-        for interface in pins.names(self._folder):
-            link = pins.open_pin(self._path(interface))
-            if link is not None:
-                found.add(syscall.link_info(link.fileno()).program_id)
-        return found
+        return running(self._folder.parent)
 
     def detach(self, interface: str) -> None:
         """Take the program off and remove the pin; nothing happens without one."""
@@ -137,6 +132,17 @@ class Links:
 
     def _path(self, interface: str) -> Path:
         return self._folder / pins.escape(interface)
+
+
+def running(pin_dir: Path) -> set[int]:
+    """Ids of the programs that any link pinned below `pin_dir` runs; empty without such a folder. Raises PermissionError."""
+    found = set()
+    for interface in pins.names(pin_dir / "links"):
+        link = pins.open_pin(pin_dir / "links" / pins.escape(interface))
+        if link is not None:
+            with link:
+                found.add(syscall.link_info(link.fileno()).program_id)
+    return found
 
 
 def _occupied(found: device.Device) -> OSError:

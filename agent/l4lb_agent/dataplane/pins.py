@@ -40,10 +40,31 @@ def is_temporary(name: str) -> bool:
 def folder(path: Path) -> Path:
     """Make `path` with its missing parents and return it. Raises OSError EINVAL when it is not on a bpffs."""
     path.mkdir(mode=0o750, parents=True, exist_ok=True)
-    raw = ctypes.create_string_buffer(256)
-    if ctypes.CDLL(None).statfs(os.fsencode(path), raw) != 0 or int.from_bytes(raw.raw[:4], "little") != _BPFFS_MAGIC:
-        raise OSError(errno.EINVAL, f"{path} is not on a bpffs: mount one there (mount -t bpf bpf DIR) or configure another pin_dir")
+    if not _on_bpffs(path):
+        raise OSError(errno.EINVAL, not_on_bpffs(path))
     return path
+
+
+def _on_bpffs(path: Path) -> bool:
+    raw = ctypes.create_string_buffer(256)
+    return ctypes.CDLL(None).statfs(os.fsencode(path), raw) == 0 and int.from_bytes(raw.raw[:4], "little") == _BPFFS_MAGIC
+
+
+def not_on_bpffs(path: Path) -> str:
+    """What to tell of such a pin directory."""
+    return f"{path} is not on a bpffs: mount one there (mount -t bpf bpf DIR) or configure another pin_dir"
+
+
+def lacking(path: Path) -> tuple[str, str]:
+    """Why `folder(path)` would fail, "" when it would not, and the empty folder that a bpffs may be mounted on, "" when there is none.
+    Changes nothing."""
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not _on_bpffs(there):
+        empty = there != Path("/") and there.is_dir() and os.access(there, os.R_OK) and not any(there.iterdir())
+        return not_on_bpffs(path), str(there) if empty else ""
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} may not be written by this user (uid {os.geteuid()}), who is to keep pins in {path}", ""
+    return "", ""
 
 
 def names(path: Path) -> list[str]:

@@ -104,12 +104,22 @@ def compile_or_cached(bpf_dir: Path, cache_dir: Path) -> Objects:
 
     Raises CompileError. A `cache_dir` that cannot be written is no error: the next start compiles again."""
     wanted = cache_key(bpf_dir)
-    path = cache_dir / f"datapath-{wanted[:32]}.json"
+    path = _cache_file(cache_dir, wanted)
     found = _read(path, wanted)
     if found is None:
         found = _compile(bpf_dir)
         _write(path, wanted, found)
     return objects(found)
+
+
+def can_compile(bpf_dir: Path, cache_dir: Path) -> bool:
+    """Whether compile_or_cached has what it needs: BCC, or its result of an earlier time."""
+    wanted = cache_key(bpf_dir)
+    return importlib.util.find_spec("bcc") is not None or _read(_cache_file(cache_dir, wanted), wanted) is not None
+
+
+def _cache_file(cache_dir: Path, key: str) -> Path:
+    return cache_dir / f"datapath-{key[:32]}.json"
 
 
 def cache_key(bpf_dir: Path) -> str:

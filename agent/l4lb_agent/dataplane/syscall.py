@@ -249,6 +249,11 @@ def prog_info(fd: int) -> ProgramInfo:
     return ProgramInfo(kind, identity, raw[8:16].hex(), _text(raw[64:80]))
 
 
+def prog_is_compiled(fd: int) -> bool:
+    """Whether a program was translated to machine code; False also for a caller without CAP_BPF."""
+    return bool(struct.unpack_from("=I", _info(fd, 80, "program"), 16)[0])
+
+
 def prog_map_ids(fd: int) -> frozenset[int]:
     """Ids of the maps that a program is bound to."""
     raw = bytearray(_info(fd, 80, "program"))

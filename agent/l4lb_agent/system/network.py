@@ -16,7 +16,7 @@ from l4lb_agent.system.routing import NUD_FIXED, NUD_USABLE, Neighbour
 
 _RTN_UNICAST = 1
 _NTF_EXT_LEARNED = 0x10
-_NTF_EXT_MANAGED = 1  # in NDA_FLAGS_EXT: the kernel resolves it and keeps it resolved
+NTF_EXT_MANAGED = 1  # in NDA_FLAGS_EXT: the kernel resolves it and keeps it resolved
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN, errno.ENODEV)
 _KINDS = {"LINK": "link", "NEIGH": "neighbour", "ROUTE": "route", "ADDR": "address"}
 _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
@@ -36,7 +36,7 @@ class KernelNetwork:
     async def next_hop(self, address: Address) -> NextHop | None:
         """The kernel's way to `address`; its neighbour is kept resolved from now on. None without a route, for an address of this host,
         and until the neighbour has answered."""
-        route = await self._route(address)
+        route = await self.route(address)
         if route is None:
             await self.forget(address)
             return None
@@ -56,7 +56,8 @@ class KernelNetwork:
             link.get("ifname"), neighbour.ifindex, source, destination, gateway, mtu, routing.address(own) if own else None
         )  # fmt: skip
 
-    async def _route(self, address: Address) -> Message | None:
+    async def route(self, address: Address) -> Message | None:
+        """The kernel's route to `address`; None without one and for an address of this host."""
         try:
             route = (await self._netlink.ask("route", "get", dst=str(address)))[0]
         except OSError as error:
@@ -68,20 +69,21 @@ class KernelNetwork:
     async def _resolve(self, neighbour: Neighbour) -> bytes:
         """MAC of a neighbour, b"" while unknown. A new request is made only where the kernel does not manage the entry already: each
         request is itself a change that `changes` reports."""
-        entry = await self._entry(neighbour)
+        entry = await self.entry(neighbour)
         state = entry["state"] if entry is not None else 0
-        if entry is None or not state & NUD_FIXED and not (entry.get("flags_ext") or 0) & _NTF_EXT_MANAGED:
+        if entry is None or not state & NUD_FIXED and not (entry.get("flags_ext") or 0) & NTF_EXT_MANAGED:
             await self._netlink.ask(
                 "neigh", "replace", dst=str(neighbour.address), ifindex=neighbour.ifindex, state=0, flags=_NTF_EXT_LEARNED,
-                NDA_FLAGS_EXT=_NTF_EXT_MANAGED,
+                NDA_FLAGS_EXT=NTF_EXT_MANAGED,
             )  # fmt: skip
-            entry = await self._entry(neighbour)
+            entry = await self.entry(neighbour)
             state = entry["state"] if entry is not None else 0
         if not state & NUD_FIXED:
             self._made.add(neighbour)
         return routing.mac(entry.get("lladdr")) if entry is not None and state & (NUD_USABLE | NUD_FIXED) else b""
 
-    async def _entry(self, neighbour: Neighbour) -> Message | None:
+    async def entry(self, neighbour: Neighbour) -> Message | None:
+        """The kernel's entry of a neighbour, None without one."""
         try:
             return (await self._netlink.ask("neigh", "get", dst=str(neighbour.address), ifindex=neighbour.ifindex))[0]
         except OSError as error:

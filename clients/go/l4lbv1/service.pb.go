@@ -1959,11 +1959,94 @@ func (x *GetConfigResponse) GetConfig() *Config {
 	return nil
 }
 
+// For Diagnose.
+type DiagnoseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiagnoseRequest) Reset() {
+	*x = DiagnoseRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiagnoseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiagnoseRequest) ProtoMessage() {}
+
+func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
+func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{32}
+}
+
+// For Diagnose.
+type DiagnoseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The worst first.
+	Findings      []*Finding `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiagnoseResponse) Reset() {
+	*x = DiagnoseResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiagnoseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiagnoseResponse) ProtoMessage() {}
+
+func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
+func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *DiagnoseResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
 var File_l4lb_v1_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
+	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
 	"\x1bCreateVirtualServiceRequest\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x121\n" +
@@ -2093,8 +2176,10 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x05agent\x18\x01 \x01(\v2\x0e.l4lb.v1.AgentR\x05agent\"\x12\n" +
 	"\x10GetConfigRequest\"<\n" +
 	"\x11GetConfigResponse\x12'\n" +
-	"\x06config\x18\x01 \x01(\v2\x0f.l4lb.v1.ConfigR\x06config2\xc0\n" +
-	"\n" +
+	"\x06config\x18\x01 \x01(\v2\x0f.l4lb.v1.ConfigR\x06config\"\x11\n" +
+	"\x0fDiagnoseRequest\"@\n" +
+	"\x10DiagnoseResponse\x12,\n" +
+	"\bfindings\x18\x01 \x03(\v2\x10.l4lb.v1.FindingR\bfindings2\x81\v\n" +
 	"\x13LoadBalancerService\x12c\n" +
 	"\x14CreateVirtualService\x12$.l4lb.v1.CreateVirtualServiceRequest\x1a%.l4lb.v1.CreateVirtualServiceResponse\x12Z\n" +
 	"\x11GetVirtualService\x12!.l4lb.v1.GetVirtualServiceRequest\x1a\".l4lb.v1.GetVirtualServiceResponse\x12`\n" +
@@ -2113,7 +2198,8 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\rWatchBackends\x12\x1d.l4lb.v1.WatchBackendsRequest\x1a\x1e.l4lb.v1.WatchBackendsResponse0\x01\x12J\n" +
 	"\vStreamStats\x12\x1b.l4lb.v1.StreamStatsRequest\x1a\x1c.l4lb.v1.StreamStatsResponse0\x01\x12?\n" +
 	"\bGetAgent\x12\x18.l4lb.v1.GetAgentRequest\x1a\x19.l4lb.v1.GetAgentResponse\x12B\n" +
-	"\tGetConfig\x12\x19.l4lb.v1.GetConfigRequest\x1a\x1a.l4lb.v1.GetConfigResponseb\x06proto3"
+	"\tGetConfig\x12\x19.l4lb.v1.GetConfigRequest\x1a\x1a.l4lb.v1.GetConfigResponse\x12?\n" +
+	"\bDiagnose\x12\x18.l4lb.v1.DiagnoseRequest\x1a\x19.l4lb.v1.DiagnoseResponseb\x06proto3"
 
 var (
 	file_l4lb_v1_service_proto_rawDescOnce sync.Once
@@ -2128,7 +2214,7 @@ func file_l4lb_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_l4lb_v1_service_proto_goTypes = []any{
 	(WatchBackendsResponse_Event)(0),     // 0: l4lb.v1.WatchBackendsResponse.Event
 	(*CreateVirtualServiceRequest)(nil),  // 1: l4lb.v1.CreateVirtualServiceRequest
@@ -2163,76 +2249,82 @@ var file_l4lb_v1_service_proto_goTypes = []any{
 	(*GetAgentResponse)(nil),             // 30: l4lb.v1.GetAgentResponse
 	(*GetConfigRequest)(nil),             // 31: l4lb.v1.GetConfigRequest
 	(*GetConfigResponse)(nil),            // 32: l4lb.v1.GetConfigResponse
-	(*VirtualService)(nil),               // 33: l4lb.v1.VirtualService
-	(*fieldmaskpb.FieldMask)(nil),        // 34: google.protobuf.FieldMask
-	(*Backend)(nil),                      // 35: l4lb.v1.Backend
-	(*DrainPolicy)(nil),                  // 36: l4lb.v1.DrainPolicy
-	(*durationpb.Duration)(nil),          // 37: google.protobuf.Duration
-	(*Stats)(nil),                        // 38: l4lb.v1.Stats
-	(*Agent)(nil),                        // 39: l4lb.v1.Agent
-	(*Config)(nil),                       // 40: l4lb.v1.Config
+	(*DiagnoseRequest)(nil),              // 33: l4lb.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),             // 34: l4lb.v1.DiagnoseResponse
+	(*VirtualService)(nil),               // 35: l4lb.v1.VirtualService
+	(*fieldmaskpb.FieldMask)(nil),        // 36: google.protobuf.FieldMask
+	(*Backend)(nil),                      // 37: l4lb.v1.Backend
+	(*DrainPolicy)(nil),                  // 38: l4lb.v1.DrainPolicy
+	(*durationpb.Duration)(nil),          // 39: google.protobuf.Duration
+	(*Stats)(nil),                        // 40: l4lb.v1.Stats
+	(*Agent)(nil),                        // 41: l4lb.v1.Agent
+	(*Config)(nil),                       // 42: l4lb.v1.Config
+	(*Finding)(nil),                      // 43: l4lb.v1.Finding
 }
 var file_l4lb_v1_service_proto_depIdxs = []int32{
-	33, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	33, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	33, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	33, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
-	33, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	34, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	33, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	35, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
-	35, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
-	35, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
-	35, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
-	35, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
-	34, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
-	35, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
-	36, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
-	35, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
-	35, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	35, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	35, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	35, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	35, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
+	35, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	36, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	35, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	37, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
+	37, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
+	37, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
+	37, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
+	37, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
+	36, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
+	37, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
+	38, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
+	37, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	37, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
 	0,  // 17: l4lb.v1.WatchBackendsResponse.event:type_name -> l4lb.v1.WatchBackendsResponse.Event
-	35, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
-	37, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
-	38, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
-	39, // 21: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
-	40, // 22: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
-	1,  // 23: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
-	3,  // 24: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
-	5,  // 25: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
-	7,  // 26: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
-	9,  // 27: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
-	11, // 28: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
-	13, // 29: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
-	15, // 30: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
-	17, // 31: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
-	19, // 32: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
-	21, // 33: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
-	23, // 34: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
-	25, // 35: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
-	27, // 36: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
-	29, // 37: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
-	31, // 38: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
-	2,  // 39: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
-	4,  // 40: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
-	6,  // 41: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
-	8,  // 42: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
-	10, // 43: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
-	12, // 44: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
-	14, // 45: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
-	16, // 46: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
-	18, // 47: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
-	20, // 48: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
-	22, // 49: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
-	24, // 50: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
-	26, // 51: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
-	28, // 52: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
-	30, // 53: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
-	32, // 54: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
-	39, // [39:55] is the sub-list for method output_type
-	23, // [23:39] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	37, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
+	39, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
+	40, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
+	41, // 21: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
+	42, // 22: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
+	43, // 23: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
+	1,  // 24: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
+	3,  // 25: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
+	5,  // 26: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
+	7,  // 27: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
+	9,  // 28: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
+	11, // 29: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
+	13, // 30: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
+	15, // 31: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
+	17, // 32: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
+	19, // 33: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
+	21, // 34: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
+	23, // 35: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
+	25, // 36: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
+	27, // 37: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
+	29, // 38: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
+	31, // 39: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
+	33, // 40: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
+	2,  // 41: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
+	4,  // 42: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
+	6,  // 43: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
+	8,  // 44: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
+	10, // 45: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
+	12, // 46: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
+	14, // 47: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
+	16, // 48: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
+	18, // 49: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
+	20, // 50: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
+	22, // 51: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
+	24, // 52: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
+	26, // 53: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
+	28, // 54: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
+	30, // 55: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
+	32, // 56: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
+	34, // 57: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
+	41, // [41:58] is the sub-list for method output_type
+	24, // [24:41] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_service_proto_init() }
@@ -2242,6 +2334,7 @@ func file_l4lb_v1_service_proto_init() {
 	}
 	file_l4lb_v1_agent_proto_init()
 	file_l4lb_v1_backend_proto_init()
+	file_l4lb_v1_doctor_proto_init()
 	file_l4lb_v1_stats_proto_init()
 	file_l4lb_v1_virtual_service_proto_init()
 	type x struct{}
@@ -2250,7 +2343,7 @@ func file_l4lb_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_service_proto_rawDesc), len(file_l4lb_v1_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

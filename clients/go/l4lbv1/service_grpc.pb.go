@@ -37,6 +37,7 @@ const (
 	LoadBalancerService_StreamStats_FullMethodName          = "/l4lb.v1.LoadBalancerService/StreamStats"
 	LoadBalancerService_GetAgent_FullMethodName             = "/l4lb.v1.LoadBalancerService/GetAgent"
 	LoadBalancerService_GetConfig_FullMethodName            = "/l4lb.v1.LoadBalancerService/GetConfig"
+	LoadBalancerService_Diagnose_FullMethodName             = "/l4lb.v1.LoadBalancerService/Diagnose"
 )
 
 // LoadBalancerServiceClient is the client API for LoadBalancerService service.
@@ -85,6 +86,9 @@ type LoadBalancerServiceClient interface {
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
 	GetConfig(ctx context.Context, in *GetConfigRequest, opts ...grpc.CallOption) (*GetConfigResponse, error)
+	// Looks at the host, the interfaces and the network around them and says what is not as it should be. Takes up to some seconds: it asks
+	// neighbours too, also whether anybody else answers for a VIP. Changes nothing.
+	Diagnose(ctx context.Context, in *DiagnoseRequest, opts ...grpc.CallOption) (*DiagnoseResponse, error)
 }
 
 type loadBalancerServiceClient struct {
@@ -273,6 +277,16 @@ func (c *loadBalancerServiceClient) GetConfig(ctx context.Context, in *GetConfig
 	return out, nil
 }
 
+func (c *loadBalancerServiceClient) Diagnose(ctx context.Context, in *DiagnoseRequest, opts ...grpc.CallOption) (*DiagnoseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiagnoseResponse)
+	err := c.cc.Invoke(ctx, LoadBalancerService_Diagnose_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LoadBalancerServiceServer is the server API for LoadBalancerService service.
 // All implementations must embed UnimplementedLoadBalancerServiceServer
 // for forward compatibility.
@@ -319,6 +333,9 @@ type LoadBalancerServiceServer interface {
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
 	GetConfig(context.Context, *GetConfigRequest) (*GetConfigResponse, error)
+	// Looks at the host, the interfaces and the network around them and says what is not as it should be. Takes up to some seconds: it asks
+	// neighbours too, also whether anybody else answers for a VIP. Changes nothing.
+	Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error)
 	mustEmbedUnimplementedLoadBalancerServiceServer()
 }
 
@@ -376,6 +393,9 @@ func (UnimplementedLoadBalancerServiceServer) GetAgent(context.Context, *GetAgen
 }
 func (UnimplementedLoadBalancerServiceServer) GetConfig(context.Context, *GetConfigRequest) (*GetConfigResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetConfig not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Diagnose not implemented")
 }
 func (UnimplementedLoadBalancerServiceServer) mustEmbedUnimplementedLoadBalancerServiceServer() {}
 func (UnimplementedLoadBalancerServiceServer) testEmbeddedByValue()                             {}
@@ -672,6 +692,24 @@ func _LoadBalancerService_GetConfig_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LoadBalancerService_Diagnose_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiagnoseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoadBalancerServiceServer).Diagnose(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoadBalancerService_Diagnose_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoadBalancerServiceServer).Diagnose(ctx, req.(*DiagnoseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LoadBalancerService_ServiceDesc is the grpc.ServiceDesc for LoadBalancerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -734,6 +772,10 @@ var LoadBalancerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetConfig",
 			Handler:    _LoadBalancerService_GetConfig_Handler,
+		},
+		{
+			MethodName: "Diagnose",
+			Handler:    _LoadBalancerService_Diagnose_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

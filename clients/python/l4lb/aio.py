@@ -63,6 +63,7 @@ class AsyncClient:
     undrain = _awaited(calls.undrain)
     agent = _awaited(calls.agent)
     config = _awaited(calls.config)
+    diagnose = _awaited(calls.diagnose)
 
     def __init__(
         self, target: str = DEFAULT_TARGET, *, ca: File | None = None, cert: File | None = None, key: File | None = None,

@@ -15,7 +15,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from l4lb import names
-from l4lb.v1 import agent_pb2, backend_pb2, service_pb2, virtual_service_pb2
+from l4lb.v1 import agent_pb2, backend_pb2, doctor_pb2, service_pb2, virtual_service_pb2
 from l4lb.v1.backend_pb2 import Backend
 from l4lb.v1.virtual_service_pb2 import VirtualService
 
@@ -189,6 +189,11 @@ def agent() -> Call[agent_pb2.Agent]:
 def config() -> Call[agent_pb2.Config]:
     """Reads all desired state."""
     return Call("GetConfig", service_pb2.GetConfigRequest(), lambda response: response.config)
+
+
+def diagnose() -> Call[Sequence[doctor_pb2.Finding]]:
+    """Looks at the agent's host and the network around it: what is not as it should be, the worst first. Takes up to some seconds."""
+    return Call("Diagnose", service_pb2.DiagnoseRequest(), lambda response: response.findings)
 
 
 def _service(**given: Any) -> VirtualService:

@@ -64,6 +64,7 @@ class Client:
     undrain = _blocking(calls.undrain)
     agent = _blocking(calls.agent)
     config = _blocking(calls.config)
+    diagnose = _blocking(calls.diagnose)
 
     def __init__(
         self, target: str = DEFAULT_TARGET, *, ca: File | None = None, cert: File | None = None, key: File | None = None,

@@ -6,6 +6,7 @@ AIP-154).
 """
 
 from l4lb_agent.api.convert.backends import add_backend, backend, drain_backend, event, remove_backend, undrain_backend, update_backend
+from l4lb_agent.api.convert.diagnosis import findings, findings_json
 from l4lb_agent.api.convert.seen import agent, config, stats
 from l4lb_agent.api.convert.services import create_service, delete_service, service, update_service
 
@@ -18,6 +19,8 @@ __all__ = [
     "delete_service",
     "drain_backend",
     "event",
+    "findings",
+    "findings_json",
     "remove_backend",
     "service",
     "stats",

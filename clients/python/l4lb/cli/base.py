@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from l4lb.errors import Error
 
 FORMATS = ("table", "wide", "json", "yaml")
-EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_TIMEOUT = 1, 2, 3, 4
+EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_TIMEOUT, EXIT_WARNINGS, EXIT_ERRORS = range(1, 7)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _COMPLETION_SECONDS = 1.0
 

@@ -5,12 +5,13 @@ import os
 import click
 
 from l4lb import DEFAULT_TARGET, __version__
-from l4lb.cli import backend, drain, observe, service
+from l4lb.cli import backend, doctor, drain, observe, service
 from l4lb.cli.base import DURATION, FORMATS, Root, Session
 
 _EPILOG = """\b
 Names are short (web, web/a) or full (services/web/backends/a).
-Exit codes: 0 done, 1 refused by the agent, 2 wrong usage, 3 no agent reached, 4 the time was up first.
+Exit codes: 0 done, 1 refused by the agent, 2 wrong usage, 3 no agent reached, 4 the time was up first,
+5 and 6 what doctor found.
 Colours follow NO_COLOR. Completion: eval "$(_L4LBCTL_COMPLETE=bash_source l4lbctl)"
 """
 
@@ -45,6 +46,7 @@ cli.add_command(drain.drain)
 cli.add_command(drain.undrain)
 cli.add_command(observe.stats)
 cli.add_command(observe.agent)
+cli.add_command(doctor.doctor)
 cli.add_command(observe.config)
 
 

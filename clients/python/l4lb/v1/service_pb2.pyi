@@ -4,6 +4,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from l4lb.v1 import agent_pb2 as _agent_pb2
 from l4lb.v1 import backend_pb2 as _backend_pb2
+from l4lb.v1 import doctor_pb2 as _doctor_pb2
 from l4lb.v1 import stats_pb2 as _stats_pb2
 from l4lb.v1 import virtual_service_pb2 as _virtual_service_pb2
 from google.protobuf.internal import containers as _containers
@@ -308,3 +309,13 @@ class GetConfigResponse(_message.Message):
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     config: _agent_pb2.Config
     def __init__(self, config: _Optional[_Union[_agent_pb2.Config, _Mapping]] = ...) -> None: ...
+
+class DiagnoseRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DiagnoseResponse(_message.Message):
+    __slots__ = ("findings",)
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    findings: _containers.RepeatedCompositeFieldContainer[_doctor_pb2.Finding]
+    def __init__(self, findings: _Optional[_Iterable[_Union[_doctor_pb2.Finding, _Mapping]]] = ...) -> None: ...

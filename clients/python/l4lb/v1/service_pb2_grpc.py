@@ -122,6 +122,11 @@ class LoadBalancerServiceStub:
                 request_serializer=l4lb_dot_v1_dot_service__pb2.GetConfigRequest.SerializeToString,
                 response_deserializer=l4lb_dot_v1_dot_service__pb2.GetConfigResponse.FromString,
                 _registered_method=True)
+        self.Diagnose = channel.unary_unary(
+                '/l4lb.v1.LoadBalancerService/Diagnose',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.DiagnoseRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.DiagnoseResponse.FromString,
+                _registered_method=True)
 
 
 class LoadBalancerServiceServicer:
@@ -248,6 +253,14 @@ class LoadBalancerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Diagnose(self, request, context):
+        """Looks at the host, the interfaces and the network around them and says what is not as it should be. Takes up to some seconds: it asks
+        neighbours too, also whether anybody else answers for a VIP. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LoadBalancerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -330,6 +343,11 @@ def add_LoadBalancerServiceServicer_to_server(servicer, server):
                     servicer.GetConfig,
                     request_deserializer=l4lb_dot_v1_dot_service__pb2.GetConfigRequest.FromString,
                     response_serializer=l4lb_dot_v1_dot_service__pb2.GetConfigResponse.SerializeToString,
+            ),
+            'Diagnose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diagnose,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.DiagnoseRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.DiagnoseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -772,6 +790,33 @@ class LoadBalancerService:
             '/l4lb.v1.LoadBalancerService/GetConfig',
             l4lb_dot_v1_dot_service__pb2.GetConfigRequest.SerializeToString,
             l4lb_dot_v1_dot_service__pb2.GetConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diagnose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/Diagnose',
+            l4lb_dot_v1_dot_service__pb2.DiagnoseRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.DiagnoseResponse.FromString,
             options,
             channel_credentials,
             insecure,

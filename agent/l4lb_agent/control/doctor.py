@@ -1,0 +1,37 @@
+"""The doctor while the agent runs: looks when it is asked, at most once in a few seconds, since looking asks the neighbours too."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from l4lb_agent.control.host import Host
+from l4lb_agent.control.monitor import Monitor
+from l4lb_agent.control.ports import Doors
+from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.doctor.examine import examine
+from l4lb_agent.model.doctor.facts import Scope
+from l4lb_agent.model.doctor.finding import Finding
+
+SHARED_SECONDS = 2.0
+
+
+class Doctor:
+    """Looks at what is configured and asked for at that moment."""
+
+    def __init__(self, doors: Doors, host: Callable[[], Host], monitor: Monitor, desired: Callable[[], Desired]) -> None:
+        self._doors, self._host, self._monitor, self._desired = doors, host, monitor, desired
+        self._lock = asyncio.Lock()
+        self._found: tuple[float, Sequence[Finding]] | None = None
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """The worst first. Callers that come at the same time share one look."""
+        async with self._lock:
+            now = self._doors.clock.monotonic()
+            if self._found is None or now - self._found[0] > SHARED_SECONDS:
+                scope = self._scope()
+                self._found = (now, examine(scope, await self._doors.examiner.facts(scope)))
+            return self._found[1]
+
+    def _scope(self) -> Scope:
+        host = self._host()
+        why = {name: state.reason for name, state in self._monitor.states.items()}
+        return Scope({one.name: one.mode for one in host.interfaces}, host.config, self._desired(), why, running=True)

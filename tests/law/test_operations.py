@@ -1,0 +1,46 @@
+"""docs/operations.md has every finding of the doctor and every warning of the agent, with what it means and what to do, and no others."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from l4lb_agent.model.doctor.finding import Id, Severity
+from tests.law.python_rules import ROOT, python_files
+
+TEXT = (ROOT / "docs/operations.md").read_text()
+FINDINGS = re.findall(r"^\| ([A-Z_]+) \| ([A-Z, ]+) \| (.+?) \| (.+?) \|$", TEXT, re.M)
+WARNINGS = re.findall(r"^\| ([A-Z_]+) \| ((?:[^|A-Z]|[A-Z][^|A-Z])[^|]*) \| ([^|]+) \|$", TEXT, re.M)
+
+
+def told() -> Iterator[str]:
+    """Reasons of warnings in the agent: the first of pairs whose second is the message."""
+    for path in python_files("agent/l4lb_agent/control", "agent/l4lb_agent/api"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[0], ast.Constant):
+                word, message = node.elts[0].value, node.elts[1]
+                if isinstance(word, str) and re.fullmatch(r"[A-Z]+(_[A-Z]+)+", word) and not isinstance(message, ast.Constant):
+                    yield word
+
+
+def test_every_finding_is_there_in_the_order_of_the_list() -> None:
+    assert [row[0] for row in FINDINGS] == list(Id)
+
+
+def test_every_warning_is_there() -> None:
+    assert {row[0] for row in WARNINGS} == set(told()) - set(Id)
+    assert len(WARNINGS) > 5
+
+
+@pytest.mark.parametrize("row", [*((r[0], *r[2:]) for r in FINDINGS), *WARNINGS], ids=lambda row: row[0])
+def test_each_says_what_it_means_and_what_to_do(row: tuple[str, str, str]) -> None:
+    assert len(row[1].split()) >= 8
+    assert row[1].endswith(".")
+    assert row[2].endswith((".", "?"))
+
+
+def test_each_severity_is_one_that_the_code_gives() -> None:
+    code = "".join(path.read_text() for path in python_files("agent/l4lb_agent/model/doctor"))
+    assert {word for row in FINDINGS for word in row[1].split(", ")} <= {severity.name for severity in Severity}
+    assert {name for name in Id if f"Id.{name}" not in code} == set()

@@ -1,0 +1,238 @@
+"""The doctor's judgement: facts in, findings out. Each finding that there is comes from some facts here, and not from sound ones."""
+
+from dataclasses import replace
+
+import pytest
+
+from l4lb_agent.control.doctor import SHARED_SECONDS, Doctor
+from l4lb_agent.control.host import Host
+from l4lb_agent.control.monitor import Interface, Monitor
+from l4lb_agent.control.ports import Doors
+from l4lb_agent.model.address import Address
+from l4lb_agent.model.backend import AdminState, Backend
+from l4lb_agent.model.config import DatapathConfig
+from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.doctor import machine
+from l4lb_agent.model.doctor.examine import MOST, examine, with_warnings
+from l4lb_agent.model.doctor.facts import Certificate, Claim, Clock, Device, Facts, Kernel, Memory, Peer, Pins, Program, Scope, Way
+from l4lb_agent.model.doctor.finding import Finding, Id, Severity, in_order, worst
+from l4lb_agent.model.mapspec import Sizes
+from l4lb_agent.model.service import Mode, Protocol, VirtualService
+from tests.fakes.datapath import FakeDatapath
+from tests.fakes.values import address, config
+from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork
+
+VIP, HERE, THERE, ROUTER = (address(text) for text in ("192.0.2.10", "192.0.2.1", "192.0.2.21", "192.0.2.254"))
+MAC = bytes.fromhex("020000000021")
+NOW = 1_000_000.0
+OURS = Program(7, "native", ours=True)
+ETH0 = Device("eth0", 2, native=True, program=OURS, queues=4, queues_most=4)
+WAY = Way("eth0", None, 1500, "reachable", usable=True)
+SOUND = Facts(
+    {"eth0": ETH0}, macs=frozenset({bytes(6)}), ways={THERE: WAY}, kernel=Kernel("6.1.0-40-amd64", jit=True, cpus=4), clock=Clock(NOW, True)
+)
+
+
+def desired(mode: Mode = Mode.NAT, vip: Address = VIP, admin: AdminState = AdminState.ENABLED, updated: float = NOW) -> Desired:
+    service = VirtualService("services/web", vip, 80, Protocol.TCP, mode=mode, updated=updated)
+    backend = Backend("services/web/backends/a", THERE, 80, admin=admin, updated=updated)
+    return Desired(1, {service.name: service}, {backend.name: backend})
+
+
+def scope(mode: str = "auto", asked: Desired | None = None, *, running: bool = True, snat: tuple[Address, ...] = (HERE,)) -> Scope:
+    why = {"eth0": "the driver says no"} if running else {}
+    return Scope({"eth0": mode}, DatapathConfig(snat=snat), asked if asked is not None else desired(), why, running)
+
+
+def with_device(**changes: object) -> Facts:
+    return replace(SOUND, devices={"eth0": replace(ETH0, **changes)})  # type: ignore[arg-type]
+
+
+def with_way(**changes: object) -> Facts:
+    return replace(SOUND, ways={THERE: replace(WAY, **changes)})  # type: ignore[arg-type]
+
+
+def own_mtu(mtu: int) -> Desired:
+    asked = desired()
+    return replace(asked, backends={name: replace(backend, mtu=mtu) for name, backend in asked.backends.items()})
+
+
+VLAN = {"rx-vlan-hw-parse": True, "tx-vlan-hw-insert": False}
+SHOW_MEMORY = "systemctl show -p MemoryMax l4lb-agent"
+SILENT = with_way(usable=False, neighbour="failed")
+TAGGED = with_device(offloads=VLAN, vlans=("eth0.7",))
+ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
+CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
+    ("an interface that is not there", scope(), replace(SOUND, devices={}), Id.INTERFACE_MISSING, ERROR, "ip link show"),
+    ("no carrier", scope(), with_device(up=False), Id.INTERFACE_DOWN, ERROR, "ip link set dev eth0 up"),
+    ("native", scope(), SOUND, Id.XDP_MODE, INFO, ""),
+    ("generic as configured", scope("generic"), with_device(program=Program(7, "generic", True)), Id.XDP_MODE, INFO, ""),
+    ("generic", scope(), with_device(program=Program(7, "generic", True)), Id.XDP_GENERIC, WARNING, "ethtool -i eth0"),
+    ("generic to be", scope(running=False), with_device(program=None, native=False), Id.XDP_GENERIC, WARNING, "ethtool -i eth0"),
+    ("native to be", scope(running=False), with_device(program=None), Id.XDP_MODE, INFO, ""),
+    ("not told", scope(running=False), with_device(program=None, native=None), Id.XDP_MODE, INFO, ""),
+    ("refused", scope(), with_device(program=None), Id.XDP_REFUSED, ERROR, "systemctl status l4lb-agent"),
+    ("will refuse", scope("native", running=False), with_device(program=None, native=False), Id.XDP_REFUSED, ERROR, "ethtool -i eth0"),
+    ("foreign", scope(), with_device(program=Program(9, "native", False)), Id.XDP_FOREIGN, ERROR, "bpftool prog show id 9"),
+    ("LRO", scope(), with_device(offloads={"rx-lro": True}), Id.LRO_ON, ERROR, "ethtool -K eth0 lro off"),
+    ("hardware GRO", scope(), with_device(offloads={"rx-gro-hw": True}), Id.GRO_HW_ON, WARNING, "ethtool -K eth0 rx-gro-hw off"),
+    (
+        "GRO before a generic program", scope("generic"), with_device(offloads={"rx-gro": True}, program=Program(7, "generic", True)),
+        Id.GRO_ON, ERROR, "ethtool -K eth0 gro off",
+    ),
+    ("checksums", scope(), with_device(kind="veth", peer=Peer("p0", True)), Id.CHECKSUM_UNFINISHED, ERROR, "ethtool -K p0 tx off"),
+    ("unseen checksums", scope(), with_device(kind="veth"), Id.CHECKSUM_UNSEEN, INFO, "ethtool -K OTHER_END tx off"),
+    ("VLANs", scope(), TAGGED, Id.VLAN_OFFLOAD_ON, WARNING, "ethtool -K eth0 rxvlan off txvlan off"),
+    (
+        "a way over a VLAN", scope(), replace(TAGGED, ways={THERE: replace(WAY, interface="eth0.7")}),
+        Id.VLAN_OFFLOAD_ON, ERROR, "ethtool -K eth0 rxvlan off txvlan off",
+    ),
+    ("few queues", scope(), with_device(queues=2), Id.QUEUES_FEW, WARNING, "ethtool -L eth0 combined 4"),
+    ("no more queues", scope(), with_device(queues=2, queues_most=2), Id.QUEUES_FEW, INFO, ""),
+    ("large MTU", scope(), with_device(mtu=9000, program=None), Id.MTU_TOO_LARGE, WARNING, "ip link set dev eth0 mtu 3498"),
+    ("IPIP", scope(asked=desired(Mode.IPIP)), SOUND, Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1520"),
+    ("GUE", scope(asked=desired(Mode.GUE)), SOUND, Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1532"),
+    ("a tiny way", scope(asked=desired(Mode.FOU)), with_way(mtu=600), Id.MTU_SHORT, ERROR, "ip link set dev eth0 mtu 1528"),
+    ("a backend's own MTU", scope(asked=own_mtu(1400)), SOUND, Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1500"),
+    ("a smaller way", scope(), with_way(mtu=1400), Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1500"),
+    ("forwarding", scope(), with_device(forwards=frozenset({6})), Id.FORWARDING_OFF, ERROR, "/usr/lib/l4lb/forwarding on"),
+    (
+        "rp_filter", scope(), replace(with_device(strict=True), default_ways=frozenset({"eth1"})), Id.RP_FILTER_STRICT, WARNING,
+        "sysctl -w net.ipv4.conf.eth0.rp_filter=2",
+    ),
+    ("no route", scope(), replace(SOUND, ways={THERE: None}), Id.BACKEND_NO_ROUTE, ERROR, f"ip route get {THERE}"),
+    (
+        "no route for one that drains", scope(asked=desired(admin=AdminState.DRAINING)), replace(SOUND, ways={THERE: None}),
+        Id.BACKEND_NO_ROUTE, WARNING, f"ip route get {THERE}",
+    ),
+    ("silence", scope(), SILENT, Id.BACKEND_UNRESOLVED, ERROR, f"ip neigh show to {THERE} dev eth0"),
+    ("a router", scope(asked=desired(Mode.DSR)), with_way(gateway=ROUTER), Id.BACKEND_BEHIND_ROUTER, ERROR, f"ip route get {THERE}"),
+    (
+        "a VIP twice", scope(), replace(SOUND, claims=(Claim(VIP, "eth0", MAC),)), Id.VIP_DUPLICATE, ERROR,
+        "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
+    ),
+    ("a VIP of the host", scope(), replace(SOUND, local=frozenset({VIP})), Id.VIP_IS_LOCAL, WARNING, ""),
+    (
+        "a feature", scope(), replace(SOUND, kernel=replace(SOUND.kernel, lacks={"helper x for XDP": "unknown func"})),
+        Id.KERNEL_FEATURE_MISSING, ERROR, "apt install linux-image-amd64",
+    ),
+    ("5.10", scope(), replace(SOUND, kernel=Kernel("5.10.0-30")), Id.KERNEL_UNTRIED, WARNING, "apt install linux-image-amd64"),
+    ("no JIT", scope(), replace(SOUND, kernel=Kernel("6.1", jit=False)), Id.JIT_OFF, WARNING, "sysctl -w net.core.bpf_jit_enable=1"),
+    ("no BCC", scope(), replace(SOUND, kernel=Kernel("6.1", compiler=False)), Id.COMPILER_MISSING, ERROR, "apt install python3-bpfcc"),
+    ("no bpffs", scope(), replace(SOUND, pins=Pins("/p/q", "it is not on a bpffs", "/p")), Id.BPFFS_MISSING, ERROR, "mount -t bpf bpf /p"),
+    ("another folder", scope(), replace(SOUND, pins=Pins("/p/q", "it is not on a bpffs")), Id.BPFFS_MISSING, ERROR, ""),
+    ("memory", scope(), replace(SOUND, memory=Memory(1 << 20, "this host")), Id.MEMORY_SHORT, ERROR, SHOW_MEMORY),
+    ("clock", scope(), replace(SOUND, clock=Clock(NOW, False)), Id.CLOCK_UNSYNCHRONISED, WARNING, "timedatectl set-ntp true"),
+    ("the future", scope(asked=desired(updated=NOW + 3600)), SOUND, Id.CLOCK_BEHIND, ERROR, "timedatectl"),
+    ("bad", scope(), replace(SOUND, certificates=(Certificate("/c", problem="/c is empty, it is"),)), Id.TLS_CERTIFICATE_BAD, ERROR, ""),
+    ("expired", scope(), replace(SOUND, certificates=(Certificate("/c", 0, NOW - 1),)), Id.TLS_CERTIFICATE_BAD, ERROR, ""),
+    ("not yet", scope(), replace(SOUND, certificates=(Certificate("/c", NOW + 1, NOW + 9),)), Id.TLS_CERTIFICATE_BAD, ERROR, ""),
+    ("expires", scope(), replace(SOUND, certificates=(Certificate("/c", 0, NOW + 9),)), Id.TLS_CERTIFICATE_EXPIRES, WARNING, ""),
+    ("unseen", scope(), replace(SOUND, unseen=(("the clock", "refused"),)), Id.NOT_EXAMINED, INFO, ""),
+]  # fmt: skip
+
+
+def test_a_sound_host_has_nothing_but_information() -> None:
+    assert [(finding.id, finding.severity) for finding in examine(scope(), SOUND)] == [(Id.XDP_MODE, Severity.INFO)]
+
+
+def test_every_finding_that_there_is_comes_up_here() -> None:
+    assert {case[3] for case in CASES} == set(Id)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_each_defect_is_found_with_its_severity_and_its_command(case: tuple[str, Scope, Facts, Id, Severity, str]) -> None:
+    _, looked_at, facts, wanted, severity, command = case
+    [found] = [finding for finding in examine(looked_at, facts) if finding.id == wanted]
+    assert found.severity is severity
+    assert (found.cure[0] if found.cure else "") == command
+    assert found.subject
+    assert len(found.evidence.split()) >= 4
+
+
+SAFE = {Id.LRO_ON, Id.GRO_HW_ON, Id.GRO_ON, Id.VLAN_OFFLOAD_ON, Id.FORWARDING_OFF, Id.BPFFS_MISSING}
+
+
+def test_safe_is_only_what_interrupts_nothing() -> None:
+    found = [finding for _, looked_at, facts, *_ in CASES for finding in examine(looked_at, facts)]
+    assert {finding.id for finding in found if finding.safe} == SAFE
+    assert all(finding.cure for finding in found if finding.safe)
+
+
+def test_what_cannot_be_changed_is_not_safe_to_fix() -> None:
+    offloads = {"rx-lro": True, "rx-gro-hw": True, "rx-gro": True, **VLAN}
+    facts = with_device(offloads=offloads, fixed=frozenset(offloads), vlans=("eth0.7",), program=Program(7, "generic", True))
+    found = [finding for finding in examine(scope(), facts) if finding.id in SAFE]
+    assert len(found) == 4
+    assert not any(finding.safe for finding in found)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        with_device(offloads={"rx-gro": True}),  # native mode comes before GRO
+        with_device(kind="veth", peer=Peer("p0", False)),
+        with_device(offloads=VLAN),  # without VLAN devices tags are nobody's business
+        with_device(mtu=9000),  # taken natively all the same
+        with_device(queues=0),
+        replace(with_device(strict=True), default_ways=frozenset({"eth0"})),
+        with_way(gateway=ROUTER),  # NAT reaches over routers
+        replace(SOUND, claims=(Claim(VIP, "eth0", bytes(6)),)),  # another interface of ours
+        replace(SOUND, memory=Memory(1 << 34, "this host")),
+        replace(SOUND, memory=Memory(0, "this host", taken=1 << 34)),
+        replace(SOUND, clock=Clock(NOW, None)),
+        replace(SOUND, certificates=(Certificate("/c", NOW - 9, NOW + 9),)),
+        replace(SOUND, kernel=Kernel("7.0-rc1")),
+    ],
+)
+def test_what_is_no_defect_is_not_told(facts: Facts) -> None:
+    assert worst(examine(scope(), replace(facts, clock=replace(facts.clock, now=NOW)))) is Severity.INFO
+
+
+def test_families_without_source_address_need_no_forwarding_and_a_local_dsr_backend_no_way() -> None:
+    assert worst(examine(scope(snat=()), with_device(forwards=frozenset()))) is Severity.INFO
+    assert worst(examine(scope(asked=desired(Mode.DSR)), replace(SOUND, local=frozenset({THERE}), ways={THERE: None}))) is Severity.INFO
+
+
+def test_backends_with_the_same_way_are_told_once_and_many_findings_of_one_kind_only_counted() -> None:
+    asked = desired(Mode.IPIP)
+    backends = {
+        f"services/web/backends/{n}": Backend(f"services/web/backends/{n}", address(f"10.0.{n // 256}.{n % 256}"), 80) for n in range(300)
+    }
+    silent = dict.fromkeys((b.address for b in backends.values()), replace(WAY, usable=False, neighbour="incomplete"))
+    found = examine(scope(asked=replace(asked, backends=backends)), replace(SOUND, ways=silent))
+    [short] = [finding for finding in found if finding.id == Id.MTU_SHORT]
+    assert "and 299 more" in short.evidence
+    unresolved = [finding for finding in found if finding.id == Id.BACKEND_UNRESOLVED]
+    assert len(unresolved) == MOST + 1
+    assert unresolved[-1].evidence == f"and {300 - MOST} more of this kind"
+
+
+def test_the_worst_comes_first_and_the_agent_s_warnings_are_told_once() -> None:
+    mixed = [Finding("B", Severity.INFO, "x", "y"), Finding("A", Severity.ERROR, "x", "y"), Finding("A", Severity.ERROR, "x", "y")]
+    assert [finding.id for finding in in_order(mixed)] == ["A", "B"]
+    merged = with_warnings(mixed, [("A", "the same"), ("RING_SMALL", "too small")])
+    assert [(finding.id, finding.subject) for finding in merged] == [("A", "x"), ("RING_SMALL", "agent"), ("B", "x")]
+    assert worst([]) is Severity.INFO
+
+
+def test_memory_of_the_maps_grows_with_what_is_asked_for() -> None:
+    small, large = (machine.map_bytes(DatapathConfig(sizes=Sizes(flows=flows)), 2) for flows in (1 << 10, 1 << 20))
+    assert 200 << 20 < large - small < 500 << 20
+
+
+async def test_callers_share_a_look_and_the_next_one_looks_again() -> None:
+    examiner, clock = FakeExaminer(), FakeClock()
+    examiner.seen = SOUND
+    doors = Doors(FakeDatapath(config().sizes), FakeNetwork(), clock, FakeJournal(), examiner)
+    interfaces = (Interface("eth0", "native"),)
+    monitor = Monitor(doors.datapath, interfaces, frozenset, lambda: None)
+    doctor = Doctor(doors, lambda: Host("boot", "6.1", interfaces, config()), monitor, desired)
+    assert await doctor.diagnose() == await doctor.diagnose()
+    assert len(examiner.scopes) == 1
+    [looked_at] = examiner.scopes
+    assert (looked_at.interfaces, looked_at.running, looked_at.backends) == ({"eth0": "native"}, True, frozenset({THERE}))
+    assert "not attached yet" in looked_at.why["eth0"]
+    clock.ahead += SHARED_SECONDS + 1
+    await doctor.diagnose()
+    assert len(examiner.scopes) == 2
