@@ -204,7 +204,8 @@ def test_every_setting_either_needs_a_restart_or_is_taken_over() -> None:
     assert {"datapath.snat", "interface", "sizes.flows", "api", "tls", "metrics.listen", "agent.pin_dir"} <= names - reloadable
     fields = {name for name in vars(config.Config()) if name not in ("datapath", "interfaces", "doors", "metrics")}
     assert {f"agent.{name}" for name in fields} <= names, "a new setting of [agent] is not compared"
-    assert len(names) == len(fields) + 1 + 2 + 11 + len(vars(config.Config().metrics)) + len(vars(Timeouts())) + len(vars(DatapathConfig().sizes))
+    parts = (config.Config().metrics, Timeouts(), DatapathConfig().sizes)
+    assert len(names) == len(fields) + 1 + 2 + 11 + sum(len(vars(part)) for part in parts)
 
 
 def test_pins_are_elsewhere_outside_of_the_unit() -> None:
