@@ -71,12 +71,12 @@ static __always_inline __u32 direct(struct xdp_md *ctx, struct scratch *s, const
 	}
 	b = backend_get(id);
 	if (!id || !b)
-		return refuse(s, REASON_NO_BACKEND);
+		return no_backend(ctx, s, refuse(s, REASON_NO_BACKEND));
 	if (b->flags & BACKEND_KEEP)
 		return deliver(ctx, s, c, b, id, hash);
 	if (b->flags & BACKEND_RESET && s->tuple.protocol == PROTOCOL_TCP && !is_syn(s))
 		return reject(ctx, s, tracked ? s->answer : ANSWER_RST);
-	return refuse(s, REASON_NO_BACKEND);
+	return no_backend(ctx, s, refuse(s, REASON_NO_BACKEND));
 }
 
 #endif

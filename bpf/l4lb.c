@@ -194,6 +194,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "clock.h"
 #include "checksum.h"
 #include "parse.h"
+#include "message.h"
 #include "index.h"
 #include "source.h"
 #include "ring.h"
@@ -203,6 +204,8 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "nat.h"
 #include "new_flow.h"
 #include "answer.h"
+#include "error.h"
+#include "unreachable.h"
 #include "neighbour.h"
 #include "track.h"
 #include "encap.h"
@@ -262,6 +265,9 @@ int answer(struct xdp_md *ctx)
 		return finish(s, answer_neighbour(ctx, s, c));
 	case ANSWER_TOO_BIG:
 		return finish(s, answer_too_big(ctx, s, c));
+	case ANSWER_UNREACHABLE:
+	case ANSWER_PROHIBITED:
+		return finish(s, answer_unreachable(ctx, s, c));
 	default:
 		return finish(s, answer_rst(ctx, s, c));
 	}

@@ -254,6 +254,8 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 		reason = create(ctx, s, c, chosen, hash);
 		f = reason == REASON_FLOW_CREATED ? &s->flow : flow_get(&s->tuple.flow);
 	}
+	if (reason == REASON_NO_BACKEND)
+		return no_backend(ctx, s, DROP(reason));
 	if (reason != REASON_FLOW_CREATED && reason != REASON_TO_BACKEND)
 		return stopped(ctx, s, reason);
 	b = f ? backend_get(f->backend) : NULL;

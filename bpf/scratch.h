@@ -21,6 +21,9 @@ union tuple {
 enum answer {
 	ANSWER_RST,       /* within the RST budget */
 	ANSWER_DRAIN_RST, /* beyond it: one for each flow of a drain */
+	ANSWER_EMPTY_RST, /* no backend: as the service says, within the RST budget */
+	ANSWER_UNREACHABLE, /* no backend: ICMP within its budget, port unreachable */
+	ANSWER_PROHIBITED,  /* or administratively prohibited */
 	ANSWER_ARP,
 	ANSWER_NEIGHBOUR,
 	ANSWER_TOO_BIG, /* within a budget of its own */

@@ -86,6 +86,8 @@ struct service {
 #define SERVICE_OUTER_CHECKSUM 256 /* outer UDP headers have a checksum */
 #define SERVICE_HASH_SHIFT 9
 #define SERVICE_HASH 0x600 /* enum flow_hash << SERVICE_HASH_SHIFT */
+#define SERVICE_ON_EMPTY_SHIFT 11
+#define SERVICE_ON_EMPTY 0x1800 /* enum on_empty << SERVICE_ON_EMPTY_SHIFT */
 
 enum mode {
 	MODE_NAT = 0,  /* both addresses translated */
@@ -101,6 +103,14 @@ enum flow_hash {
 	HASH_TUPLE = 0,
 	HASH_SOURCE = 1,
 	HASH_SOURCE_DESTINATION = 2,
+};
+
+/* What becomes of a packet that no backend takes */
+enum on_empty {
+	EMPTY_DROP = 0,
+	EMPTY_RESET = 1,       /* TCP: RST; else as unreachable */
+	EMPTY_UNREACHABLE = 2, /* ICMP: port unreachable */
+	EMPTY_PROHIBITED = 3,  /* ICMP: administratively prohibited */
 };
 
 /* rings_N[index]: slot = at_risk:1 | backend:15; backend 0 = none. Padded: LLVM folds shift and scaling, and the verifier

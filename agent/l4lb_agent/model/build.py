@@ -15,7 +15,7 @@ from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
 from l4lb_agent.model.mtu import effective
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.pool import NO_RINGS, Pool, RingElements
-from l4lb_agent.model.service import Hash, OuterSource, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, OnEmpty, OuterSource, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
 from l4lb_agent.model.way import is_here, way
 
@@ -85,6 +85,7 @@ def service_flags(service: VirtualService) -> int:
         | (layout.SERVICE_SPREAD if service.outer_source is OuterSource.SPREAD else 0)
         | (layout.SERVICE_OUTER_CHECKSUM if service.outer_checksum else 0)
         | service.hash - Hash.TUPLE << layout.SERVICE_HASH_SHIFT
+        | service.on_empty - OnEmpty.DROP << layout.SERVICE_ON_EMPTY_SHIFT
     )
 
 

@@ -21,6 +21,7 @@ class Reason(enum.IntEnum):
     DRAIN_RESET = 23
     ECHO_ANSWERED = 24
     TOO_BIG_ANSWERED = 27
+    NO_BACKEND_ANSWERED = 28
     MALFORMED = 30
     IP_OPTIONS = 31
     FRAGMENT = 32
@@ -53,6 +54,7 @@ class Reason(enum.IntEnum):
     SOURCE_MARTIAN = 61
     SOURCE_OWNED = 62
     FRAME_FOREIGN = 63
+    NO_BACKEND_LIMITED = 64
     NO_HEADROOM = 72
     TOO_BIG_LIMITED = 87
 

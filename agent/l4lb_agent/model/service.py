@@ -59,6 +59,15 @@ class Hash(enum.IntEnum):
     SOURCE_DESTINATION = 3
 
 
+class OnEmpty(enum.IntEnum):
+    """What becomes of a packet that no backend takes; numbers as in the API."""
+
+    DROP = 1
+    RESET = 2  # TCP: RST; UDP as UNREACHABLE
+    UNREACHABLE = 3  # ICMP: port unreachable
+    PROHIBITED = 4  # ICMP: administratively prohibited
+
+
 DEFAULT_RING_SIZE = 16381
 DEFAULT_ENCAP_PORT = 6080  # of GUE, by IANA
 DEFAULT_DOWN_GRACE_SECONDS = 10
@@ -85,6 +94,7 @@ class VirtualService:
     outer_source: OuterSource = OuterSource.NONE
     outer_checksum: bool = False
     hash: Hash = Hash.TUPLE
+    on_empty: OnEmpty = OnEmpty.DROP
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0

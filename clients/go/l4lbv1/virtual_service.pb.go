@@ -355,6 +355,67 @@ func (Hash) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{5}
 }
 
+// What becomes of a packet that no backend takes: all are disabled, draining, without weight or without next hop, or there is none.
+type OnEmpty int32
+
+const (
+	// The default, ON_EMPTY_DROP.
+	OnEmpty_ON_EMPTY_UNSPECIFIED OnEmpty = 0
+	// Dropped: the client waits, and tries again.
+	OnEmpty_ON_EMPTY_DROP OnEmpty = 1
+	// TCP is answered by RST within `rst_rate`; UDP by ICMP, as ON_EMPTY_UNREACHABLE. The client learns at once, as from a closed port.
+	OnEmpty_ON_EMPTY_RESET OnEmpty = 2
+	// Answered by ICMP within `icmp_rate`: port unreachable (type 3 code 3; ICMPv6 type 1 code 4).
+	OnEmpty_ON_EMPTY_UNREACHABLE OnEmpty = 3
+	// Answered by ICMP within `icmp_rate`: administratively prohibited (type 3 code 13; ICMPv6 type 1 code 1).
+	OnEmpty_ON_EMPTY_PROHIBITED OnEmpty = 4
+)
+
+// Enum value maps for OnEmpty.
+var (
+	OnEmpty_name = map[int32]string{
+		0: "ON_EMPTY_UNSPECIFIED",
+		1: "ON_EMPTY_DROP",
+		2: "ON_EMPTY_RESET",
+		3: "ON_EMPTY_UNREACHABLE",
+		4: "ON_EMPTY_PROHIBITED",
+	}
+	OnEmpty_value = map[string]int32{
+		"ON_EMPTY_UNSPECIFIED": 0,
+		"ON_EMPTY_DROP":        1,
+		"ON_EMPTY_RESET":       2,
+		"ON_EMPTY_UNREACHABLE": 3,
+		"ON_EMPTY_PROHIBITED":  4,
+	}
+)
+
+func (x OnEmpty) Enum() *OnEmpty {
+	p := new(OnEmpty)
+	*p = x
+	return p
+}
+
+func (x OnEmpty) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OnEmpty) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_virtual_service_proto_enumTypes[6].Descriptor()
+}
+
+func (OnEmpty) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[6]
+}
+
+func (x OnEmpty) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OnEmpty.Descriptor instead.
+func (OnEmpty) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{6}
+}
+
 // Options of ENCAP.
 type Encap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -457,6 +518,8 @@ type VirtualService struct {
 	ChangeWindow *durationpb.Duration `protobuf:"bytes,11,opt,name=change_window,json=changeWindow,proto3" json:"change_window,omitempty"`
 	// How long the flows of a backend that has become unreachable stay with it; 10 s by default, at most 1 h. DSR and ENCAP only.
 	DownGrace *durationpb.Duration `protobuf:"bytes,12,opt,name=down_grace,json=downGrace,proto3" json:"down_grace,omitempty"`
+	// What becomes of new flows while no backend takes any.
+	OnEmpty OnEmpty `protobuf:"varint,30,opt,name=on_empty,json=onEmpty,proto3,enum=l4lb.v1.OnEmpty" json:"on_empty,omitempty"`
 	// Fixed at creation.
 	Hash Hash `protobuf:"varint,32,opt,name=hash,proto3,enum=l4lb.v1.Hash" json:"hash,omitempty"`
 	// Output only. Quoted version of this resource; send it back to change exactly what was read.
@@ -601,6 +664,13 @@ func (x *VirtualService) GetDownGrace() *durationpb.Duration {
 	return nil
 }
 
+func (x *VirtualService) GetOnEmpty() OnEmpty {
+	if x != nil {
+		return x.OnEmpty
+	}
+	return OnEmpty_ON_EMPTY_UNSPECIFIED
+}
+
 func (x *VirtualService) GetHash() Hash {
 	if x != nil {
 		return x.Hash
@@ -694,7 +764,7 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\rencapsulation\x18\x01 \x01(\x0e2\x16.l4lb.v1.EncapsulationR\rencapsulation\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x127\n" +
 	"\fouter_source\x18\x03 \x01(\x0e2\x14.l4lb.v1.OuterSourceR\vouterSource\x12%\n" +
-	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\xf5\b\n" +
+	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\xa2\t\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -709,7 +779,8 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	" \x01(\x0e2\x15.l4lb.v1.FlowTrackingR\fflowTracking\x12>\n" +
 	"\rchange_window\x18\v \x01(\v2\x19.google.protobuf.DurationR\fchangeWindow\x128\n" +
 	"\n" +
-	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12!\n" +
+	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12+\n" +
+	"\bon_empty\x18\x1e \x01(\x0e2\x10.l4lb.v1.OnEmptyR\aonEmpty\x12!\n" +
 	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12\x12\n" +
 	"\x04etag\x18\x14 \x01(\tR\x04etag\x12 \n" +
 	"\vreconciling\x18\x15 \x01(\bR\vreconciling\x12-\n" +
@@ -756,7 +827,13 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\n" +
 	"HASH_TUPLE\x10\x01\x12\x0f\n" +
 	"\vHASH_SOURCE\x10\x02\x12\x1b\n" +
-	"\x17HASH_SOURCE_DESTINATION\x10\x03b\x06proto3"
+	"\x17HASH_SOURCE_DESTINATION\x10\x03*}\n" +
+	"\aOnEmpty\x12\x18\n" +
+	"\x14ON_EMPTY_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rON_EMPTY_DROP\x10\x01\x12\x12\n" +
+	"\x0eON_EMPTY_RESET\x10\x02\x12\x18\n" +
+	"\x14ON_EMPTY_UNREACHABLE\x10\x03\x12\x17\n" +
+	"\x13ON_EMPTY_PROHIBITED\x10\x04b\x06proto3"
 
 var (
 	file_l4lb_v1_virtual_service_proto_rawDescOnce sync.Once
@@ -770,7 +847,7 @@ func file_l4lb_v1_virtual_service_proto_rawDescGZIP() []byte {
 	return file_l4lb_v1_virtual_service_proto_rawDescData
 }
 
-var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: l4lb.v1.Protocol
@@ -779,32 +856,34 @@ var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(OuterSource)(0),              // 3: l4lb.v1.OuterSource
 	(FlowTracking)(0),             // 4: l4lb.v1.FlowTracking
 	(Hash)(0),                     // 5: l4lb.v1.Hash
-	(*Encap)(nil),                 // 6: l4lb.v1.Encap
-	(*VirtualService)(nil),        // 7: l4lb.v1.VirtualService
-	nil,                           // 8: l4lb.v1.VirtualService.AnnotationsEntry
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(OnEmpty)(0),                  // 6: l4lb.v1.OnEmpty
+	(*Encap)(nil),                 // 7: l4lb.v1.Encap
+	(*VirtualService)(nil),        // 8: l4lb.v1.VirtualService
+	nil,                           // 9: l4lb.v1.VirtualService.AnnotationsEntry
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
 	2,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
 	3,  // 1: l4lb.v1.Encap.outer_source:type_name -> l4lb.v1.OuterSource
 	0,  // 2: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
 	1,  // 3: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
-	9,  // 4: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
-	8,  // 5: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
-	6,  // 6: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
+	10, // 4: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
+	9,  // 5: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
+	7,  // 6: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
 	4,  // 7: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
-	9,  // 8: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
-	9,  // 9: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
-	5,  // 10: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
-	10, // 11: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
-	10, // 12: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	10, // 13: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	10, // 8: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
+	10, // 9: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
+	6,  // 10: l4lb.v1.VirtualService.on_empty:type_name -> l4lb.v1.OnEmpty
+	5,  // 11: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
+	11, // 12: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
+	11, // 13: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
+	11, // 14: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }
@@ -817,7 +896,7 @@ func file_l4lb_v1_virtual_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_virtual_service_proto_rawDesc), len(file_l4lb_v1_virtual_service_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
