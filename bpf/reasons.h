@@ -58,6 +58,8 @@ enum reason {
 	REASON_SOURCE_OWNED = 62,        /* the source is a VIP or a SNAT address */
 	REASON_FRAME_FOREIGN = 63,       /* the frame was for another station or for many, or from a group address */
 	REASON_NO_BACKEND_LIMITED = 64,  /* as NO_BACKEND_ANSWERED, and no answer left to spend */
+	REASON_NEW_FLOWS_LIMITED = 68,   /* would start a flow beyond the service's limit */
+	REASON_SOURCE_LIMITED = 69,      /* would start a flow beyond the limit of its source's prefix */
 	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
 	REASON_TOO_BIG_LIMITED = 87,     /* longer than the MTU of the way out, and no answer left to spend */
 	REASONS = 128,

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from l4lb_agent.model import hashing, index, layout, mapspec
+from l4lb_agent.model.access import policy
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.config import DatapathConfig, Echo, Secrets
@@ -61,7 +62,7 @@ def build(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: 
             services[key] = pool.hold(service.ring_size, key) or service_element(service)
         else:
             services[key] = service_element(service, *numbers)
-    maps = {**pool.maps, "services": services}
+    maps = {**pool.maps, "services": services, "policies": _policies(desired, ids)}
     maps["addresses"] = _addresses(desired, ids, rings, world)
     maps["backends"] = _backends(desired, ids, keys, world, actual, pool.held)
     maps["index"] = _index(desired, ids, world, actual)
@@ -86,6 +87,7 @@ def service_flags(service: VirtualService) -> int:
         | (layout.SERVICE_OUTER_CHECKSUM if service.outer_checksum else 0)
         | service.hash - Hash.TUPLE << layout.SERVICE_HASH_SHIFT
         | service.on_empty - OnEmpty.DROP << layout.SERVICE_ON_EMPTY_SHIFT
+        | policy.flags(service)
     )
 
 
@@ -236,6 +238,12 @@ def _backends(desired: Desired, ids: Ids, keys: Mapping[str, BackendKey], world:
         if number is not None and service_id is not None:
             element = backend_element(backend, desired.services[backend.service], service_id, world)
             elements[array_key(number)] = cut_element(element) if number in world.given_up else element
+    return {key: element for key, element in elements.items() if any(element)}
+
+
+def _policies(desired: Desired, ids: Ids) -> Elements:
+    services = ((ids.services.get(service.identity), service) for service in desired.services.values())
+    elements = {array_key(id_): policy.element(service) for id_, service in services if id_ is not None}
     return {key: element for key, element in elements.items() if any(element)}
 
 

@@ -4,6 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from l4lb_agent.model.access.limits import UNLIMITED, NewFlowLimit
 from l4lb_agent.model.address import Address
 
 
@@ -95,6 +96,7 @@ class VirtualService:
     outer_checksum: bool = False
     hash: Hash = Hash.TUPLE
     on_empty: OnEmpty = OnEmpty.DROP
+    new_flow_limit: NewFlowLimit = UNLIMITED
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0

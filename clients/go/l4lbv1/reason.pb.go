@@ -127,6 +127,11 @@ const (
 	// Dropped: no backend for new flows, and the budget of the answers that `on_empty` asks for is spent.
 	Reason_REASON_NO_BACKEND_LIMITED Reason = 64
 	// Dropped: no room before the packet for an outer header, or for those of an ICMP error.
+	// Dropped: would start a flow, and the virtual service takes no more new ones now.
+	Reason_REASON_NEW_FLOWS_LIMITED Reason = 68
+	// Dropped: would start a flow, and the virtual service takes no more new ones from the prefix of its source now.
+	Reason_REASON_SOURCE_LIMITED Reason = 69
+	// Dropped: no room before the packet for an outer header.
 	Reason_REASON_NO_HEADROOM Reason = 72
 	// Dropped: longer than the MTU of the way out, and the budget of answers is spent.
 	Reason_REASON_TOO_BIG_LIMITED Reason = 87
@@ -184,6 +189,8 @@ var (
 		62: "REASON_SOURCE_OWNED",
 		63: "REASON_FRAME_FOREIGN",
 		64: "REASON_NO_BACKEND_LIMITED",
+		68: "REASON_NEW_FLOWS_LIMITED",
+		69: "REASON_SOURCE_LIMITED",
 		72: "REASON_NO_HEADROOM",
 		87: "REASON_TOO_BIG_LIMITED",
 	}
@@ -237,6 +244,8 @@ var (
 		"REASON_SOURCE_OWNED":         62,
 		"REASON_FRAME_FOREIGN":        63,
 		"REASON_NO_BACKEND_LIMITED":   64,
+		"REASON_NEW_FLOWS_LIMITED":    68,
+		"REASON_SOURCE_LIMITED":       69,
 		"REASON_NO_HEADROOM":          72,
 		"REASON_TOO_BIG_LIMITED":      87,
 	}
@@ -334,7 +343,7 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xa0\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xd9\n" +
 	"\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
@@ -386,7 +395,9 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x15REASON_SOURCE_MARTIAN\x10=\x12\x17\n" +
 	"\x13REASON_SOURCE_OWNED\x10>\x12\x18\n" +
 	"\x14REASON_FRAME_FOREIGN\x10?\x12\x1d\n" +
-	"\x19REASON_NO_BACKEND_LIMITED\x10@\x12\x16\n" +
+	"\x19REASON_NO_BACKEND_LIMITED\x10@\x12\x1c\n" +
+	"\x18REASON_NEW_FLOWS_LIMITED\x10D\x12\x19\n" +
+	"\x15REASON_SOURCE_LIMITED\x10E\x12\x16\n" +
 	"\x12REASON_NO_HEADROOM\x10H\x12\x1a\n" +
 	"\x16REASON_TOO_BIG_LIMITED\x10W*l\n" +
 	"\aVerdict\x12\x17\n" +

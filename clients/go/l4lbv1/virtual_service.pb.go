@@ -490,6 +490,137 @@ func (x *Encap) GetOuterChecksum() bool {
 	return false
 }
 
+// A token bucket of new flows.
+type FlowRate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// New flows a second in the long run: 1 to 10 000 000 of a virtual service, 1 to 100 000 of a prefix.
+	FlowsPerSecond uint32 `protobuf:"varint,1,opt,name=flows_per_second,json=flowsPerSecond,proto3" json:"flows_per_second,omitempty"`
+	// New flows at once: at least a hundredth of flows_per_second, since the datapath's clock has steps of up to 10 ms, and at most what an hour
+	// brings; 0 is flows_per_second.
+	Burst         uint32 `protobuf:"varint,2,opt,name=burst,proto3" json:"burst,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlowRate) Reset() {
+	*x = FlowRate{}
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowRate) ProtoMessage() {}
+
+func (x *FlowRate) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowRate.ProtoReflect.Descriptor instead.
+func (*FlowRate) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *FlowRate) GetFlowsPerSecond() uint32 {
+	if x != nil {
+		return x.FlowsPerSecond
+	}
+	return 0
+}
+
+func (x *FlowRate) GetBurst() uint32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+// How many new flows a virtual service takes. Packets of flows that are there are never limited. Counted are SYNs without ACK, in NAT only
+// those that make a flow, in DSR and ENCAP every one, a repeated one too; and first packets of UDP flows in NAT or with FLOW_TRACKING_ALL.
+type NewFlowLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of all sources together; absent: no limit.
+	PerService *FlowRate `protobuf:"bytes,1,opt,name=per_service,json=perService,proto3" json:"per_service,omitempty"`
+	// Of each prefix of sources for itself; absent: no limit. The agent's 65 536 buckets for prefixes are shared by all virtual services; when
+	// there are more at once, the one with the fewest flows is forgotten: nobody is refused because of others.
+	PerSource *FlowRate `protobuf:"bytes,2,opt,name=per_source,json=perSource,proto3" json:"per_source,omitempty"`
+	// Bits of an IPv4 source that are its prefix, 1 to 32; 0 is 32.
+	PrefixV4 uint32 `protobuf:"varint,3,opt,name=prefix_v4,json=prefixV4,proto3" json:"prefix_v4,omitempty"`
+	// Bits of an IPv6 source that are its prefix, 1 to 128; 0 is 64.
+	PrefixV6      uint32 `protobuf:"varint,4,opt,name=prefix_v6,json=prefixV6,proto3" json:"prefix_v6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewFlowLimit) Reset() {
+	*x = NewFlowLimit{}
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewFlowLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewFlowLimit) ProtoMessage() {}
+
+func (x *NewFlowLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewFlowLimit.ProtoReflect.Descriptor instead.
+func (*NewFlowLimit) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NewFlowLimit) GetPerService() *FlowRate {
+	if x != nil {
+		return x.PerService
+	}
+	return nil
+}
+
+func (x *NewFlowLimit) GetPerSource() *FlowRate {
+	if x != nil {
+		return x.PerSource
+	}
+	return nil
+}
+
+func (x *NewFlowLimit) GetPrefixV4() uint32 {
+	if x != nil {
+		return x.PrefixV4
+	}
+	return 0
+}
+
+func (x *NewFlowLimit) GetPrefixV6() uint32 {
+	if x != nil {
+		return x.PrefixV6
+	}
+	return 0
+}
+
 // VIP + port + protocol, with its options. Its flows are spread over its backends.
 type VirtualService struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -522,6 +653,8 @@ type VirtualService struct {
 	OnEmpty OnEmpty `protobuf:"varint,30,opt,name=on_empty,json=onEmpty,proto3,enum=l4lb.v1.OnEmpty" json:"on_empty,omitempty"`
 	// Fixed at creation.
 	Hash Hash `protobuf:"varint,32,opt,name=hash,proto3,enum=l4lb.v1.Hash" json:"hash,omitempty"`
+	// Absent: no limits.
+	NewFlowLimit *NewFlowLimit `protobuf:"bytes,46,opt,name=new_flow_limit,json=newFlowLimit,proto3" json:"new_flow_limit,omitempty"`
 	// Output only. Quoted version of this resource; send it back to change exactly what was read.
 	Etag string `protobuf:"bytes,20,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. True while the kernel does not yet forward as asked.
@@ -552,7 +685,7 @@ type VirtualService struct {
 
 func (x *VirtualService) Reset() {
 	*x = VirtualService{}
-	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +697,7 @@ func (x *VirtualService) String() string {
 func (*VirtualService) ProtoMessage() {}
 
 func (x *VirtualService) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +710,7 @@ func (x *VirtualService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirtualService.ProtoReflect.Descriptor instead.
 func (*VirtualService) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{1}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *VirtualService) GetName() string {
@@ -678,6 +811,13 @@ func (x *VirtualService) GetHash() Hash {
 	return Hash_HASH_UNSPECIFIED
 }
 
+func (x *VirtualService) GetNewFlowLimit() *NewFlowLimit {
+	if x != nil {
+		return x.NewFlowLimit
+	}
+	return nil
+}
+
 func (x *VirtualService) GetEtag() string {
 	if x != nil {
 		return x.Etag
@@ -764,7 +904,17 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\rencapsulation\x18\x01 \x01(\x0e2\x16.l4lb.v1.EncapsulationR\rencapsulation\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x127\n" +
 	"\fouter_source\x18\x03 \x01(\x0e2\x14.l4lb.v1.OuterSourceR\vouterSource\x12%\n" +
-	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\xa2\t\n" +
+	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"J\n" +
+	"\bFlowRate\x12(\n" +
+	"\x10flows_per_second\x18\x01 \x01(\rR\x0eflowsPerSecond\x12\x14\n" +
+	"\x05burst\x18\x02 \x01(\rR\x05burst\"\xae\x01\n" +
+	"\fNewFlowLimit\x122\n" +
+	"\vper_service\x18\x01 \x01(\v2\x11.l4lb.v1.FlowRateR\n" +
+	"perService\x120\n" +
+	"\n" +
+	"per_source\x18\x02 \x01(\v2\x11.l4lb.v1.FlowRateR\tperSource\x12\x1b\n" +
+	"\tprefix_v4\x18\x03 \x01(\rR\bprefixV4\x12\x1b\n" +
+	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"\xdf\t\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -781,7 +931,8 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\n" +
 	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12+\n" +
 	"\bon_empty\x18\x1e \x01(\x0e2\x10.l4lb.v1.OnEmptyR\aonEmpty\x12!\n" +
-	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12\x12\n" +
+	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12;\n" +
+	"\x0enew_flow_limit\x18. \x01(\v2\x15.l4lb.v1.NewFlowLimitR\fnewFlowLimit\x12\x12\n" +
 	"\x04etag\x18\x14 \x01(\tR\x04etag\x12 \n" +
 	"\vreconciling\x18\x15 \x01(\bR\vreconciling\x12-\n" +
 	"\x12reconciling_reason\x18\x16 \x01(\tR\x11reconcilingReason\x12\x1a\n" +
@@ -848,7 +999,7 @@ func file_l4lb_v1_virtual_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: l4lb.v1.Protocol
 	(ForwardingMode)(0),           // 1: l4lb.v1.ForwardingMode
@@ -858,32 +1009,37 @@ var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Hash)(0),                     // 5: l4lb.v1.Hash
 	(OnEmpty)(0),                  // 6: l4lb.v1.OnEmpty
 	(*Encap)(nil),                 // 7: l4lb.v1.Encap
-	(*VirtualService)(nil),        // 8: l4lb.v1.VirtualService
-	nil,                           // 9: l4lb.v1.VirtualService.AnnotationsEntry
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*FlowRate)(nil),              // 8: l4lb.v1.FlowRate
+	(*NewFlowLimit)(nil),          // 9: l4lb.v1.NewFlowLimit
+	(*VirtualService)(nil),        // 10: l4lb.v1.VirtualService
+	nil,                           // 11: l4lb.v1.VirtualService.AnnotationsEntry
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
 	2,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
 	3,  // 1: l4lb.v1.Encap.outer_source:type_name -> l4lb.v1.OuterSource
-	0,  // 2: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
-	1,  // 3: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
-	10, // 4: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
-	9,  // 5: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
-	7,  // 6: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
-	4,  // 7: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
-	10, // 8: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
-	10, // 9: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
-	6,  // 10: l4lb.v1.VirtualService.on_empty:type_name -> l4lb.v1.OnEmpty
-	5,  // 11: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
-	11, // 12: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
-	11, // 13: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	11, // 14: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	8,  // 2: l4lb.v1.NewFlowLimit.per_service:type_name -> l4lb.v1.FlowRate
+	8,  // 3: l4lb.v1.NewFlowLimit.per_source:type_name -> l4lb.v1.FlowRate
+	0,  // 4: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
+	1,  // 5: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
+	12, // 6: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
+	11, // 7: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
+	7,  // 8: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
+	4,  // 9: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
+	12, // 10: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
+	12, // 11: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
+	6,  // 12: l4lb.v1.VirtualService.on_empty:type_name -> l4lb.v1.OnEmpty
+	5,  // 13: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
+	9,  // 14: l4lb.v1.VirtualService.new_flow_limit:type_name -> l4lb.v1.NewFlowLimit
+	13, // 15: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
+	13, // 16: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
+	13, // 17: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }
@@ -897,7 +1053,7 @@ func file_l4lb_v1_virtual_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_virtual_service_proto_rawDesc), len(file_l4lb_v1_virtual_service_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

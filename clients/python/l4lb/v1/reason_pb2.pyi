@@ -55,6 +55,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_SOURCE_OWNED: _ClassVar[Reason]
     REASON_FRAME_FOREIGN: _ClassVar[Reason]
     REASON_NO_BACKEND_LIMITED: _ClassVar[Reason]
+    REASON_NEW_FLOWS_LIMITED: _ClassVar[Reason]
+    REASON_SOURCE_LIMITED: _ClassVar[Reason]
     REASON_NO_HEADROOM: _ClassVar[Reason]
     REASON_TOO_BIG_LIMITED: _ClassVar[Reason]
 
@@ -114,6 +116,8 @@ REASON_SOURCE_MARTIAN: Reason
 REASON_SOURCE_OWNED: Reason
 REASON_FRAME_FOREIGN: Reason
 REASON_NO_BACKEND_LIMITED: Reason
+REASON_NEW_FLOWS_LIMITED: Reason
+REASON_SOURCE_LIMITED: Reason
 REASON_NO_HEADROOM: Reason
 REASON_TOO_BIG_LIMITED: Reason
 VERDICT_UNSPECIFIED: Verdict
