@@ -175,10 +175,10 @@ class Agent:
         """End of what it logged."""
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:]) if self.log_file.exists() else ""
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
         """Run `l4lb-agent ARGUMENTS --config FILE` to its end, for instance `detach`."""
         argv = self.command(*arguments, "--config", str(self._file))
-        return subprocess.run(argv, capture_output=True, text=True, env=self._environment(), cwd=self._app, check=False)
+        return subprocess.run(argv, stdin=stdin, capture_output=True, text=True, env=self._environment(), cwd=self._app, check=False)
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""

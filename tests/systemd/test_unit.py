@@ -12,6 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from l4lb.v1 import doctor_pb2
 from lab.services import identities
 from tests.systemd.machine import wait
 from tests.systemd.unit import Unit
@@ -84,6 +85,25 @@ def test_the_agent_knows_the_boot_although_proc_sys_is_hidden(started: Unit) -> 
     boot = started.machine.run("cat", "/proc/sys/kernel/random/boot_id").strip().replace("-", "")
     assert f"L4LB_BOOT_ID={boot}" in environment
     assert started.show("ProcSubset") == "pid"
+
+
+def test_the_doctor_looks_from_inside_the_unit_and_says_what_is_hidden_there(started: Unit) -> None:
+    with started.client() as client:
+        found = {finding.id: finding for finding in client.diagnose()}
+    assert [id for id, finding in found.items() if finding.severity == doctor_pb2.SEVERITY_ERROR] == []
+    assert "native mode taken by the driver" in found["XDP_MODE"].evidence
+    assert "adjtimex(2) is refused" in found["NOT_EXAMINED"].evidence
+
+
+def test_the_doctor_s_cure_for_forwarding_is_there_and_safe(started: Unit) -> None:
+    settings = [f"/proc/sys/net/{family}/conf/eth0/forwarding" for family in ("ipv4", "ipv6")]
+    for setting in settings:
+        started.machine.run("sh", "-c", f"echo 0 > {setting}")
+    asked = started.machine.run("sh", "-c", "l4lb-agent doctor --json; echo $?")
+    found = {finding["id"]: finding for finding in json.loads(asked.splitlines()[0])["findings"]}
+    assert (asked.splitlines()[1], found["FORWARDING_OFF"]["safe_to_fix"]) == ("6", True)
+    started.machine.run("sh", "-c", "l4lb-agent doctor --yes || test $? = 5")
+    assert started.machine.run("cat", *settings).split() == ["1", "1"]
 
 
 def test_a_start_waits_for_an_interface_and_says_so(unit: Unit) -> None:

@@ -4,7 +4,6 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from l4lb_agent.model.access.limits import UNLIMITED, NewFlowLimit
 from l4lb_agent.model.address import Address
 
 
@@ -60,15 +59,6 @@ class Hash(enum.IntEnum):
     SOURCE_DESTINATION = 3
 
 
-class OnEmpty(enum.IntEnum):
-    """What becomes of a packet that no backend takes; numbers as in the API."""
-
-    DROP = 1
-    RESET = 2  # TCP: RST; UDP as UNREACHABLE
-    UNREACHABLE = 3  # ICMP: port unreachable
-    PROHIBITED = 4  # ICMP: administratively prohibited
-
-
 DEFAULT_RING_SIZE = 16381
 DEFAULT_ENCAP_PORT = 6080  # of GUE, by IANA
 DEFAULT_DOWN_GRACE_SECONDS = 10
@@ -95,8 +85,6 @@ class VirtualService:
     outer_source: OuterSource = OuterSource.NONE
     outer_checksum: bool = False
     hash: Hash = Hash.TUPLE
-    on_empty: OnEmpty = OnEmpty.DROP
-    new_flow_limit: NewFlowLimit = UNLIMITED
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0

@@ -1,0 +1,140 @@
+"""The doctor beside a real agent: faults are planted in the laboratory and found from there, from afar, and cured where that is safe."""
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+
+import l4lb
+from l4lb.cli.main import cli
+from lab import netns
+from lab.agent import Agent
+from lab.direct.modes import Mode
+from lab.services import Balanced
+from tests.netns.conftest import set_up
+
+OFTEN = {"XDP_MODE", "CHECKSUM_UNSEEN", "CLOCK_UNSYNCHRONISED", "QUEUES_FEW", "NOT_EXAMINED"}  # of any veth, and of a host without time
+Found = dict[str, dict[str, object]]
+
+
+def l4lbctl(web: Balanced) -> tuple[int, Found]:
+    """What `l4lbctl doctor --json` says: exit status, findings by id. Looks that are shared are over."""
+    subprocess.run(["sleep", "2.1"], check=True)
+    done = CliRunner().invoke(cli, ["-s", web.agent.target, "doctor", "--json"])
+    return done.exit_code, {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}
+
+
+def beside(web: Balanced, *options: str) -> tuple[int, Found]:
+    """The same of `l4lb-agent doctor --json`, with the rights of the unit."""
+    done = web.agent.run("doctor", "--json", *options)
+    return done.returncode, {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}
+
+
+def test_a_sound_laboratory_has_no_errors_and_both_doctors_agree(web: Balanced) -> None:
+    code, found = l4lbctl(web)
+    assert (code, set(found) - OFTEN) == (5, set())
+    assert "in native mode (as configured)" in str(found["XDP_MODE"]["evidence"])
+    other_code, other = beside(web)
+    assert (other_code, set(other)) == (code, set(found)), "the journal tells of the services"
+    assert {id: finding["severity"] for id, finding in other.items()} == {id: finding["severity"] for id, finding in found.items()}
+    assert web.client.agent().ready
+
+
+def test_planted_faults_are_found_from_afar_and_forwarding_goes_on(web: Balanced) -> None:
+    lab = web.lab
+    topology = lab.topology
+    plants = {
+        "a dead backend": ("b", ["link set eth0 down"], "BACKEND_UNRESOLVED"),
+        "the VIP at a backend": ("a", [f"addr add {topology.vip().v4}/32 dev eth0"], "VIP_DUPLICATE"),
+        "the VIP here": ("lb", [f"addr add {topology.vip().v6}/128 dev lo nodad"], "VIP_IS_LOCAL"),
+        "no room": ("lb", [f"route add {topology.host('a').v4}/32 dev eth0 mtu 1300"], "MTU_SHORT"),
+    }
+    for role, lines, _ in plants.values():
+        netns.batch(lab.namespace(role), lines)
+    netns.set_sysctls(lab.namespace("lb"), {"ipv4/conf/eth0/forwarding": "0"})
+    lab.forget_neighbours("lb")
+    wanted = {id for _, _, id in plants.values()} | {"FORWARDING_OFF"}
+    for _ in range(5):  # a neighbour that is managed is given up after some seconds
+        code, found = l4lbctl(web)
+        if wanted <= set(found):
+            break
+    assert code == 6
+    assert wanted <= set(found), found
+    assert found["BACKEND_UNRESOLVED"]["subject"] in ("services/web4/backends/b", "services/web6/backends/b")
+    assert lab.mac("a") in str(found["VIP_DUPLICATE"]["evidence"])
+    assert found["VIP_DUPLICATE"]["subject"] == topology.vip().v4
+    assert "1300" in str(found["MTU_SHORT"]["evidence"])
+    assert found["FORWARDING_OFF"]["commands"] == ["/usr/lib/l4lb/forwarding on"]
+    assert not found["VIP_IS_LOCAL"]["commands"]
+
+
+def test_outer_headers_need_room_on_the_way() -> None:
+    with set_up(forwarding=Mode.GUE) as running:
+        running.add_web()
+        code, found = l4lbctl(running)
+        assert (code, found["MTU_SHORT"]["severity"]) == (5, "SEVERITY_WARNING")
+        assert found["MTU_SHORT"]["commands"] in (["ip link set dev eth0 mtu 1532"], ["ip link set dev eth0 mtu 1552"])  # of web4, of web6
+
+
+def test_somebody_else_s_program_is_named_with_what_the_agent_met(running: Balanced) -> None:
+    other = Agent(running.lab, name="other")
+    other.start()
+    with l4lb.Client(other.target) as client:
+        for _ in range(100):
+            try:
+                found = {finding.id: finding for finding in client.diagnose()}
+                break
+            except l4lb.Error:
+                subprocess.run(["sleep", "0.1"], check=True)
+        other.stop()
+    [interface] = running.client.agent().interfaces
+    assert f"program {interface.program_id} of somebody else" in found["XDP_FOREIGN"].evidence
+    assert not found["XDP_FOREIGN"].safe_to_fix
+
+
+@pytest.fixture
+def merging() -> Iterator[Balanced]:
+    """Generic mode with GRO before it."""
+    with set_up("generic") as made:
+        netns.run(netns.entering(made.lab.namespace("lb"), ["ethtool", "-K", "eth0", "gro", "on"]))
+        yield made
+
+
+def test_fix_asks_first_runs_only_what_is_safe_and_looks_again(merging: Balanced) -> None:
+    agent = merging.agent
+    code, found = beside(merging)
+    assert (code, found["GRO_ON"]["safe_to_fix"]) == (6, True)
+    refused = agent.run("doctor", "--fix")
+    assert "nobody can be asked here" in refused.stderr
+    assert refused.returncode == 6
+    assert at_terminal(agent, "n\n")[0] == 6
+    assert "GRO_ON" in beside(merging)[1]
+    code, text = at_terminal(agent, "y\n")
+    assert "GRO_ON eth0: run `ethtool -K eth0 gro off`? [y/N]" in text
+    assert code == 5
+    left = beside(merging)[1]
+    assert "GRO_ON" not in left
+    assert "QUEUES_FEW" in left or os.cpu_count() == 1, "never without being safe"
+
+
+def test_yes_answers_every_question(merging: Balanced) -> None:
+    done = merging.agent.run("doctor", "--yes")
+    assert "$ ethtool -K eth0 gro off" in done.stderr
+    assert done.returncode == 5
+    assert "GRO_ON" not in beside(merging)[1]
+
+
+def at_terminal(agent: Agent, answer: str) -> tuple[int, str]:
+    """Exit status and output of `doctor --fix` when somebody types `answer`."""
+    person, terminal = pty.openpty()
+    try:
+        os.write(person, answer.encode())  # waits in the terminal until it is asked for
+        done = agent.run("doctor", "--fix", stdin=terminal)
+        return done.returncode, done.stderr
+    finally:
+        os.close(person)
+        os.close(terminal)
