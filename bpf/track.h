@@ -256,10 +256,7 @@ static __always_inline __u16 pin(struct scratch *s, const struct config *c, stru
 		find_place(s, c, bucket, tcp);
 	if (w->place == NO_WAY)
 		return before;
-	if (s->word & SERVICE_LIMITED && !tcp)
-		admit(s, c);
-	if (!s->refused)
-		write_entry(s, bucket, tag << 16 | before, TRACKED_PINNED, 0);
+	write_entry(s, bucket, tag << 16 | before, TRACKED_PINNED, 0);
 	return before;
 }
 

@@ -113,10 +113,8 @@ class FakeControl:
         service = self._service(name).service
         self._match(service, command.etag)
         checks.unchanged(service, command)
-        changeable = ("idle_seconds", "window_seconds", "down_grace_seconds", "on_empty", "new_flow_limit", "annotations")
-        changes = {f: getattr(command, f) for f in changeable if getattr(command, f) is not None}
+        changes = {f: getattr(command, f) for f in ("idle_seconds", "annotations") if getattr(command, f) is not None}
         view = ServiceView(replace(service, revision=self.revision, **changes))
-        checks.service(view.service)
         self.services[name] = view
         return Outcome(self.revision, service=view)
 

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 from l4lb import DEFAULT_TARGET, names
 
 if TYPE_CHECKING:
+    from l4lb.aio import AsyncClient
     from l4lb.client import Client
     from l4lb.errors import Error
 
@@ -37,6 +38,15 @@ class Session:
             except (ValueError, OSError) as error:
                 raise click.UsageError(str(error)) from None
         return self._client
+
+    def connect(self) -> "AsyncClient":
+        """Another connection, for asyncio, inside a running loop."""
+        from l4lb.aio import AsyncClient
+
+        try:
+            return AsyncClient(self.target, timeout=self.timeout, **self._tls)
+        except (ValueError, OSError) as error:
+            raise click.UsageError(str(error)) from None
 
     def close(self) -> None:
         """Ends the connection."""
