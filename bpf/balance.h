@@ -37,8 +37,13 @@ static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, co
 {
 	const struct backend *backend = backend_get(r->backend);
 
-	if (backend && backend->flags & BACKEND_KEEP)
-		return send_to_client(ctx, s, c, r);
+	if (backend && backend->flags & BACKEND_KEEP) {
+		__u32 outcome = send_to_client(ctx, s, c, r);
+
+		if (has_syn(s))
+			clamp_mss(ctx, s, r->service, backend->mtu);
+		return outcome;
+	}
 	if (!backend || !(backend->flags & BACKEND_RESET) || s->tuple.protocol != PROTOCOL_TCP)
 		return DROP(REASON_FLOW_CUT);
 	if (r->state != FLOW_CLOSED)

@@ -36,6 +36,7 @@ static __always_inline __u32 deliver(struct xdp_md *ctx, struct scratch *s, cons
 {
 	bool created = s->tuple.protocol == PROTOCOL_TCP && is_syn(s), dsr = service_mode(s->word) == MODE_DSR;
 	__u32 reason = created ? REASON_FLOW_CREATED : REASON_TO_BACKEND;
+	__u16 mtu = b->mtu && !dsr ? b->mtu - outer_bytes(service_mode(s->word), b) : b->mtu;
 	__u32 why;
 
 	if (b->flags & BACKEND_HERE) {
@@ -43,9 +44,11 @@ static __always_inline __u32 deliver(struct xdp_md *ctx, struct scratch *s, cons
 		count_in(s, backend_traffic(id), created);
 		return PASS(reason);
 	}
-	why = obstacle(s, b->ifindex, b->mtu && !dsr ? b->mtu - outer_bytes(service_mode(s->word), b) : b->mtu);
+	why = obstacle(s, b->ifindex, mtu);
 	if (why)
 		return stopped(ctx, s, why);
+	if (created)
+		clamp_mss(ctx, s, s->service, mtu);
 	if (!(dsr ? rewrite_macs(ctx, s, b) : encapsulate(ctx, s, c, b, hash)))
 		return DROP(REASON_NO_HEADROOM);
 	count_in(s, service_traffic(s->service), created);

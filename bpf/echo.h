@@ -5,9 +5,6 @@
 
 #define SUM_BLOCKS 128 /* of SUM_BYTES: as much as an IP packet can hold */
 
-/* bpf_xdp_load_bytes(), which BCC does not declare */
-#define load_bytes ((long (*)(struct xdp_md *, __u32, void *, __u32))BPF_FUNC_xdp_load_bytes)
-
 /* Adds the sum of 1 to SUM_BYTES bytes of the frame to `sum`; false when it does not hold them. An odd byte counts as the first of a word
  * (RFC 1071). */
 static __always_inline bool block_sum(struct xdp_md *ctx, struct scratch *s, __u32 offset, __u64 bytes, __u64 *sum)

@@ -201,6 +201,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "tcp.h"
 #include "next_hop.h"
 #include "nat.h"
+#include "mss.h"
 #include "new_flow.h"
 #include "answer.h"
 #include "neighbour.h"

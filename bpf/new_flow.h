@@ -257,7 +257,12 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 	if (reason != REASON_FLOW_CREATED && reason != REASON_TO_BACKEND)
 		return stopped(ctx, s, reason);
 	b = f ? backend_get(f->backend) : NULL;
-	return b ? send_to_backend(ctx, s, c, f, b, reason) : DROP(REASON_FLOW_TABLE_FULL);
+	if (!b)
+		return DROP(REASON_FLOW_TABLE_FULL);
+	reason = send_to_backend(ctx, s, c, f, b, reason);
+	if (has_syn(s))
+		clamp_mss(ctx, s, s->service, b->mtu);
+	return reason;
 }
 
 #endif

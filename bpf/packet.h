@@ -71,6 +71,11 @@ struct tcp {
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 #define TCP_URG 0x20
+#define TCP_OPTIONS_END 0
+#define TCP_OPTION_NONE 1
+#define TCP_OPTION_MSS 2
+#define TCP_MSS_BYTES 4
+#define TCP_MOST_OPTIONS 40 /* bytes */
 
 struct udp {
 	__u16 source;
@@ -165,6 +170,9 @@ static __always_inline void *bytes_at(struct xdp_md *ctx, __u32 offset, __u32 si
 
 	return start + size <= (void *)(long)ctx->data_end ? start : NULL;
 }
+
+/* bpf_xdp_load_bytes(), which BCC does not declare */
+#define load_bytes ((long (*)(struct xdp_md *, __u32, void *, __u32))BPF_FUNC_xdp_load_bytes)
 
 typedef __u16 __attribute__((may_alias)) half;
 typedef __u32 __attribute__((may_alias)) word;

@@ -63,6 +63,7 @@ struct scratch {
 	__u32 now;                 /* second */
 	__u32 service;             /* index in services[] */
 	__u32 owned_flags;         /* ADDRESS_* of the destination */
+	__u16 option;              /* offset in `block` of the TCP option at hand */
 	__u16 mtu;                 /* of the way that the packet is too long for, outer headers taken off */
 	__u8 family;               /* 4 or 6 */
 	__u8 tcp_flags;

@@ -73,7 +73,7 @@ struct service {
 	__u8 family; /* 4 or 6 */
 	__u32 idle_seconds; /* lifetime of an established or answered flow without packets */
 	__u16 encap_port;   /* network order: UDP destination port of GUE */
-	__u16 reserved_half;
+	__u16 mss;          /* longest TCP segments that SYNs may ask for, MSS_AUTO: what fits into the backend's MTU; 0 = as they ask */
 	__u32 reserved[7];
 }; /* 64 bytes */
 /* Flags of the word: all that decides a packet's road. now and before are indices in the array of the ring class; 0 = no ring */
@@ -86,6 +86,8 @@ struct service {
 #define SERVICE_OUTER_CHECKSUM 256 /* outer UDP headers have a checksum */
 #define SERVICE_HASH_SHIFT 9
 #define SERVICE_HASH 0x600 /* enum flow_hash << SERVICE_HASH_SHIFT */
+
+#define MSS_AUTO 0xffff
 
 enum mode {
 	MODE_NAT = 0,  /* both addresses translated */

@@ -113,7 +113,7 @@ class FakeControl:
         service = self._service(name).service
         self._match(service, command.etag)
         checks.unchanged(service, command)
-        changes = {f: getattr(command, f) for f in ("idle_seconds", "annotations") if getattr(command, f) is not None}
+        changes = {f: getattr(command, f) for f in ("idle_seconds", "mss_clamp", "mss", "annotations") if getattr(command, f) is not None}
         view = ServiceView(replace(service, revision=self.revision, **changes))
         self.services[name] = view
         return Outcome(self.revision, service=view)

@@ -55,6 +55,22 @@ def test_an_upload_over_a_narrow_way_completes_once_the_client_has_learned_its_m
         assert count(running, Reason.REASON_MTU_EXCEEDED) == 0
 
 
+@pytest.mark.parametrize("clamp", [{"mss_clamp": "auto"}, {"mss_clamp": "fixed", "mss": NARROW - 60}], ids=["auto", "fixed"])
+def test_segments_of_a_clamped_nat_service_fit_and_nobody_has_to_be_told(clamp: dict[str, Any]) -> None:
+    with set_up(options=clamp) as running:
+        running.add_web(EVEN)
+        for family in FAMILIES:
+            for backend in EVEN:
+                running.client.update_backend(f"web{family}/{backend}", mtu=NARROW)
+        for family in FAMILIES:
+            vip = running.lab.topology.vip().of(family)
+            assert running.lab.traffic.upload(vip, f"/upload/fits{family}", 3_000_000, f"fits{family}")["errors"] == {}
+            assert running.lab.traffic.download(vip, "/bulk.bin", f"down{family}").result()["errors"] == {}
+            assert path_mtu(running, family) == 0
+        assert count(running, Reason.REASON_TOO_BIG_ANSWERED) == 0
+        assert count(running, Reason.REASON_TO_BACKEND) > 0
+
+
 def test_without_an_mtu_of_its_own_a_backend_is_sent_what_its_way_takes() -> None:
     with set_up() as running:
         running.add_web(EVEN)

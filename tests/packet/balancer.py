@@ -120,7 +120,7 @@ class Balancer:
 
     def service(
         self, number: int, vip: str, vip_port: int, protocol: int, now: int = 0, *, size: int = 1021, idle: int = 900,
-        mode: int = layout.MODE_NAT, before: int | None = None, flags: int = 0, encap_port: int = 6080,
+        mode: int = layout.MODE_NAT, before: int | None = None, flags: int = 0, encap_port: int = 6080, mss: int = 0,
     ) -> None:  # fmt: skip
         """A service with rings `now` and `before` (the same unless given) of `size` slots. `flags` are more of the word's."""
         packed = address(vip)
@@ -128,7 +128,7 @@ class Balancer:
         word = now << 48 | (now if before is None else before) << 32 | flags
         element = layout.Service(
             word=word, vip=(layout.U8 * 16)(*packed), port=port(vip_port), protocol=protocol, family=Address(packed).family,
-            idle_seconds=idle, encap_port=port(encap_port),
+            idle_seconds=idle, encap_port=port(encap_port), mss=mss,
         )  # fmt: skip
         self.write("services", number, bytes(element))
         self._put(layout.INDEX_SERVICE, number, packed, vip_port, protocol)

@@ -65,7 +65,8 @@ def test_a_service_of_an_older_journal_has_the_defaults_of_fields_that_came_late
     desired, _ = history()
     record = through_json(records.snapshot(desired, SECRETS))
     later = {
-        "mode", "tracking", "window_seconds", "down_grace_seconds", "encap_port", "outer_source", "outer_checksum", "hash"
+        "mode", "tracking", "window_seconds", "down_grace_seconds", "encap_port", "outer_source", "outer_checksum", "hash", "mss_clamp",
+        "mss",
     }  # fmt: skip
     (item,) = record["services"]  # type: ignore[misc]
     for field in later:

@@ -15,7 +15,7 @@ from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
 from l4lb_agent.model.mtu import effective
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.pool import NO_RINGS, Pool, RingElements
-from l4lb_agent.model.service import Hash, OuterSource, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, MssClamp, OuterSource, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
 from l4lb_agent.model.way import is_here, way
 
@@ -97,6 +97,7 @@ def service_element(service: VirtualService, now: int = 0, before: int = 0) -> b
         family=service.vip.family,
         idle_seconds=service.idle_seconds,
         encap_port=socket.htons(service.encap_port),
+        mss=layout.MSS_AUTO if service.mss_clamp is MssClamp.AUTO else service.mss,
     )
     element.vip[:] = list(service.vip.packed)
     return bytes(element)

@@ -59,7 +59,7 @@ class Service(ctypes.Structure):
 
     _fields_ = [
         ("word", U64), ("vip", Address), ("port", U16), ("protocol", U8), ("family", U8), ("idle_seconds", U32),
-        ("encap_port", U16), ("reserved_half", U16), ("reserved", U32 * 7),
+        ("encap_port", U16), ("mss", U16), ("reserved", U32 * 7),
     ]  # fmt: skip
 
 
@@ -72,6 +72,7 @@ SERVICE_SPREAD: Final = 128
 SERVICE_OUTER_CHECKSUM: Final = 256
 SERVICE_HASH_SHIFT: Final = 9
 SERVICE_HASH: Final = 0x600
+MSS_AUTO: Final = 0xFFFF
 HASH_TUPLE: Final = 0
 HASH_SOURCE: Final = 1
 HASH_SOURCE_DESTINATION: Final = 2

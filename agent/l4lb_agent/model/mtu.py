@@ -8,6 +8,9 @@ from l4lb_agent.model.service import Mode
 LEAST: Final = {4: 576, 6: 1280}  # by the VIP's family: senders need not believe in less (RFC 791 3.1, RFC 8200 5)
 MAX_MTU: Final = 65535
 _IP_BYTES: Final = {4: 20, 6: 40}
+_TCP_BYTES: Final = 20
+LEAST_MSS: Final = {family: least - _IP_BYTES[family] - _TCP_BYTES for family, least in LEAST.items()}
+MOST_MSS: Final = {family: MAX_MTU - length - _TCP_BYTES for family, length in _IP_BYTES.items()}
 _SHIM_BYTES: Final = {Mode.IPIP: 0, Mode.GUE: 12, Mode.FOU: 8}  # after the outer IP header
 
 

@@ -11,7 +11,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain, DrainResult
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Change, Desired, Remembered, Requests
-from l4lb_agent.model.service import Hash, Mode, OuterSource, Protocol, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, Mode, MssClamp, OuterSource, Protocol, Tracking, VirtualService
 from l4lb_agent.model.windows.kept import Kept
 
 FORMAT: Final = 1
@@ -148,6 +148,8 @@ def _service(service: VirtualService) -> Record:
         "outer_source": service.outer_source.name,
         "outer_checksum": service.outer_checksum,
         "hash": service.hash.name,
+        "mss_clamp": service.mss_clamp.name,
+        "mss": service.mss,
         "annotations": dict(service.annotations),
         "revision": service.revision,
         "created": service.created,
@@ -157,7 +159,7 @@ def _service(service: VirtualService) -> Record:
 
 def _read_service(item: Mapping[str, Any]) -> VirtualService:
     """Services of older journals lack fields that came later: those have their defaults."""
-    enums = {"mode": Mode, "tracking": Tracking, "outer_source": OuterSource, "hash": Hash}
+    enums = {"mode": Mode, "tracking": Tracking, "outer_source": OuterSource, "hash": Hash, "mss_clamp": MssClamp}
     named = {field: kind[item[field]] for field, kind in enums.items() if field in item}
     return VirtualService(**dict(item, **named, vip=Address.parse(item["vip"], "vip"), protocol=Protocol[item["protocol"]]))
 

@@ -59,6 +59,14 @@ class Hash(enum.IntEnum):
     SOURCE_DESTINATION = 3
 
 
+class MssClamp(enum.IntEnum):
+    """What the MSS options of SYNs are lowered to; numbers as in the API."""
+
+    OFF = 1
+    AUTO = 2  # what fits into the backend's MTU
+    FIXED = 3
+
+
 DEFAULT_RING_SIZE = 16381
 DEFAULT_ENCAP_PORT = 6080  # of GUE, by IANA
 DEFAULT_DOWN_GRACE_SECONDS = 10
@@ -85,6 +93,8 @@ class VirtualService:
     outer_source: OuterSource = OuterSource.NONE
     outer_checksum: bool = False
     hash: Hash = Hash.TUPLE
+    mss_clamp: MssClamp = MssClamp.OFF
+    mss: int = 0  # of FIXED
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0

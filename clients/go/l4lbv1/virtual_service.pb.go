@@ -355,6 +355,64 @@ func (Hash) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{5}
 }
 
+// What is done about the MSS option of TCP SYNs, by which a host says how long the segments to it may be. It is lowered, never raised and never
+// added: of clients' SYNs, and with NAT of backends' SYN+ACKs, which by DSR and ENCAP do not pass the load balancer.
+type MssClamp int32
+
+const (
+	// The default, MSS_CLAMP_OFF.
+	MssClamp_MSS_CLAMP_UNSPECIFIED MssClamp = 0
+	// Nothing.
+	MssClamp_MSS_CLAMP_OFF MssClamp = 1
+	// Lowered to what fits into the MTU of the flow's backend, outer headers taken off.
+	MssClamp_MSS_CLAMP_AUTO MssClamp = 2
+	// Lowered to `mss`.
+	MssClamp_MSS_CLAMP_FIXED MssClamp = 3
+)
+
+// Enum value maps for MssClamp.
+var (
+	MssClamp_name = map[int32]string{
+		0: "MSS_CLAMP_UNSPECIFIED",
+		1: "MSS_CLAMP_OFF",
+		2: "MSS_CLAMP_AUTO",
+		3: "MSS_CLAMP_FIXED",
+	}
+	MssClamp_value = map[string]int32{
+		"MSS_CLAMP_UNSPECIFIED": 0,
+		"MSS_CLAMP_OFF":         1,
+		"MSS_CLAMP_AUTO":        2,
+		"MSS_CLAMP_FIXED":       3,
+	}
+)
+
+func (x MssClamp) Enum() *MssClamp {
+	p := new(MssClamp)
+	*p = x
+	return p
+}
+
+func (x MssClamp) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MssClamp) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_virtual_service_proto_enumTypes[6].Descriptor()
+}
+
+func (MssClamp) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[6]
+}
+
+func (x MssClamp) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MssClamp.Descriptor instead.
+func (MssClamp) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{6}
+}
+
 // Options of ENCAP.
 type Encap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -459,6 +517,10 @@ type VirtualService struct {
 	DownGrace *durationpb.Duration `protobuf:"bytes,12,opt,name=down_grace,json=downGrace,proto3" json:"down_grace,omitempty"`
 	// Fixed at creation.
 	Hash Hash `protobuf:"varint,32,opt,name=hash,proto3,enum=l4lb.v1.Hash" json:"hash,omitempty"`
+	// Of TCP only.
+	MssClamp MssClamp `protobuf:"varint,40,opt,name=mss_clamp,json=mssClamp,proto3,enum=l4lb.v1.MssClamp" json:"mss_clamp,omitempty"`
+	// Longest TCP segment of MSS_CLAMP_FIXED, 536 to 65495 for an IPv4 VIP and 1220 to 65475 for an IPv6 one; 0 otherwise.
+	Mss uint32 `protobuf:"varint,41,opt,name=mss,proto3" json:"mss,omitempty"`
 	// Output only. Quoted version of this resource; send it back to change exactly what was read.
 	Etag string `protobuf:"bytes,20,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. True while the kernel does not yet forward as asked.
@@ -608,6 +670,20 @@ func (x *VirtualService) GetHash() Hash {
 	return Hash_HASH_UNSPECIFIED
 }
 
+func (x *VirtualService) GetMssClamp() MssClamp {
+	if x != nil {
+		return x.MssClamp
+	}
+	return MssClamp_MSS_CLAMP_UNSPECIFIED
+}
+
+func (x *VirtualService) GetMss() uint32 {
+	if x != nil {
+		return x.Mss
+	}
+	return 0
+}
+
 func (x *VirtualService) GetEtag() string {
 	if x != nil {
 		return x.Etag
@@ -694,7 +770,7 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\rencapsulation\x18\x01 \x01(\x0e2\x16.l4lb.v1.EncapsulationR\rencapsulation\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x127\n" +
 	"\fouter_source\x18\x03 \x01(\x0e2\x14.l4lb.v1.OuterSourceR\vouterSource\x12%\n" +
-	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\xf5\b\n" +
+	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\xb7\t\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -710,7 +786,9 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\rchange_window\x18\v \x01(\v2\x19.google.protobuf.DurationR\fchangeWindow\x128\n" +
 	"\n" +
 	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12!\n" +
-	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12\x12\n" +
+	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12.\n" +
+	"\tmss_clamp\x18( \x01(\x0e2\x11.l4lb.v1.MssClampR\bmssClamp\x12\x10\n" +
+	"\x03mss\x18) \x01(\rR\x03mss\x12\x12\n" +
 	"\x04etag\x18\x14 \x01(\tR\x04etag\x12 \n" +
 	"\vreconciling\x18\x15 \x01(\bR\vreconciling\x12-\n" +
 	"\x12reconciling_reason\x18\x16 \x01(\tR\x11reconcilingReason\x12\x1a\n" +
@@ -756,7 +834,12 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\n" +
 	"HASH_TUPLE\x10\x01\x12\x0f\n" +
 	"\vHASH_SOURCE\x10\x02\x12\x1b\n" +
-	"\x17HASH_SOURCE_DESTINATION\x10\x03b\x06proto3"
+	"\x17HASH_SOURCE_DESTINATION\x10\x03*a\n" +
+	"\bMssClamp\x12\x19\n" +
+	"\x15MSS_CLAMP_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rMSS_CLAMP_OFF\x10\x01\x12\x12\n" +
+	"\x0eMSS_CLAMP_AUTO\x10\x02\x12\x13\n" +
+	"\x0fMSS_CLAMP_FIXED\x10\x03b\x06proto3"
 
 var (
 	file_l4lb_v1_virtual_service_proto_rawDescOnce sync.Once
@@ -770,7 +853,7 @@ func file_l4lb_v1_virtual_service_proto_rawDescGZIP() []byte {
 	return file_l4lb_v1_virtual_service_proto_rawDescData
 }
 
-var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: l4lb.v1.Protocol
@@ -779,32 +862,34 @@ var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(OuterSource)(0),              // 3: l4lb.v1.OuterSource
 	(FlowTracking)(0),             // 4: l4lb.v1.FlowTracking
 	(Hash)(0),                     // 5: l4lb.v1.Hash
-	(*Encap)(nil),                 // 6: l4lb.v1.Encap
-	(*VirtualService)(nil),        // 7: l4lb.v1.VirtualService
-	nil,                           // 8: l4lb.v1.VirtualService.AnnotationsEntry
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(MssClamp)(0),                 // 6: l4lb.v1.MssClamp
+	(*Encap)(nil),                 // 7: l4lb.v1.Encap
+	(*VirtualService)(nil),        // 8: l4lb.v1.VirtualService
+	nil,                           // 9: l4lb.v1.VirtualService.AnnotationsEntry
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
 	2,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
 	3,  // 1: l4lb.v1.Encap.outer_source:type_name -> l4lb.v1.OuterSource
 	0,  // 2: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
 	1,  // 3: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
-	9,  // 4: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
-	8,  // 5: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
-	6,  // 6: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
+	10, // 4: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
+	9,  // 5: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
+	7,  // 6: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
 	4,  // 7: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
-	9,  // 8: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
-	9,  // 9: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
+	10, // 8: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
+	10, // 9: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
 	5,  // 10: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
-	10, // 11: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
-	10, // 12: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	10, // 13: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	6,  // 11: l4lb.v1.VirtualService.mss_clamp:type_name -> l4lb.v1.MssClamp
+	11, // 12: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
+	11, // 13: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
+	11, // 14: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }
@@ -817,7 +902,7 @@ func file_l4lb_v1_virtual_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_virtual_service_proto_rawDesc), len(file_l4lb_v1_virtual_service_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,

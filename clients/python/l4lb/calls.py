@@ -41,12 +41,14 @@ class Listing(Generic[T]):
 def create_service(
     name: str, *, vip: str, port: int, protocol: str = "tcp", forwarding_mode: str = "", encap: Mapping[str, Any] | None = None,
     flow_tracking: str = "", hash: str = "", ring_size: int = 0, idle_timeout: float | None = None, change_window: float | None = None,
-    down_grace: float | None = None, annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
+    down_grace: float | None = None, mss_clamp: str = "", mss: int = 0, annotations: Mapping[str, str] | None = None,
+    request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
     """Creates a virtual service without backends. `encap` has the fields of Encap: encapsulation, port, outer_source, outer_checksum."""
     service = _service(
         vip=vip, port=port, protocol=protocol, forwarding_mode=forwarding_mode, encap=encap, flow_tracking=flow_tracking, hash=hash,
-        ring_size=ring_size, idle_timeout=idle_timeout, change_window=change_window, down_grace=down_grace, annotations=annotations,
+        ring_size=ring_size, idle_timeout=idle_timeout, change_window=change_window, down_grace=down_grace, mss_clamp=mss_clamp, mss=mss,
+        annotations=annotations,
     )  # fmt: skip
     service_id = names.split(names.service(name))[1]
     request = service_pb2.CreateVirtualServiceRequest(
@@ -75,14 +77,14 @@ def update_service(
     name: str, *, vip: str | None = None, port: int | None = None, protocol: str | None = None, forwarding_mode: str | None = None,
     encap: Mapping[str, Any] | None = None, flow_tracking: str | None = None, hash: str | None = None, ring_size: int | None = None,
     idle_timeout: float | None = None, change_window: float | None = None, down_grace: float | None = None,
-    annotations: Mapping[str, str] | None = None, etag: str = "", allow_missing: bool = False, request_id: str = "",
-    validate_only: bool = False,
+    mss_clamp: str | None = None, mss: int | None = None, annotations: Mapping[str, str] | None = None, etag: str = "",
+    allow_missing: bool = False, request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
     """Changes what is given. With `allow_missing` creates it when it does not exist; what is fixed at creation is compared otherwise."""
     given = {
         "vip": vip, "port": port, "protocol": protocol, "forwarding_mode": forwarding_mode, "encap": encap,
         "flow_tracking": flow_tracking, "hash": hash, "ring_size": ring_size, "idle_timeout": idle_timeout, "change_window": change_window,
-        "down_grace": down_grace, "annotations": annotations,
+        "down_grace": down_grace, "mss_clamp": mss_clamp, "mss": mss, "annotations": annotations,
     }  # fmt: skip
     service = _service(name=names.service(name), etag=etag, **given)
     request = service_pb2.UpdateVirtualServiceRequest(
@@ -203,6 +205,7 @@ def _service(**given: Any) -> VirtualService:
         ("forwarding_mode", virtual_service_pb2.ForwardingMode, "FORWARDING_MODE"),
         ("flow_tracking", virtual_service_pb2.FlowTracking, "FLOW_TRACKING"),
         ("hash", virtual_service_pb2.Hash, "HASH"),
+        ("mss_clamp", virtual_service_pb2.MssClamp, "MSS_CLAMP"),
     ):
         if field in wanted:
             wanted[field] = _enum(kind, prefix, wanted[field])

@@ -18,13 +18,14 @@ from l4lb_agent.model.service import (
     MAX_IDLE_SECONDS,
     Hash,
     Mode,
+    MssClamp,
     OuterSource,
     Protocol,
     Tracking,
     VirtualService,
 )  # fmt: skip
 
-SERVICE_CHANGEABLE = frozenset({"idle_timeout", "change_window", "down_grace", "annotations"})
+SERVICE_CHANGEABLE = frozenset({"idle_timeout", "change_window", "down_grace", "mss_clamp", "mss", "annotations"})
 SERVICE_FIXED = frozenset({"vip", "port", "protocol", "forwarding_mode", "ring_size", "encap", "flow_tracking", "hash"})
 _ENCAPSULATIONS = {
     virtual_service_pb2.ENCAPSULATION_UNSPECIFIED: Mode.IPIP,
@@ -51,12 +52,16 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Co
     if view is None:
         return commands.UpdateService(name, etag=message.etag, create=_service(name, message) if request.allow_missing else None)
     mode = _mode(message, view.service.mode) if touched & {"forwarding_mode", "encap"} else None
+    clamp = _mss_clamp(message) if "mss_clamp" in touched else None
+    no_mss = 0 if clamp not in (None, MssClamp.FIXED) else None
     encap = "encap" in touched and mode is not None and mode.encapsulates
     return commands.UpdateService(
         name,
         idle_seconds=_idle(message, view.service.protocol) if "idle_timeout" in touched else None,
         window_seconds=_window(message, view.service.idle_seconds) if "change_window" in touched else None,
         down_grace_seconds=_down_grace(message) if "down_grace" in touched else None,
+        mss_clamp=clamp,
+        mss=message.mss if "mss" in touched else no_mss,
         annotations=dict(message.annotations) if "annotations" in touched else None,
         etag=message.etag,
         vip=address(message.vip, "service.vip") if "vip" in touched else None,
@@ -86,7 +91,7 @@ def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualS
     return VirtualService(
         name, vip, message.port, protocol, message.ring_size or DEFAULT_RING_SIZE, idle, mode, _tracking(message, mode),
         _window(message, idle), _down_grace(message), _encap_port(message, mode), _outer_source(message, mode),
-        message.encap.outer_checksum, _hash(message), dict(message.annotations),
+        message.encap.outer_checksum, _hash(message), _mss_clamp(message), message.mss, dict(message.annotations),
     )  # fmt: skip
 
 
@@ -110,6 +115,10 @@ def _mode(message: virtual_service_pb2.VirtualService, present: Mode | None) -> 
 
 def _hash(message: virtual_service_pb2.VirtualService) -> Hash:
     return Hash(message.hash or Hash.TUPLE)
+
+
+def _mss_clamp(message: virtual_service_pb2.VirtualService) -> MssClamp:
+    return MssClamp(message.mss_clamp or MssClamp.OFF)
 
 
 def _tracking(message: virtual_service_pb2.VirtualService, mode: Mode) -> Tracking:
@@ -153,6 +162,7 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
         name=of.name, vip=str(of.vip), port=of.port, protocol=f"PROTOCOL_{of.protocol.name}", forwarding_mode=_forwarding_mode(of.mode),
         encap=_encap(of) if of.mode.encapsulates else None, flow_tracking=cast("virtual_service_pb2.FlowTracking", int(of.tracking)),
         hash=cast("virtual_service_pb2.Hash", int(of.hash)),
+        mss_clamp=cast("virtual_service_pb2.MssClamp", int(of.mss_clamp)), mss=of.mss,
         change_window=Duration(seconds=of.window_seconds) if tracked else None,
         down_grace=Duration(seconds=of.down_grace_seconds) if tracked else None, ring_size=of.ring_size,
         idle_timeout=Duration(seconds=of.idle_seconds), annotations=of.annotations, etag=of.etag,

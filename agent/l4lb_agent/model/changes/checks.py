@@ -7,8 +7,8 @@ from l4lb_agent.model import layout
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.changes.commands import UpdateService
 from l4lb_agent.model.errors import InvalidArgument
-from l4lb_agent.model.mtu import LEAST, MAX_MTU, outer_bytes
-from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, Mode, Tracking, VirtualService
+from l4lb_agent.model.mtu import LEAST, LEAST_MSS, MAX_MTU, MOST_MSS, outer_bytes
+from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, Mode, MssClamp, Protocol, Tracking, VirtualService
 
 MAX_ANNOTATIONS, MAX_KEY, MAX_VALUE = 64, 256, 4096
 MAX_WEIGHT = 65535
@@ -32,6 +32,7 @@ def service(value: VirtualService) -> None:
     number(value.window_seconds, 1, MAX_IDLE_SECONDS, "service.change_window")
     number(value.down_grace_seconds, 0, MAX_DOWN_GRACE_SECONDS, "service.down_grace")
     _tracking(value)
+    _mss(value)
     if value.mode in (Mode.GUE, Mode.FOU):
         number(value.encap_port, 1, 65535, "service.encap.port")
     annotations(value.annotations, "service.annotations")
@@ -42,6 +43,15 @@ def _tracking(value: VirtualService) -> None:
         raise _invalid("service.flow_tracking", value.tracking.name, "is for DSR and ENCAP: every NAT flow has a record, leave it out")
     if not value.mode.translates and value.tracking is Tracking.NONE:
         raise _invalid("service.flow_tracking", value.tracking.name, "is neither CHANGES nor ALL")
+
+
+def _mss(value: VirtualService) -> None:
+    if value.mss_clamp is not MssClamp.OFF and value.protocol is not Protocol.TCP:
+        raise _invalid("service.mss_clamp", value.mss_clamp.name, f"is for TCP: {value.name} is {value.protocol.name}, leave it out")
+    if value.mss_clamp is MssClamp.FIXED:
+        number(value.mss, LEAST_MSS[value.vip.family], MOST_MSS[value.vip.family], "service.mss")
+    elif value.mss:
+        raise _invalid("service.mss", value.mss, f"is for mss_clamp FIXED, which is {value.mss_clamp.name}: leave it out or set that")
 
 
 def backend(value: Backend) -> None:

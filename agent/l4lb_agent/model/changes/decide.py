@@ -126,6 +126,8 @@ def _update_service(desired: Desired, command: commands.UpdateService, facts: Fa
         idle_seconds=before.idle_seconds if command.idle_seconds is None else command.idle_seconds,
         window_seconds=before.window_seconds if command.window_seconds is None else command.window_seconds,
         down_grace_seconds=before.down_grace_seconds if command.down_grace_seconds is None else command.down_grace_seconds,
+        mss_clamp=before.mss_clamp if command.mss_clamp is None else command.mss_clamp,
+        mss=before.mss if command.mss is None else command.mss,
         annotations=before.annotations if command.annotations is None else command.annotations,
     )
     checks.service(after)

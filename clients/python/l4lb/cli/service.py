@@ -18,8 +18,12 @@ from l4lb.cli.base import (
 _PROTOCOLS = click.Choice(("tcp", "udp"))
 _HASHES = click.Choice(("tuple", "source", "source-destination"))
 _ENCAP = {"encapsulation": "encapsulation", "port": "encap_port", "outer_source": "outer_source", "outer_checksum": "outer_checksum"}
+_CHANGEABLE = ("idle_timeout", "change_window", "down_grace", "mss_clamp", "mss")
 _change_window = click.option("--change-window", type=DURATION, help="How long after a change silent flows of dsr and encap stay put.")
 _down_grace = click.option("--down-grace", type=DURATION, help="How long flows stay with a backend that has become unreachable.")
+
+_mss_clamp = click.option("--mss-clamp", type=click.Choice(("off", "auto", "fixed")), help="Lower the MSS of SYNs: to what fits, or --mss.")
+_mss = click.option("--mss", type=click.IntRange(0, 65495), help="Longest TCP segment, with --mss-clamp fixed.")
 
 
 @click.group(cls=Commands)
@@ -43,6 +47,8 @@ def service() -> None:
 @click.option("--idle-timeout", type=DURATION, help="Lifetime of a flow without packets.")
 @_change_window
 @_down_grace
+@_mss_clamp
+@_mss
 @annotate_option
 @change_options
 @click.pass_obj
@@ -81,6 +87,8 @@ def show(session: Session, /, name: str) -> None:
 @click.option("--idle-timeout", type=DURATION, help="Lifetime of a flow without packets.")
 @_change_window
 @_down_grace
+@_mss_clamp
+@_mss
 @annotate_option
 @etag_option
 @change_options
@@ -89,8 +97,8 @@ def update(session: Session, /, name: str, annotations: tuple[tuple[str, str], .
     """Change a virtual service. Given annotations replace all there were."""
     from l4lb.cli import render
 
-    if not annotations and all(options[name] is None for name in ("idle_timeout", "change_window", "down_grace")):
-        raise click.UsageError("nothing to change: give --idle-timeout, --change-window, --down-grace or --annotate")
+    if not annotations and all(options[name] is None for name in _CHANGEABLE):
+        raise click.UsageError("nothing to change: give --idle-timeout, --change-window, --down-grace, --mss-clamp, --mss or --annotate")
     wanted = dict(annotations) if annotations else None
     render.one(session, session.client.update_service(name, annotations=wanted, **options))
 

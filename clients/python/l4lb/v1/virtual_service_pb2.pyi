@@ -49,6 +49,13 @@ class Hash(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HASH_TUPLE: _ClassVar[Hash]
     HASH_SOURCE: _ClassVar[Hash]
     HASH_SOURCE_DESTINATION: _ClassVar[Hash]
+
+class MssClamp(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MSS_CLAMP_UNSPECIFIED: _ClassVar[MssClamp]
+    MSS_CLAMP_OFF: _ClassVar[MssClamp]
+    MSS_CLAMP_AUTO: _ClassVar[MssClamp]
+    MSS_CLAMP_FIXED: _ClassVar[MssClamp]
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_UDP: Protocol
@@ -70,6 +77,10 @@ HASH_UNSPECIFIED: Hash
 HASH_TUPLE: Hash
 HASH_SOURCE: Hash
 HASH_SOURCE_DESTINATION: Hash
+MSS_CLAMP_UNSPECIFIED: MssClamp
+MSS_CLAMP_OFF: MssClamp
+MSS_CLAMP_AUTO: MssClamp
+MSS_CLAMP_FIXED: MssClamp
 
 class Encap(_message.Message):
     __slots__ = ("encapsulation", "port", "outer_source", "outer_checksum")
@@ -84,7 +95,7 @@ class Encap(_message.Message):
     def __init__(self, encapsulation: _Optional[_Union[Encapsulation, str]] = ..., port: _Optional[int] = ..., outer_source: _Optional[_Union[OuterSource, str]] = ..., outer_checksum: _Optional[bool] = ...) -> None: ...
 
 class VirtualService(_message.Message):
-    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "hash", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
+    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "hash", "mss_clamp", "mss", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +116,8 @@ class VirtualService(_message.Message):
     CHANGE_WINDOW_FIELD_NUMBER: _ClassVar[int]
     DOWN_GRACE_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
+    MSS_CLAMP_FIELD_NUMBER: _ClassVar[int]
+    MSS_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +142,8 @@ class VirtualService(_message.Message):
     change_window: _duration_pb2.Duration
     down_grace: _duration_pb2.Duration
     hash: Hash
+    mss_clamp: MssClamp
+    mss: int
     etag: str
     reconciling: bool
     reconciling_reason: str
@@ -140,4 +155,4 @@ class VirtualService(_message.Message):
     differing_slots: int
     at_risk_slots: int
     settle_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hash: _Optional[_Union[Hash, str]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hash: _Optional[_Union[Hash, str]] = ..., mss_clamp: _Optional[_Union[MssClamp, str]] = ..., mss: _Optional[int] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
