@@ -25,19 +25,20 @@ static __always_inline __u64 words_sum(const void *start, int words)
 	return sum;
 }
 
-static __always_inline bool write_rst_ipv4(struct xdp_md *ctx, const struct scratch *s)
+/* The IP header of an answer that has `bytes` after it; `class` is its type of service */
+static __always_inline bool write_answer_ipv4(struct xdp_md *ctx, const struct scratch *s, __u8 class, __u8 protocol, __u16 bytes)
 {
 	struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
 
 	if (!ip)
 		return false;
 	ip->version_length = 0x45;
-	ip->service = 0;
-	ip->length = htons(IPV4_BYTES + TCP_BYTES);
+	ip->service = class;
+	ip->length = htons(IPV4_BYTES + bytes);
 	ip->identification = 0;
 	ip->fragment = htons(IPV4_DONT_FRAGMENT);
 	ip->ttl = ANSWER_TTL;
-	ip->protocol = PROTOCOL_TCP;
+	ip->protocol = protocol;
 	ip->checksum = 0;
 	ip->source = s->tuple.destination.word[3];
 	ip->destination = s->tuple.source.word[3];
@@ -45,15 +46,15 @@ static __always_inline bool write_rst_ipv4(struct xdp_md *ctx, const struct scra
 	return true;
 }
 
-static __always_inline bool write_rst_ipv6(struct xdp_md *ctx, const struct scratch *s)
+static __always_inline bool write_answer_ipv6(struct xdp_md *ctx, const struct scratch *s, __u8 protocol, __u16 bytes)
 {
 	struct ipv6 *ip = bytes_at(ctx, IP_OFFSET, IPV6_BYTES);
 
 	if (!ip)
 		return false;
 	ip->version_class_flow = htonl(6U << 28);
-	ip->payload_length = htons(TCP_BYTES);
-	ip->next_header = PROTOCOL_TCP;
+	ip->payload_length = htons(bytes);
+	ip->next_header = protocol;
 	ip->hop_limit = ANSWER_TTL;
 	copy_address((struct address *)ip->source, &s->tuple.destination);
 	copy_address((struct address *)ip->destination, &s->tuple.source);
@@ -99,22 +100,23 @@ static __always_inline bool write_rst(struct xdp_md *ctx, const struct scratch *
 		return false;
 	swap_macs(frame);
 	if (s->family == 4)
-		return write_rst_ipv4(ctx, s) && write_rst_tcp(ctx, s, IP_OFFSET + IPV4_BYTES);
-	return write_rst_ipv6(ctx, s) && write_rst_tcp(ctx, s, IP_OFFSET + IPV6_BYTES);
+		return write_answer_ipv4(ctx, s, 0, PROTOCOL_TCP, TCP_BYTES) && write_rst_tcp(ctx, s, IP_OFFSET + IPV4_BYTES);
+	return write_answer_ipv6(ctx, s, PROTOCOL_TCP, TCP_BYTES) && write_rst_tcp(ctx, s, IP_OFFSET + IPV6_BYTES);
 }
 
 static __always_inline __u32 answer_rst(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	struct budget *budget = rst_budget_get();
+	bool empty = s->answer == ANSWER_EMPTY_RST;
 	__u32 reason = REASON_DRAIN_RESET;
 	__u32 why = client_fault(s, c);
 
 	if (why)
 		return refuse(s, why);
-	if (s->answer == ANSWER_RST) {
-		reason = REASON_RST_ANSWERED;
+	if (empty || s->answer == ANSWER_RST) {
+		reason = empty ? REASON_NO_BACKEND_ANSWERED : REASON_RST_ANSWERED;
 		if (!budget || !spend(c, budget, c->rst_rate, c->rst_burst))
-			return DROP(REASON_RST_LIMITED);
+			return DROP(empty ? REASON_NO_BACKEND_LIMITED : REASON_RST_LIMITED);
 	}
 	return write_rst(ctx, s) ? OUTCOME(reason, transmit(ctx, c, ctx->ingress_ifindex)) : DROP(REASON_MALFORMED);
 }

@@ -68,18 +68,23 @@ static __always_inline __u32 direct(struct xdp_md *ctx, struct scratch *s, const
 
 	if (why)
 		return refuse(s, why);
-	if (tracked) {
+	s->refused = 0;
+	if (s->word & SERVICE_LIMITED && s->tuple.protocol == PROTOCOL_TCP && is_syn(s))
+		admit(s, c);
+	if (tracked && !s->refused) {
 		s->answer = ANSWER_RST; /* unless an entry says otherwise */
 		id = tracked_backend(s, c, hash, pick, id);
 	}
+	if (s->refused)
+		return DROP(s->refused);
 	b = backend_get(id);
 	if (!id || !b)
-		return refuse(s, REASON_NO_BACKEND);
+		return no_backend(ctx, s, refuse(s, REASON_NO_BACKEND));
 	if (b->flags & BACKEND_KEEP)
 		return deliver(ctx, s, c, b, id, hash);
 	if (b->flags & BACKEND_RESET && s->tuple.protocol == PROTOCOL_TCP && !is_syn(s))
 		return reject(ctx, s, tracked ? s->answer : ANSWER_RST);
-	return refuse(s, REASON_NO_BACKEND);
+	return no_backend(ctx, s, refuse(s, REASON_NO_BACKEND));
 }
 
 #endif

@@ -3,41 +3,6 @@
 #ifndef L4LB_ECHO_H
 #define L4LB_ECHO_H
 
-#define SUM_BLOCKS 128 /* of SUM_BYTES: as much as an IP packet can hold */
-
-/* Adds the sum of 1 to SUM_BYTES bytes of the frame to `sum`; false when it does not hold them. An odd byte counts as the first of a word
- * (RFC 1071). */
-static __always_inline bool block_sum(struct xdp_md *ctx, struct scratch *s, __u32 offset, __u64 bytes, __u64 *sum)
-{
-	asm volatile("" : "+r"(bytes));
-	bytes = ((bytes - 1) & (SUM_BYTES - 1)) + 1; /* what it is already, and the verifier knows by this */
-	if (load_bytes(ctx, offset, s->block, bytes))
-		return false;
-	s->block[bytes] = s->block[bytes + 1] = s->block[bytes + 2] = 0;
-	*sum += (__u32)bpf_csum_diff(NULL, 0, s->block, (bytes + 3) & ~3ULL, 0);
-	return true;
-}
-
-/* Adds the sum of a message of `bytes` at `offset` to `sum`; false when the frame does not hold it */
-static __always_inline bool message_sum(struct xdp_md *ctx, struct scratch *s, __u32 offset, __u32 bytes, __u64 *sum)
-{
-	__u32 blocks = bytes / SUM_BYTES, rest = bytes % SUM_BYTES;
-
-#pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < SUM_BLOCKS && i < blocks; i++)
-		if (!block_sum(ctx, s, offset + i * SUM_BYTES, SUM_BYTES, sum))
-			return false;
-	return !rest || block_sum(ctx, s, offset + bytes - rest, rest, sum);
-}
-
-/* What the checksum covers besides the message (RFC 4443 2.3); the same for request and reply */
-static __always_inline __u64 pseudo_sum(const struct scratch *s, __u32 bytes)
-{
-	if (s->family == 4)
-		return 0;
-	return address_sum(&s->tuple.source) + address_sum(&s->tuple.destination) + htons(bytes) + htons(PROTOCOL_ICMPV6);
-}
-
 /* Makes the reply's message of the request's. False when the request's checksum is wrong. All words are summed with type and checksum
  * zero, since a reply that is all zero has the checksum 0xffff, which no update of the request's would yield. */
 static __always_inline bool write_echo_message(struct xdp_md *ctx, struct scratch *s, __u32 header)
@@ -54,7 +19,7 @@ static __always_inline bool write_echo_message(struct xdp_md *ctx, struct scratc
 	checksum = echo->checksum;
 	echo->type = 0;
 	echo->checksum = 0;
-	if (!message_sum(ctx, s, IP_OFFSET + header, bytes, &sum) || fold(sum + asked + checksum) != 0xffff)
+	if (!message_sum(ctx, s, IP_OFFSET + header, bytes, SUM_BLOCKS, &sum) || fold(sum + asked + checksum) != 0xffff)
 		return false;
 	echo = bytes_at(ctx, IP_OFFSET + header, ICMP_BYTES);
 	if (!echo)

@@ -18,6 +18,7 @@ BPF_ARRAY(snat, struct address, 1);
 BPF_ARRAY(index, struct bucket, 1);
 BPF_ARRAY(addresses, struct owned_address, 1);
 BPF_ARRAY(services, struct service, 1);
+BPF_ARRAY(policies, struct policy, 1);
 BPF_ARRAY(rings_1021, struct ring_bytes_1021, 1);
 BPF_ARRAY(rings_4093, struct ring_bytes_4093, 1);
 BPF_ARRAY(rings_16381, struct ring_bytes_16381, 1);
@@ -28,6 +29,8 @@ BPF_TABLE("hash", struct reply_key, struct reply, replies, 1);
 BPF_ARRAY(port_full, __u32, 1);
 BPF_ARRAY(interfaces, struct interface, 1);
 BPF_ARRAY(flow_table, struct flow_bucket, 1);
+BPF_ARRAY(service_limits, struct limit_line, 1);
+BPF_ARRAY(source_limits, struct limit_line, 1);
 BPF_PERCPU_ARRAY(service_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(backend_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(reason_counters, struct count, 1);
@@ -93,6 +96,11 @@ static __always_inline struct service *service_get(__u32 element)
 	return services.lookup(&element);
 }
 
+static __always_inline struct policy *policy_get(__u32 element)
+{
+	return policies.lookup(&element);
+}
+
 static __always_inline struct ring_1021 *ring_1021_get(__u32 element)
 {
 	return (struct ring_1021 *)rings_1021.lookup(&element);
@@ -131,6 +139,16 @@ static __always_inline struct interface *interface_get(__u32 element)
 static __always_inline struct flow_bucket *flow_bucket_get(__u32 element)
 {
 	return flow_table.lookup(&element);
+}
+
+static __always_inline struct limit_line *service_limit_get(__u32 element)
+{
+	return service_limits.lookup(&element);
+}
+
+static __always_inline struct limit_line *source_limit_get(__u32 element)
+{
+	return source_limits.lookup(&element);
 }
 
 static __always_inline struct traffic *service_traffic(__u32 element)
@@ -194,9 +212,11 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "clock.h"
 #include "checksum.h"
 #include "parse.h"
+#include "message.h"
 #include "index.h"
 #include "source.h"
 #include "ring.h"
+#include "limit.h"
 #include "flow.h"
 #include "tcp.h"
 #include "next_hop.h"
@@ -204,6 +224,8 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "mss.h"
 #include "new_flow.h"
 #include "answer.h"
+#include "error.h"
+#include "unreachable.h"
 #include "neighbour.h"
 #include "track.h"
 #include "encap.h"
@@ -263,6 +285,9 @@ int answer(struct xdp_md *ctx)
 		return finish(s, answer_neighbour(ctx, s, c));
 	case ANSWER_TOO_BIG:
 		return finish(s, answer_too_big(ctx, s, c));
+	case ANSWER_UNREACHABLE:
+	case ANSWER_PROHIBITED:
+		return finish(s, answer_unreachable(ctx, s, c));
 	default:
 		return finish(s, answer_rst(ctx, s, c));
 	}

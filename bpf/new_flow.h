@@ -214,15 +214,25 @@ static __always_inline void note_left(struct scratch *s, const struct flow *f, b
 		r->left = left;
 }
 
-/* Whether the packet goes along the flow that is there, or what else becomes of it: REASON_TO_BACKEND, REASON_FLOW_CREATED when that flow
- * starts anew, REASON_CLOSED, or 0 when there has to be another flow. */
+/* Why the packet may not start a flow, 0 when it may */
+static __always_inline __u32 admission(struct scratch *s, const struct config *c)
+{
+	if (!(s->word & SERVICE_LIMITED))
+		return 0;
+	admit(s, c);
+	return s->refused;
+}
+
+/* Whether the packet goes along the flow `f` that is there, NULL when none is, or what else becomes of it: REASON_TO_BACKEND,
+ * REASON_FLOW_CREATED when that flow starts anew, REASON_CLOSED, why there may be no new flow, or 0 when there has to be another flow. */
 static __always_inline __u32 along(struct scratch *s, const struct config *c, struct flow *f, __u16 chosen)
 {
-	const struct backend *b = backend_get(f->backend);
+	const struct backend *b = f ? backend_get(f->backend) : NULL;
 	enum way way;
+	__u32 why;
 
-	if (!b || flow_expired(s, c, f))
-		return 0;
+	if (!f || !b || flow_expired(s, c, f))
+		return admission(s, c);
 	way = way_of(s, f, b, chosen);
 	if (way == WAY_FOLLOW) {
 		if (s->tuple.protocol == PROTOCOL_TCP && s->sequence != f->sequence)
@@ -231,6 +241,9 @@ static __always_inline __u32 along(struct scratch *s, const struct config *c, st
 	}
 	if (way == WAY_LATE)
 		return REASON_CLOSED;
+	why = admission(s, c);
+	if (why)
+		return why;
 	if (way == WAY_RESTART && restart(s, f))
 		return REASON_FLOW_CREATED;
 	displace(s, f);
@@ -248,12 +261,13 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 	if (reason)
 		return refuse(s, reason);
 	s->displaces = !!f;
-	if (f)
-		reason = along(s, c, f, chosen);
+	reason = along(s, c, f, chosen);
 	if (!reason) {
 		reason = create(ctx, s, c, chosen, hash);
 		f = reason == REASON_FLOW_CREATED ? &s->flow : flow_get(&s->tuple.flow);
 	}
+	if (reason == REASON_NO_BACKEND)
+		return no_backend(ctx, s, DROP(reason));
 	if (reason != REASON_FLOW_CREATED && reason != REASON_TO_BACKEND)
 		return stopped(ctx, s, reason);
 	b = f ? backend_get(f->backend) : NULL;

@@ -30,6 +30,27 @@ static __always_inline __u32 stopped(struct xdp_md *ctx, struct scratch *s, __u3
 	return DROP(REASON_TAIL_CALL_FAILED);
 }
 
+/* A packet that no backend of its service takes: answered as the service says, else the outcome `otherwise` */
+static __always_inline __u32 no_backend(struct xdp_md *ctx, struct scratch *s, __u32 otherwise)
+{
+	bool tcp = s->tuple.protocol == PROTOCOL_TCP;
+
+	if (!(s->word & SERVICE_ON_EMPTY) || (tcp && s->tcp_flags & TCP_RST))
+		return otherwise;
+	switch ((s->word & SERVICE_ON_EMPTY) >> SERVICE_ON_EMPTY_SHIFT) {
+	case EMPTY_RESET:
+		s->answer = tcp ? ANSWER_EMPTY_RST : ANSWER_UNREACHABLE;
+		break;
+	case EMPTY_UNREACHABLE:
+		s->answer = ANSWER_UNREACHABLE;
+		break;
+	default:
+		s->answer = ANSWER_PROHIBITED;
+	}
+	tail_call(ctx, TAIL_ANSWER);
+	return DROP(REASON_TAIL_CALL_FAILED);
+}
+
 static __always_inline __u32 start_flow(struct xdp_md *ctx)
 {
 	tail_call(ctx, TAIL_NAT_NEW);

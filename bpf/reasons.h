@@ -23,6 +23,7 @@ enum reason {
 	REASON_DRAIN_RESET = 23,         /* RST for a flow whose drain ended with RESET */
 	REASON_ECHO_ANSWERED = 24,       /* echo request for a VIP */
 	REASON_TOO_BIG_ANSWERED = 27,    /* longer than the MTU of the way out, and its sender is told */
+	REASON_NO_BACKEND_ANSWERED = 28, /* as NO_BACKEND, and the client was told by RST or ICMP */
 	/* dropped */
 	REASON_MALFORMED = 30,           /* a header ended where it had to be rewritten: cannot be */
 	REASON_IP_OPTIONS = 31,          /* IPv4 options or IPv6 extension headers, not handled yet */
@@ -56,6 +57,9 @@ enum reason {
 	REASON_SOURCE_MARTIAN = 61,      /* a source that no host on a network has */
 	REASON_SOURCE_OWNED = 62,        /* the source is a VIP or a SNAT address */
 	REASON_FRAME_FOREIGN = 63,       /* the frame was for another station or for many, or from a group address */
+	REASON_NO_BACKEND_LIMITED = 64,  /* as NO_BACKEND_ANSWERED, and no answer left to spend */
+	REASON_NEW_FLOWS_LIMITED = 68,   /* would start a flow beyond the service's limit */
+	REASON_SOURCE_LIMITED = 69,      /* would start a flow beyond the limit of its source's prefix */
 	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
 	REASON_TOO_BIG_LIMITED = 87,     /* longer than the MTU of the way out, and no answer left to spend */
 	REASONS = 128,

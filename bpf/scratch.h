@@ -21,6 +21,9 @@ union tuple {
 enum answer {
 	ANSWER_RST,       /* within the RST budget */
 	ANSWER_DRAIN_RST, /* beyond it: one for each flow of a drain */
+	ANSWER_EMPTY_RST, /* no backend: as the service says, within the RST budget */
+	ANSWER_UNREACHABLE, /* no backend: ICMP within its budget, port unreachable */
+	ANSWER_PROHIBITED,  /* or administratively prohibited */
 	ANSWER_ARP,
 	ANSWER_NEIGHBOUR,
 	ANSWER_TOO_BIG, /* within a budget of its own */
@@ -41,6 +44,12 @@ struct ways {
 	__u32 worth;    /* of giving that one up */
 };
 
+/* Where the token bucket of a prefix is in its line */
+struct limit_place {
+	__u64 least; /* of what is taken from those that could be given up; 0 = the prefix's own */
+	__u32 place;
+};
+
 #define NO_WAY 4 /* index of none */
 
 #define SUM_BYTES 512 /* the most that one bpf_csum_diff() takes */
@@ -53,6 +62,7 @@ struct scratch {
 	struct flow_key flow_key;
 	struct bpf_fib_lookup route;
 	struct ways ways;
+	struct limit_place limit;
 	__u64 word;                /* of the service, as read */
 	__u8 block[SUM_BYTES + 4]; /* part of a message that is being summed, filled up to whole words */
 	__u32 frame_bytes;         /* as received */
@@ -69,6 +79,7 @@ struct scratch {
 	__u8 tcp_flags;
 	__u8 ttl;                  /* or hop limit */
 	__u8 answer;               /* enum answer */
+	__u8 refused;              /* why the packet may not start a flow, 0 = it may */
 	__u8 displaces;            /* the new flow takes the place of an element in flows */
 };
 

@@ -256,7 +256,10 @@ static __always_inline __u16 pin(struct scratch *s, const struct config *c, stru
 		find_place(s, c, bucket, tcp);
 	if (w->place == NO_WAY)
 		return before;
-	write_entry(s, bucket, tag << 16 | before, TRACKED_PINNED, 0);
+	if (s->word & SERVICE_LIMITED && !tcp)
+		admit(s, c);
+	if (!s->refused)
+		write_entry(s, bucket, tag << 16 | before, TRACKED_PINNED, 0);
 	return before;
 }
 

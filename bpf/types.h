@@ -86,6 +86,9 @@ struct service {
 #define SERVICE_OUTER_CHECKSUM 256 /* outer UDP headers have a checksum */
 #define SERVICE_HASH_SHIFT 9
 #define SERVICE_HASH 0x600 /* enum flow_hash << SERVICE_HASH_SHIFT */
+#define SERVICE_ON_EMPTY_SHIFT 11
+#define SERVICE_ON_EMPTY 0x1800 /* enum on_empty << SERVICE_ON_EMPTY_SHIFT */
+#define SERVICE_LIMITED 0x1000000 /* new flows are limited: see policies */
 
 #define MSS_AUTO 0xffff
 
@@ -104,6 +107,30 @@ enum flow_hash {
 	HASH_SOURCE = 1,
 	HASH_SOURCE_DESTINATION = 2,
 };
+
+/* What becomes of a packet that no backend takes */
+enum on_empty {
+	EMPTY_DROP = 0,
+	EMPTY_RESET = 1,       /* TCP: RST; else as unreachable */
+	EMPTY_UNREACHABLE = 2, /* ICMP: port unreachable */
+	EMPTY_PROHIBITED = 3,  /* ICMP: administratively prohibited */
+};
+
+/* policies[service]: who may begin a flow, read only where the service's word says so. Intervals and tolerances are 2^-40 seconds */
+struct policy {
+	__u64 service_interval;  /* between new flows at the service's rate, 0 = no limit */
+	__u64 service_tolerance; /* its burst, as time */
+	__u64 source_interval;   /* for each prefix of sources: a multiple of 2^16, 0 = no limit */
+	__u64 source_tolerance;
+	__u64 source_mask[2];    /* network order: what of a source is its prefix */
+	__u64 reserved[2];
+}; /* 64 bytes */
+
+/* service_limits[service], of which the first word counts; source_limits[hash of prefix and service]: eight prefixes each. See limit.h */
+struct limit_line {
+	__u64 word[8];
+}; /* 64 bytes */
+#define SOURCE_LIMIT_LINES 8192
 
 /* rings_N[index]: slot = at_risk:1 | backend:15; backend 0 = none. Padded: LLVM folds shift and scaling, and the verifier
  * then sees one byte past the last slot. */

@@ -56,3 +56,31 @@ def test_the_client_and_l4lbctl_choose_the_hash(agent: Agent, client: l4lb.Clien
     assert client.create_service("a", vip="10.0.0.1", port=80, hash="source").hash == v.HASH_SOURCE
     ctl(agent, "service create b --vip 10.0.0.1 --port 81 --hash source-destination")
     assert client.get_service("b").hash == v.HASH_SOURCE_DESTINATION
+
+
+def test_by_default_packets_without_a_backend_are_dropped(stub: Any) -> None:
+    assert stub.CreateVirtualService(create()).service.on_empty == v.ON_EMPTY_DROP
+
+
+@pytest.mark.parametrize("kind", [v.ON_EMPTY_DROP, v.ON_EMPTY_RESET, v.ON_EMPTY_UNREACHABLE, v.ON_EMPTY_PROHIBITED])
+def test_what_an_empty_service_does_is_shown_as_asked_for_and_can_be_changed(stub: Any, kind: v.OnEmpty.ValueType) -> None:
+    made = stub.CreateVirtualService(create(on_empty=kind)).service
+    assert made.on_empty == kind
+    other = v.ON_EMPTY_RESET if kind == v.ON_EMPTY_DROP else v.ON_EMPTY_DROP
+    changed = stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=v.VirtualService(name=WEB, on_empty=other))).service
+    assert (changed.on_empty, changed.revision) == (other, made.revision + 1)
+    untouched = stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=v.VirtualService(name=WEB, annotations={"a": "b"})))
+    assert untouched.service.on_empty == other
+
+
+def test_an_unknown_way_to_be_empty_is_refused_by_its_name(stub: Any) -> None:
+    error = refusal(stub.CreateVirtualService, create(on_empty=9))
+    assert (error.code, error.reason, error.field) == ("INVALID_ARGUMENT", "UNKNOWN_ENUM_VALUE", "service.on_empty")
+
+
+def test_the_client_and_l4lbctl_say_what_an_empty_service_does(agent: Agent, client: l4lb.Client) -> None:
+    assert client.create_service("a", vip="10.0.0.1", port=80, on_empty="reset").on_empty == v.ON_EMPTY_RESET
+    ctl(agent, "service create b --vip 10.0.0.1 --port 81 --on-empty unreachable")
+    assert client.get_service("b").on_empty == v.ON_EMPTY_UNREACHABLE
+    ctl(agent, "service update b --on-empty prohibited")
+    assert client.get_service("b").on_empty == v.ON_EMPTY_PROHIBITED

@@ -113,8 +113,11 @@ class FakeControl:
         service = self._service(name).service
         self._match(service, command.etag)
         checks.unchanged(service, command)
-        changes = {f: getattr(command, f) for f in ("idle_seconds", "mss_clamp", "mss", "annotations") if getattr(command, f) is not None}
+        changeable = ("idle_seconds", "window_seconds", "down_grace_seconds", "on_empty", "mss_clamp", "mss", "new_flow_limit")
+        changeable += ("annotations",)
+        changes = {f: getattr(command, f) for f in changeable if getattr(command, f) is not None}
         view = ServiceView(replace(service, revision=self.revision, **changes))
+        checks.service(view.service)
         self.services[name] = view
         return Outcome(self.revision, service=view)
 

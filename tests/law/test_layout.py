@@ -81,7 +81,7 @@ def test_python_mirrors_every_structure_of_c() -> None:
 
 def test_python_mirrors_every_constant_of_c() -> None:
     in_c = set(re.findall(r"^#define (\w+) (?:0x[0-9a-f]+|\d+)", TYPES, re.M)) | set(
-        re.findall(r"^\t((?:FLOW|MODE|TRACKED|HASH)_\w+) = \d+", TYPES, re.M)
+        re.findall(r"^\t((?:FLOW|MODE|TRACKED|HASH|EMPTY)_\w+) = \d+", TYPES, re.M)
     )
     assert in_c - set(constants()) <= {"FLOW_NONE", "TRACKED_NONE", "VERDICTS"}
     assert set(constants()) <= in_c

@@ -266,11 +266,16 @@ class Balancer:
 
     def buckets(self) -> dict[int, layout.FlowBucket]:
         """The buckets of the flow table that are not empty."""
-        count, size = self.specs["flow_table"].max_entries, ctypes.sizeof(layout.FlowBucket)
-        keys, values = bytearray(4 * count), bytearray(size * count)
-        syscall.map_lookup_batch(self.maps["flow_table"].fileno(), bytearray(8), True, keys, values, count)
-        found = {number: layout.FlowBucket.from_buffer_copy(values, number * size) for number in range(count)}
+        found = {number: layout.FlowBucket.from_buffer_copy(raw) for number, raw in self.used("flow_table")}
         return {number: bucket for number, bucket in found.items() if any(entry.word for entry in bucket.entry)}
+
+    def used(self, name: str) -> list[tuple[int, bytes]]:
+        """Index and bytes of the elements of an array that are not all zero."""
+        count, size = self.specs[name].max_entries, self.specs[name].value_size
+        keys, values = bytearray(4 * count), bytearray(size * count)
+        syscall.map_lookup_batch(self.maps[name].fileno(), bytearray(8), True, keys, values, count)
+        found = ((number, bytes(values[number * size : (number + 1) * size])) for number in range(count))
+        return [(number, raw) for number, raw in found if any(raw)]
 
     def age_tracked(self, seconds: int) -> None:
         """Move every stamp of the flow table that far into the past."""

@@ -55,7 +55,7 @@ def too_big(family: Family, packet: Packet, mtu: int, *, source: str = "", desti
     """What the sender of `packet` must be told."""
     quoted = errors.inside(packet)[: LONGEST[family.version] - HEADERS[family.version, UDP]]
     if family is V4:
-        ip: Packet = IP(src=source or V4.vip, dst=destination or V4.client, id=0, flags="DF", ttl=64)
+        ip: Packet = IP(src=source or V4.vip, dst=destination or V4.client, id=0, flags="DF", ttl=64, tos=0xC0)
         return built(Ether(src=LB_MAC, dst=to) / ip / ICMP(type=3, code=4, nexthopmtu=mtu) / Raw(quoted))
     ip = IPv6(src=source or V6.vip, dst=destination or V6.client, hlim=64)
     return built(Ether(src=LB_MAC, dst=to) / ip / ICMPv6PacketTooBig(mtu=mtu) / Raw(quoted))

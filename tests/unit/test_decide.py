@@ -1,5 +1,7 @@
 """Decisions on requests: what changes, what is refused and which field is to blame."""
 
+from dataclasses import replace
+
 import pytest
 
 from l4lb_agent.model import errors
@@ -8,7 +10,7 @@ from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainR
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Decision, Facts, decide, decide_once
 from l4lb_agent.model.desired import Desired
-from l4lb_agent.model.service import Mode, Protocol, Tracking
+from l4lb_agent.model.service import Mode, OnEmpty, Protocol, Tracking
 from tests.fakes.values import SNAT, address, backend, config, service, small_sizes
 
 FACTS = Facts(now=1000.0, boot_id="boot-1", config=config())
@@ -167,6 +169,13 @@ def test_an_update_creates_what_is_missing_when_asked() -> None:
     assert made.revision == 4
     made = decide(web(), commands.UpdateService("services/new", create=service("new", "192.0.2.7")), FACTS)
     assert made.service is not None
+
+
+def test_what_an_empty_service_does_can_be_changed_at_any_time() -> None:
+    changed = decide(web(), commands.UpdateService(WEB, on_empty=OnEmpty.RESET), FACTS)
+    assert changed.service is not None
+    assert changed.service.on_empty is OnEmpty.RESET
+    assert replace(changed.service, on_empty=OnEmpty.DROP, revision=0, updated=0.0) == replace(web().services[WEB], revision=0, updated=0.0)
 
 
 def test_an_etag_of_another_version_aborts_and_the_right_one_does_not() -> None:

@@ -112,8 +112,9 @@ class KernelDatapath:
         self._maps.zero("backend_counters", backend_id)
 
     def clear_service_counters(self, service_id: int) -> None:
-        """Zero the counters of an id that is about to be given to a new service."""
+        """Zero the counters of an id that is about to be given to a new service, and fill its bucket of new flows."""
         self._maps.zero("service_counters", service_id)
+        self._maps.zero("service_limits", service_id)
 
     def maps(self) -> Sequence[MapState]:
         """Every map with id and memory."""

@@ -15,7 +15,8 @@ from l4lb_agent.model.reasons import Reason, Verdict
 
 MODES = ("native", "generic")
 DIGEST_DIGITS = 12  # of the ring's digest, in hex: a sample is a double and holds 53 bits
-ROWS = 50  # of backends between two breaths
+FIRST_REFUSAL = Reason.MALFORMED  # the numbers from here on
+ROWS = 100  # of backends between two breaths
 
 
 def sheet(look: Measured, warnings: Iterable[tuple[str, str]], version: str, *, backends: bool, breathe: Callable[[], None]) -> Sheet:
@@ -65,7 +66,9 @@ def _interfaces(made: Sheet, agent: AgentView) -> None:
 
 
 def _datapath(made: Sheet, look: Measured) -> None:
-    for (reason, verdict), (packets, size) in sorted(look.counters.reasons.items()):
+    # What refuses packets begins at zero: a first drop is an increase only of a series that was there before it.
+    counted = dict.fromkeys(((reason, Verdict.DROP) for reason in Reason if reason >= FIRST_REFUSAL or not reason), (0, 0))
+    for (reason, verdict), (packets, size) in sorted((counted | dict(look.counters.reasons)).items()):
         words = (_word(Reason, reason), _word(Verdict, verdict))
         made.put(f.PACKETS, packets, *words)
         made.put(f.BYTES, size, *words)

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from l4lb_agent.model import hashing, index, layout, mapspec
+from l4lb_agent.model.access import policy
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.config import DatapathConfig, Echo, Secrets
@@ -15,7 +16,7 @@ from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
 from l4lb_agent.model.mtu import effective
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.pool import NO_RINGS, Pool, RingElements
-from l4lb_agent.model.service import Hash, MssClamp, OuterSource, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, MssClamp, OnEmpty, OuterSource, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
 from l4lb_agent.model.way import is_here, way
 
@@ -61,7 +62,7 @@ def build(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: 
             services[key] = pool.hold(service.ring_size, key) or service_element(service)
         else:
             services[key] = service_element(service, *numbers)
-    maps = {**pool.maps, "services": services}
+    maps = {**pool.maps, "services": services, "policies": _policies(desired, ids)}
     maps["addresses"] = _addresses(desired, ids, rings, world)
     maps["backends"] = _backends(desired, ids, keys, world, actual, pool.held)
     maps["index"] = _index(desired, ids, world, actual)
@@ -85,6 +86,8 @@ def service_flags(service: VirtualService) -> int:
         | (layout.SERVICE_SPREAD if service.outer_source is OuterSource.SPREAD else 0)
         | (layout.SERVICE_OUTER_CHECKSUM if service.outer_checksum else 0)
         | service.hash - Hash.TUPLE << layout.SERVICE_HASH_SHIFT
+        | service.on_empty - OnEmpty.DROP << layout.SERVICE_ON_EMPTY_SHIFT
+        | policy.flags(service)
     )
 
 
@@ -236,6 +239,12 @@ def _backends(desired: Desired, ids: Ids, keys: Mapping[str, BackendKey], world:
         if number is not None and service_id is not None:
             element = backend_element(backend, desired.services[backend.service], service_id, world)
             elements[array_key(number)] = cut_element(element) if number in world.given_up else element
+    return {key: element for key, element in elements.items() if any(element)}
+
+
+def _policies(desired: Desired, ids: Ids) -> Elements:
+    services = ((ids.services.get(service.identity), service) for service in desired.services.values())
+    elements = {array_key(id_): policy.element(service) for id_, service in services if id_ is not None}
     return {key: element for key, element in elements.items() if any(element)}
 
 

@@ -72,10 +72,17 @@ SERVICE_SPREAD: Final = 128
 SERVICE_OUTER_CHECKSUM: Final = 256
 SERVICE_HASH_SHIFT: Final = 9
 SERVICE_HASH: Final = 0x600
+SERVICE_ON_EMPTY_SHIFT: Final = 11
+SERVICE_ON_EMPTY: Final = 0x1800
+SERVICE_LIMITED: Final = 0x1000000
 MSS_AUTO: Final = 0xFFFF
 HASH_TUPLE: Final = 0
 HASH_SOURCE: Final = 1
 HASH_SOURCE_DESTINATION: Final = 2
+EMPTY_DROP: Final = 0
+EMPTY_RESET: Final = 1
+EMPTY_UNREACHABLE: Final = 2
+EMPTY_PROHIBITED: Final = 3
 MODE_NAT: Final = 0
 MODE_KEEP: Final = 1
 MODE_DSR: Final = 2
@@ -85,6 +92,24 @@ MODE_FOU: Final = 5
 RING_SIZES: Final = (1021, 4093, 16381, 65537)  # by ring class
 SLOT_AT_RISK: Final = 0x8000
 SLOT_BACKEND: Final = 0x7FFF
+
+
+class Policy(ctypes.Structure):
+    """policies[service]; intervals and tolerances are in 2^-40 seconds."""
+
+    _fields_ = [
+        ("service_interval", U64), ("service_tolerance", U64), ("source_interval", U64), ("source_tolerance", U64),
+        ("source_mask", U64 * 2), ("reserved", U64 * 2),
+    ]  # fmt: skip
+
+
+class LimitLine(ctypes.Structure):
+    """service_limits[service] and source_limits[hash]."""
+
+    _fields_ = [("word", U64 * 8)]
+
+
+SOURCE_LIMIT_LINES: Final = 8192
 
 
 def ring_slots(size: int) -> int:

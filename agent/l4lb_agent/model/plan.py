@@ -5,11 +5,12 @@ service, a ring and its backends all as before or all as wanted. The order:
 
 1. backends that appear or change and can take flows
 2. rings that no service points to yet, after a grace period when packets may still be reading what was there
-3. addresses and services; the one 64-bit word of a service's element exchanges both its rings
+3. policies, addresses and services; the one 64-bit word of a service's element exchanges both its rings
 4. index entries that appear, beside those that go
 5. SNAT addresses, config
 6. index entries that go
-7. after a grace period, what nothing points to any more: services, addresses, SNAT addresses, backends that take or keep no more flows
+7. after a grace period, what nothing points to any more: services, policies, addresses, SNAT addresses, backends that take or keep no
+   more flows
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
     steps: list[Step] = [
         *_early(actual, wanted, "backends", _backend),
         *_rings(actual, wanted),
+        *_early(actual, wanted, "policies", any),
         *_early(actual, wanted, "addresses", any),
         *_early(actual, wanted, "services", any),
         *appearing,
@@ -35,6 +37,7 @@ def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
     ]
     late = [
         *_late(actual, wanted, "services", any),
+        *_late(actual, wanted, "policies", any),
         *_late(actual, wanted, "addresses", any),
         *_late(actual, wanted, "snat", any),
         *_late(actual, wanted, "backends", _backend),

@@ -4,14 +4,15 @@ import base64
 import zlib
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from l4lb_agent.model.access.limits import NewFlowLimit, Rate
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain, DrainResult
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Change, Desired, Remembered, Requests
-from l4lb_agent.model.service import Hash, Mode, MssClamp, OuterSource, Protocol, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, Mode, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
 from l4lb_agent.model.windows.kept import Kept
 
 FORMAT: Final = 1
@@ -148,8 +149,10 @@ def _service(service: VirtualService) -> Record:
         "outer_source": service.outer_source.name,
         "outer_checksum": service.outer_checksum,
         "hash": service.hash.name,
+        "on_empty": service.on_empty.name,
         "mss_clamp": service.mss_clamp.name,
         "mss": service.mss,
+        "new_flow_limit": _limit(service.new_flow_limit),
         "annotations": dict(service.annotations),
         "revision": service.revision,
         "created": service.created,
@@ -159,9 +162,20 @@ def _service(service: VirtualService) -> Record:
 
 def _read_service(item: Mapping[str, Any]) -> VirtualService:
     """Services of older journals lack fields that came later: those have their defaults."""
-    enums = {"mode": Mode, "tracking": Tracking, "outer_source": OuterSource, "hash": Hash, "mss_clamp": MssClamp}
-    named = {field: kind[item[field]] for field, kind in enums.items() if field in item}
+    enums = {"mode": Mode, "tracking": Tracking, "outer_source": OuterSource, "hash": Hash, "on_empty": OnEmpty, "mss_clamp": MssClamp}
+    named: dict[str, object] = {field: kind[item[field]] for field, kind in enums.items() if field in item}
+    if "new_flow_limit" in item:
+        named["new_flow_limit"] = _read_limit(item["new_flow_limit"])
     return VirtualService(**dict(item, **named, vip=Address.parse(item["vip"], "vip"), protocol=Protocol[item["protocol"]]))
+
+
+def _limit(limit: NewFlowLimit) -> Record:
+    return asdict(limit)
+
+
+def _read_limit(item: Mapping[str, Any]) -> NewFlowLimit:
+    rates = {name: Rate(**item[name]) if item[name] else None for name in ("per_service", "per_source")}
+    return NewFlowLimit(**dict(item, **rates))
 
 
 def _backend(backend: Backend) -> Record:

@@ -4,6 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from l4lb_agent.model.access.limits import UNLIMITED, NewFlowLimit
 from l4lb_agent.model.address import Address
 
 
@@ -59,6 +60,15 @@ class Hash(enum.IntEnum):
     SOURCE_DESTINATION = 3
 
 
+class OnEmpty(enum.IntEnum):
+    """What becomes of a packet that no backend takes; numbers as in the API."""
+
+    DROP = 1
+    RESET = 2  # TCP: RST; UDP as UNREACHABLE
+    UNREACHABLE = 3  # ICMP: port unreachable
+    PROHIBITED = 4  # ICMP: administratively prohibited
+
+
 class MssClamp(enum.IntEnum):
     """What the MSS options of SYNs are lowered to; numbers as in the API."""
 
@@ -93,8 +103,10 @@ class VirtualService:
     outer_source: OuterSource = OuterSource.NONE
     outer_checksum: bool = False
     hash: Hash = Hash.TUPLE
+    on_empty: OnEmpty = OnEmpty.DROP
     mss_clamp: MssClamp = MssClamp.OFF
     mss: int = 0  # of FIXED
+    new_flow_limit: NewFlowLimit = UNLIMITED
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0

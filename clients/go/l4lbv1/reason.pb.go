@@ -58,6 +58,8 @@ const (
 	Reason_REASON_ECHO_ANSWERED Reason = 24
 	// Answered by ICMP: longer than the MTU of the way out, and its sender is told.
 	Reason_REASON_TOO_BIG_ANSWERED Reason = 27
+	// Answered: no backend for new flows, as NO_BACKEND; the client was told by RST or ICMP, as `on_empty` says.
+	Reason_REASON_NO_BACKEND_ANSWERED Reason = 28
 	// Dropped: a header ended where it had to be rewritten, which cannot be.
 	Reason_REASON_MALFORMED Reason = 30
 	// Dropped: IPv4 options or IPv6 extension headers, not handled yet.
@@ -122,6 +124,13 @@ const (
 	Reason_REASON_SOURCE_OWNED Reason = 62
 	// Dropped: the frame was for another station or for many, or from a group address.
 	Reason_REASON_FRAME_FOREIGN Reason = 63
+	// Dropped: no backend for new flows, and the budget of the answers that `on_empty` asks for is spent.
+	Reason_REASON_NO_BACKEND_LIMITED Reason = 64
+	// Dropped: no room before the packet for an outer header, or for those of an ICMP error.
+	// Dropped: would start a flow, and the virtual service takes no more new ones now.
+	Reason_REASON_NEW_FLOWS_LIMITED Reason = 68
+	// Dropped: would start a flow, and the virtual service takes no more new ones from the prefix of its source now.
+	Reason_REASON_SOURCE_LIMITED Reason = 69
 	// Dropped: no room before the packet for an outer header.
 	Reason_REASON_NO_HEADROOM Reason = 72
 	// Dropped: longer than the MTU of the way out, and the budget of answers is spent.
@@ -146,6 +155,7 @@ var (
 		23: "REASON_DRAIN_RESET",
 		24: "REASON_ECHO_ANSWERED",
 		27: "REASON_TOO_BIG_ANSWERED",
+		28: "REASON_NO_BACKEND_ANSWERED",
 		30: "REASON_MALFORMED",
 		31: "REASON_IP_OPTIONS",
 		32: "REASON_FRAGMENT",
@@ -178,6 +188,9 @@ var (
 		61: "REASON_SOURCE_MARTIAN",
 		62: "REASON_SOURCE_OWNED",
 		63: "REASON_FRAME_FOREIGN",
+		64: "REASON_NO_BACKEND_LIMITED",
+		68: "REASON_NEW_FLOWS_LIMITED",
+		69: "REASON_SOURCE_LIMITED",
 		72: "REASON_NO_HEADROOM",
 		87: "REASON_TOO_BIG_LIMITED",
 	}
@@ -197,6 +210,7 @@ var (
 		"REASON_DRAIN_RESET":          23,
 		"REASON_ECHO_ANSWERED":        24,
 		"REASON_TOO_BIG_ANSWERED":     27,
+		"REASON_NO_BACKEND_ANSWERED":  28,
 		"REASON_MALFORMED":            30,
 		"REASON_IP_OPTIONS":           31,
 		"REASON_FRAGMENT":             32,
@@ -229,6 +243,9 @@ var (
 		"REASON_SOURCE_MARTIAN":       61,
 		"REASON_SOURCE_OWNED":         62,
 		"REASON_FRAME_FOREIGN":        63,
+		"REASON_NO_BACKEND_LIMITED":   64,
+		"REASON_NEW_FLOWS_LIMITED":    68,
+		"REASON_SOURCE_LIMITED":       69,
 		"REASON_NO_HEADROOM":          72,
 		"REASON_TOO_BIG_LIMITED":      87,
 	}
@@ -326,7 +343,8 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xe1\t\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xd9\n" +
+	"\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_NOT_IP\x10\x01\x12\x12\n" +
@@ -343,7 +361,8 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x13REASON_RST_ANSWERED\x10\x16\x12\x16\n" +
 	"\x12REASON_DRAIN_RESET\x10\x17\x12\x18\n" +
 	"\x14REASON_ECHO_ANSWERED\x10\x18\x12\x1b\n" +
-	"\x17REASON_TOO_BIG_ANSWERED\x10\x1b\x12\x14\n" +
+	"\x17REASON_TOO_BIG_ANSWERED\x10\x1b\x12\x1e\n" +
+	"\x1aREASON_NO_BACKEND_ANSWERED\x10\x1c\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x1e\x12\x15\n" +
 	"\x11REASON_IP_OPTIONS\x10\x1f\x12\x13\n" +
 	"\x0fREASON_FRAGMENT\x10 \x12\x17\n" +
@@ -375,7 +394,10 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x16REASON_TCP_FLAGS_WRONG\x10<\x12\x19\n" +
 	"\x15REASON_SOURCE_MARTIAN\x10=\x12\x17\n" +
 	"\x13REASON_SOURCE_OWNED\x10>\x12\x18\n" +
-	"\x14REASON_FRAME_FOREIGN\x10?\x12\x16\n" +
+	"\x14REASON_FRAME_FOREIGN\x10?\x12\x1d\n" +
+	"\x19REASON_NO_BACKEND_LIMITED\x10@\x12\x1c\n" +
+	"\x18REASON_NEW_FLOWS_LIMITED\x10D\x12\x19\n" +
+	"\x15REASON_SOURCE_LIMITED\x10E\x12\x16\n" +
 	"\x12REASON_NO_HEADROOM\x10H\x12\x1a\n" +
 	"\x16REASON_TOO_BIG_LIMITED\x10W*l\n" +
 	"\aVerdict\x12\x17\n" +

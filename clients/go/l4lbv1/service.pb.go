@@ -425,7 +425,7 @@ type UpdateVirtualServiceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With name; with etag to change exactly what was read.
 	Service *VirtualService `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	// Fields to change: idle_timeout, annotations, or *. Absent: those that are set.
+	// Fields to change: idle_timeout, change_window, down_grace, new_flow_limit, annotations, or *. Absent: those that are set.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Create it when it does not exist.
 	AllowMissing bool `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`

@@ -413,6 +413,67 @@ func (MssClamp) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{6}
 }
 
+// What becomes of a packet that no backend takes: all are disabled, draining, without weight or without next hop, or there is none.
+type OnEmpty int32
+
+const (
+	// The default, ON_EMPTY_DROP.
+	OnEmpty_ON_EMPTY_UNSPECIFIED OnEmpty = 0
+	// Dropped: the client waits, and tries again.
+	OnEmpty_ON_EMPTY_DROP OnEmpty = 1
+	// TCP is answered by RST within `rst_rate`; UDP by ICMP, as ON_EMPTY_UNREACHABLE. The client learns at once, as from a closed port.
+	OnEmpty_ON_EMPTY_RESET OnEmpty = 2
+	// Answered by ICMP within `icmp_rate`: port unreachable (type 3 code 3; ICMPv6 type 1 code 4).
+	OnEmpty_ON_EMPTY_UNREACHABLE OnEmpty = 3
+	// Answered by ICMP within `icmp_rate`: administratively prohibited (type 3 code 13; ICMPv6 type 1 code 1).
+	OnEmpty_ON_EMPTY_PROHIBITED OnEmpty = 4
+)
+
+// Enum value maps for OnEmpty.
+var (
+	OnEmpty_name = map[int32]string{
+		0: "ON_EMPTY_UNSPECIFIED",
+		1: "ON_EMPTY_DROP",
+		2: "ON_EMPTY_RESET",
+		3: "ON_EMPTY_UNREACHABLE",
+		4: "ON_EMPTY_PROHIBITED",
+	}
+	OnEmpty_value = map[string]int32{
+		"ON_EMPTY_UNSPECIFIED": 0,
+		"ON_EMPTY_DROP":        1,
+		"ON_EMPTY_RESET":       2,
+		"ON_EMPTY_UNREACHABLE": 3,
+		"ON_EMPTY_PROHIBITED":  4,
+	}
+)
+
+func (x OnEmpty) Enum() *OnEmpty {
+	p := new(OnEmpty)
+	*p = x
+	return p
+}
+
+func (x OnEmpty) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OnEmpty) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_virtual_service_proto_enumTypes[7].Descriptor()
+}
+
+func (OnEmpty) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[7]
+}
+
+func (x OnEmpty) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OnEmpty.Descriptor instead.
+func (OnEmpty) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{7}
+}
+
 // Options of ENCAP.
 type Encap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -487,6 +548,137 @@ func (x *Encap) GetOuterChecksum() bool {
 	return false
 }
 
+// A token bucket of new flows.
+type FlowRate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// New flows a second in the long run: 1 to 10 000 000 of a virtual service, 1 to 100 000 of a prefix.
+	FlowsPerSecond uint32 `protobuf:"varint,1,opt,name=flows_per_second,json=flowsPerSecond,proto3" json:"flows_per_second,omitempty"`
+	// New flows at once: at least a hundredth of flows_per_second, since the datapath's clock has steps of up to 10 ms, and at most what an hour
+	// brings; 0 is flows_per_second.
+	Burst         uint32 `protobuf:"varint,2,opt,name=burst,proto3" json:"burst,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlowRate) Reset() {
+	*x = FlowRate{}
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowRate) ProtoMessage() {}
+
+func (x *FlowRate) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowRate.ProtoReflect.Descriptor instead.
+func (*FlowRate) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *FlowRate) GetFlowsPerSecond() uint32 {
+	if x != nil {
+		return x.FlowsPerSecond
+	}
+	return 0
+}
+
+func (x *FlowRate) GetBurst() uint32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+// How many new flows a virtual service takes. Packets of flows that are there are never limited. Counted are SYNs without ACK, in NAT only
+// those that make a flow, in DSR and ENCAP every one, a repeated one too; and first packets of UDP flows in NAT or with FLOW_TRACKING_ALL.
+type NewFlowLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of all sources together; absent: no limit.
+	PerService *FlowRate `protobuf:"bytes,1,opt,name=per_service,json=perService,proto3" json:"per_service,omitempty"`
+	// Of each prefix of sources for itself; absent: no limit. The agent's 65 536 buckets for prefixes are shared by all virtual services; when
+	// there are more at once, the one with the fewest flows is forgotten: nobody is refused because of others.
+	PerSource *FlowRate `protobuf:"bytes,2,opt,name=per_source,json=perSource,proto3" json:"per_source,omitempty"`
+	// Bits of an IPv4 source that are its prefix, 1 to 32; 0 is 32.
+	PrefixV4 uint32 `protobuf:"varint,3,opt,name=prefix_v4,json=prefixV4,proto3" json:"prefix_v4,omitempty"`
+	// Bits of an IPv6 source that are its prefix, 1 to 128; 0 is 64.
+	PrefixV6      uint32 `protobuf:"varint,4,opt,name=prefix_v6,json=prefixV6,proto3" json:"prefix_v6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewFlowLimit) Reset() {
+	*x = NewFlowLimit{}
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewFlowLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewFlowLimit) ProtoMessage() {}
+
+func (x *NewFlowLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewFlowLimit.ProtoReflect.Descriptor instead.
+func (*NewFlowLimit) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NewFlowLimit) GetPerService() *FlowRate {
+	if x != nil {
+		return x.PerService
+	}
+	return nil
+}
+
+func (x *NewFlowLimit) GetPerSource() *FlowRate {
+	if x != nil {
+		return x.PerSource
+	}
+	return nil
+}
+
+func (x *NewFlowLimit) GetPrefixV4() uint32 {
+	if x != nil {
+		return x.PrefixV4
+	}
+	return 0
+}
+
+func (x *NewFlowLimit) GetPrefixV6() uint32 {
+	if x != nil {
+		return x.PrefixV6
+	}
+	return 0
+}
+
 // VIP + port + protocol, with its options. Its flows are spread over its backends.
 type VirtualService struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -515,12 +707,16 @@ type VirtualService struct {
 	ChangeWindow *durationpb.Duration `protobuf:"bytes,11,opt,name=change_window,json=changeWindow,proto3" json:"change_window,omitempty"`
 	// How long the flows of a backend that has become unreachable stay with it; 10 s by default, at most 1 h. DSR and ENCAP only.
 	DownGrace *durationpb.Duration `protobuf:"bytes,12,opt,name=down_grace,json=downGrace,proto3" json:"down_grace,omitempty"`
+	// What becomes of new flows while no backend takes any.
+	OnEmpty OnEmpty `protobuf:"varint,30,opt,name=on_empty,json=onEmpty,proto3,enum=l4lb.v1.OnEmpty" json:"on_empty,omitempty"`
 	// Fixed at creation.
 	Hash Hash `protobuf:"varint,32,opt,name=hash,proto3,enum=l4lb.v1.Hash" json:"hash,omitempty"`
 	// Of TCP only.
 	MssClamp MssClamp `protobuf:"varint,40,opt,name=mss_clamp,json=mssClamp,proto3,enum=l4lb.v1.MssClamp" json:"mss_clamp,omitempty"`
 	// Longest TCP segment of MSS_CLAMP_FIXED, 536 to 65495 for an IPv4 VIP and 1220 to 65475 for an IPv6 one; 0 otherwise.
 	Mss uint32 `protobuf:"varint,41,opt,name=mss,proto3" json:"mss,omitempty"`
+	// Absent: no limits.
+	NewFlowLimit *NewFlowLimit `protobuf:"bytes,46,opt,name=new_flow_limit,json=newFlowLimit,proto3" json:"new_flow_limit,omitempty"`
 	// Output only. Quoted version of this resource; send it back to change exactly what was read.
 	Etag string `protobuf:"bytes,20,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. True while the kernel does not yet forward as asked.
@@ -551,7 +747,7 @@ type VirtualService struct {
 
 func (x *VirtualService) Reset() {
 	*x = VirtualService{}
-	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +759,7 @@ func (x *VirtualService) String() string {
 func (*VirtualService) ProtoMessage() {}
 
 func (x *VirtualService) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[1]
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +772,7 @@ func (x *VirtualService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirtualService.ProtoReflect.Descriptor instead.
 func (*VirtualService) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{1}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *VirtualService) GetName() string {
@@ -663,6 +859,13 @@ func (x *VirtualService) GetDownGrace() *durationpb.Duration {
 	return nil
 }
 
+func (x *VirtualService) GetOnEmpty() OnEmpty {
+	if x != nil {
+		return x.OnEmpty
+	}
+	return OnEmpty_ON_EMPTY_UNSPECIFIED
+}
+
 func (x *VirtualService) GetHash() Hash {
 	if x != nil {
 		return x.Hash
@@ -682,6 +885,13 @@ func (x *VirtualService) GetMss() uint32 {
 		return x.Mss
 	}
 	return 0
+}
+
+func (x *VirtualService) GetNewFlowLimit() *NewFlowLimit {
+	if x != nil {
+		return x.NewFlowLimit
+	}
+	return nil
 }
 
 func (x *VirtualService) GetEtag() string {
@@ -770,7 +980,18 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\rencapsulation\x18\x01 \x01(\x0e2\x16.l4lb.v1.EncapsulationR\rencapsulation\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x127\n" +
 	"\fouter_source\x18\x03 \x01(\x0e2\x14.l4lb.v1.OuterSourceR\vouterSource\x12%\n" +
-	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"\xb7\t\n" +
+	"\x0eouter_checksum\x18\x04 \x01(\bR\routerChecksum\"J\n" +
+	"\bFlowRate\x12(\n" +
+	"\x10flows_per_second\x18\x01 \x01(\rR\x0eflowsPerSecond\x12\x14\n" +
+	"\x05burst\x18\x02 \x01(\rR\x05burst\"\xae\x01\n" +
+	"\fNewFlowLimit\x122\n" +
+	"\vper_service\x18\x01 \x01(\v2\x11.l4lb.v1.FlowRateR\n" +
+	"perService\x120\n" +
+	"\n" +
+	"per_source\x18\x02 \x01(\v2\x11.l4lb.v1.FlowRateR\tperSource\x12\x1b\n" +
+	"\tprefix_v4\x18\x03 \x01(\rR\bprefixV4\x12\x1b\n" +
+	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"\xa1\n" +
+	"\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -785,10 +1006,12 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	" \x01(\x0e2\x15.l4lb.v1.FlowTrackingR\fflowTracking\x12>\n" +
 	"\rchange_window\x18\v \x01(\v2\x19.google.protobuf.DurationR\fchangeWindow\x128\n" +
 	"\n" +
-	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12!\n" +
+	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12+\n" +
+	"\bon_empty\x18\x1e \x01(\x0e2\x10.l4lb.v1.OnEmptyR\aonEmpty\x12!\n" +
 	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12.\n" +
 	"\tmss_clamp\x18( \x01(\x0e2\x11.l4lb.v1.MssClampR\bmssClamp\x12\x10\n" +
-	"\x03mss\x18) \x01(\rR\x03mss\x12\x12\n" +
+	"\x03mss\x18) \x01(\rR\x03mss\x12;\n" +
+	"\x0enew_flow_limit\x18. \x01(\v2\x15.l4lb.v1.NewFlowLimitR\fnewFlowLimit\x12\x12\n" +
 	"\x04etag\x18\x14 \x01(\tR\x04etag\x12 \n" +
 	"\vreconciling\x18\x15 \x01(\bR\vreconciling\x12-\n" +
 	"\x12reconciling_reason\x18\x16 \x01(\tR\x11reconcilingReason\x12\x1a\n" +
@@ -839,7 +1062,13 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\x15MSS_CLAMP_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rMSS_CLAMP_OFF\x10\x01\x12\x12\n" +
 	"\x0eMSS_CLAMP_AUTO\x10\x02\x12\x13\n" +
-	"\x0fMSS_CLAMP_FIXED\x10\x03b\x06proto3"
+	"\x0fMSS_CLAMP_FIXED\x10\x03*}\n" +
+	"\aOnEmpty\x12\x18\n" +
+	"\x14ON_EMPTY_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rON_EMPTY_DROP\x10\x01\x12\x12\n" +
+	"\x0eON_EMPTY_RESET\x10\x02\x12\x18\n" +
+	"\x14ON_EMPTY_UNREACHABLE\x10\x03\x12\x17\n" +
+	"\x13ON_EMPTY_PROHIBITED\x10\x04b\x06proto3"
 
 var (
 	file_l4lb_v1_virtual_service_proto_rawDescOnce sync.Once
@@ -853,8 +1082,8 @@ func file_l4lb_v1_virtual_service_proto_rawDescGZIP() []byte {
 	return file_l4lb_v1_virtual_service_proto_rawDescData
 }
 
-var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: l4lb.v1.Protocol
 	(ForwardingMode)(0),           // 1: l4lb.v1.ForwardingMode
@@ -863,33 +1092,40 @@ var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(FlowTracking)(0),             // 4: l4lb.v1.FlowTracking
 	(Hash)(0),                     // 5: l4lb.v1.Hash
 	(MssClamp)(0),                 // 6: l4lb.v1.MssClamp
-	(*Encap)(nil),                 // 7: l4lb.v1.Encap
-	(*VirtualService)(nil),        // 8: l4lb.v1.VirtualService
-	nil,                           // 9: l4lb.v1.VirtualService.AnnotationsEntry
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(OnEmpty)(0),                  // 7: l4lb.v1.OnEmpty
+	(*Encap)(nil),                 // 8: l4lb.v1.Encap
+	(*FlowRate)(nil),              // 9: l4lb.v1.FlowRate
+	(*NewFlowLimit)(nil),          // 10: l4lb.v1.NewFlowLimit
+	(*VirtualService)(nil),        // 11: l4lb.v1.VirtualService
+	nil,                           // 12: l4lb.v1.VirtualService.AnnotationsEntry
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
 }
 var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
 	2,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
 	3,  // 1: l4lb.v1.Encap.outer_source:type_name -> l4lb.v1.OuterSource
-	0,  // 2: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
-	1,  // 3: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
-	10, // 4: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
-	9,  // 5: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
-	7,  // 6: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
-	4,  // 7: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
-	10, // 8: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
-	10, // 9: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
-	5,  // 10: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
-	6,  // 11: l4lb.v1.VirtualService.mss_clamp:type_name -> l4lb.v1.MssClamp
-	11, // 12: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
-	11, // 13: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	11, // 14: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	9,  // 2: l4lb.v1.NewFlowLimit.per_service:type_name -> l4lb.v1.FlowRate
+	9,  // 3: l4lb.v1.NewFlowLimit.per_source:type_name -> l4lb.v1.FlowRate
+	0,  // 4: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
+	1,  // 5: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
+	13, // 6: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
+	12, // 7: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
+	8,  // 8: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
+	4,  // 9: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
+	13, // 10: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
+	13, // 11: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
+	7,  // 12: l4lb.v1.VirtualService.on_empty:type_name -> l4lb.v1.OnEmpty
+	5,  // 13: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
+	6,  // 14: l4lb.v1.VirtualService.mss_clamp:type_name -> l4lb.v1.MssClamp
+	10, // 15: l4lb.v1.VirtualService.new_flow_limit:type_name -> l4lb.v1.NewFlowLimit
+	14, // 16: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
+	14, // 17: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
+	14, // 18: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }
@@ -902,8 +1138,8 @@ func file_l4lb_v1_virtual_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_virtual_service_proto_rawDesc), len(file_l4lb_v1_virtual_service_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   3,
+			NumEnums:      8,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

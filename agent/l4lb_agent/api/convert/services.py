@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from l4lb.v1 import service_pb2, virtual_service_pb2
 from l4lb_agent.api import fields
 from l4lb_agent.api.convert.parts import address, moment
+from l4lb_agent.api.convert.policies import limit, shown_limit
 from l4lb_agent.control.facade import Control, ServiceView
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.service import (
@@ -19,13 +20,16 @@ from l4lb_agent.model.service import (
     Hash,
     Mode,
     MssClamp,
+    OnEmpty,
     OuterSource,
     Protocol,
     Tracking,
     VirtualService,
 )  # fmt: skip
 
-SERVICE_CHANGEABLE = frozenset({"idle_timeout", "change_window", "down_grace", "mss_clamp", "mss", "annotations"})
+SERVICE_CHANGEABLE = frozenset({
+    "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "annotations"
+})  # fmt: skip
 SERVICE_FIXED = frozenset({"vip", "port", "protocol", "forwarding_mode", "ring_size", "encap", "flow_tracking", "hash"})
 _ENCAPSULATIONS = {
     virtual_service_pb2.ENCAPSULATION_UNSPECIFIED: Mode.IPIP,
@@ -60,8 +64,10 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Co
         idle_seconds=_idle(message, view.service.protocol) if "idle_timeout" in touched else None,
         window_seconds=_window(message, view.service.idle_seconds) if "change_window" in touched else None,
         down_grace_seconds=_down_grace(message) if "down_grace" in touched else None,
+        on_empty=_on_empty(message) if "on_empty" in touched else None,
         mss_clamp=clamp,
         mss=message.mss if "mss" in touched else no_mss,
+        new_flow_limit=limit(message) if "new_flow_limit" in touched else None,
         annotations=dict(message.annotations) if "annotations" in touched else None,
         etag=message.etag,
         vip=address(message.vip, "service.vip") if "vip" in touched else None,
@@ -91,7 +97,8 @@ def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualS
     return VirtualService(
         name, vip, message.port, protocol, message.ring_size or DEFAULT_RING_SIZE, idle, mode, _tracking(message, mode),
         _window(message, idle), _down_grace(message), _encap_port(message, mode), _outer_source(message, mode),
-        message.encap.outer_checksum, _hash(message), _mss_clamp(message), message.mss, dict(message.annotations),
+        message.encap.outer_checksum, _hash(message), _on_empty(message), _mss_clamp(message), message.mss, limit(message),
+        dict(message.annotations),
     )  # fmt: skip
 
 
@@ -115,6 +122,10 @@ def _mode(message: virtual_service_pb2.VirtualService, present: Mode | None) -> 
 
 def _hash(message: virtual_service_pb2.VirtualService) -> Hash:
     return Hash(message.hash or Hash.TUPLE)
+
+
+def _on_empty(message: virtual_service_pb2.VirtualService) -> OnEmpty:
+    return OnEmpty(message.on_empty or OnEmpty.DROP)
 
 
 def _mss_clamp(message: virtual_service_pb2.VirtualService) -> MssClamp:
@@ -161,11 +172,12 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
     return virtual_service_pb2.VirtualService(
         name=of.name, vip=str(of.vip), port=of.port, protocol=f"PROTOCOL_{of.protocol.name}", forwarding_mode=_forwarding_mode(of.mode),
         encap=_encap(of) if of.mode.encapsulates else None, flow_tracking=cast("virtual_service_pb2.FlowTracking", int(of.tracking)),
-        hash=cast("virtual_service_pb2.Hash", int(of.hash)),
+        hash=cast("virtual_service_pb2.Hash", int(of.hash)), on_empty=cast("virtual_service_pb2.OnEmpty", int(of.on_empty)),
         mss_clamp=cast("virtual_service_pb2.MssClamp", int(of.mss_clamp)), mss=of.mss,
         change_window=Duration(seconds=of.window_seconds) if tracked else None,
         down_grace=Duration(seconds=of.down_grace_seconds) if tracked else None, ring_size=of.ring_size,
-        idle_timeout=Duration(seconds=of.idle_seconds), annotations=of.annotations, etag=of.etag,
+        idle_timeout=Duration(seconds=of.idle_seconds), new_flow_limit=shown_limit(of.new_flow_limit),
+        annotations=of.annotations, etag=of.etag,
         reconciling=bool(view.reconciling), reconciling_reason=view.reconciling, revision=of.revision, create_time=moment(of.created),
         update_time=moment(of.updated), ring_digest=view.ring_digest,
         before_ring_digest=view.before_ring_digest, differing_slots=view.differing_slots, at_risk_slots=view.at_risk_slots,

@@ -1,9 +1,11 @@
 """Whether one resource could be, whatever else exists: names, numbers, annotations. Fields in errors are those of the API's requests."""
 
+import math
 import re
 from collections.abc import Mapping
 
 from l4lb_agent.model import layout
+from l4lb_agent.model.access import limits
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.changes.commands import UpdateService
 from l4lb_agent.model.errors import InvalidArgument
@@ -35,7 +37,30 @@ def service(value: VirtualService) -> None:
     _mss(value)
     if value.mode in (Mode.GUE, Mode.FOU):
         number(value.encap_port, 1, 65535, "service.encap.port")
+    _new_flow_limit(value, "service.new_flow_limit")
     annotations(value.annotations, "service.annotations")
+
+
+def _new_flow_limit(value: VirtualService, field: str) -> None:
+    limit = value.new_flow_limit
+    number(limit.prefix_v4, 1, 32, f"{field}.prefix_v4")
+    number(limit.prefix_v6, 1, 128, f"{field}.prefix_v6")
+    if limit.per_service is not None:
+        _rate(limit.per_service, limits.MAX_SERVICE_RATE, f"{field}.per_service")
+    if limit.per_source is not None:
+        _rate(limit.per_source, limits.MAX_SOURCE_RATE, f"{field}.per_source")
+    if limit and value.protocol is Protocol.UDP and value.tracking is Tracking.CHANGES:
+        raise _invalid(field, "a limit", "is for services that know their flows, and UDP is not tracked: set flow_tracking to ALL")
+
+
+def _rate(rate: limits.Rate, most: int, field: str) -> None:
+    number(rate.flows_per_second, 1, most, f"{field}.flows_per_second")
+    number(rate.burst, 1, limits.MAX_FILL_SECONDS * rate.flows_per_second, f"{field}.burst")
+    least = math.ceil(limits.MIN_BURST_SECONDS * rate.flows_per_second)
+    if rate.burst < least:
+        raise _invalid(
+            f"{field}.burst", rate.burst, f"is less than {least}, a hundredth of flows_per_second: the clock's steps would limit"
+        )
 
 
 def _tracking(value: VirtualService) -> None:

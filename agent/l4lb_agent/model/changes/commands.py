@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from l4lb_agent.model.access.limits import NewFlowLimit
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
-from l4lb_agent.model.service import Hash, Mode, MssClamp, OuterSource, Protocol, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, Mode, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,10 @@ class UpdateService:
     idle_seconds: int | None = None
     window_seconds: int | None = None
     down_grace_seconds: int | None = None
+    on_empty: OnEmpty | None = None
     mss_clamp: MssClamp | None = None
     mss: int | None = None
+    new_flow_limit: NewFlowLimit | None = None
     annotations: Mapping[str, str] | None = None
     etag: str = ""
     create: VirtualService | None = None

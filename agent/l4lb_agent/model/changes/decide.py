@@ -126,8 +126,10 @@ def _update_service(desired: Desired, command: commands.UpdateService, facts: Fa
         idle_seconds=before.idle_seconds if command.idle_seconds is None else command.idle_seconds,
         window_seconds=before.window_seconds if command.window_seconds is None else command.window_seconds,
         down_grace_seconds=before.down_grace_seconds if command.down_grace_seconds is None else command.down_grace_seconds,
+        on_empty=before.on_empty if command.on_empty is None else command.on_empty,
         mss_clamp=before.mss_clamp if command.mss_clamp is None else command.mss_clamp,
         mss=before.mss if command.mss is None else command.mss,
+        new_flow_limit=before.new_flow_limit if command.new_flow_limit is None else command.new_flow_limit,
         annotations=before.annotations if command.annotations is None else command.annotations,
     )
     checks.service(after)

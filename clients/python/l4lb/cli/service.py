@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from l4lb.cli.access import limit_options, take_limit
 from l4lb.cli.base import (
     DURATION,
     SERVICE,
@@ -17,8 +18,11 @@ from l4lb.cli.base import (
 
 _PROTOCOLS = click.Choice(("tcp", "udp"))
 _HASHES = click.Choice(("tuple", "source", "source-destination"))
+_on_empty = click.option(
+    "--on-empty", type=click.Choice(("drop", "reset", "unreachable", "prohibited")), help="What becomes of new flows without a backend."
+)
 _ENCAP = {"encapsulation": "encapsulation", "port": "encap_port", "outer_source": "outer_source", "outer_checksum": "outer_checksum"}
-_CHANGEABLE = ("idle_timeout", "change_window", "down_grace", "mss_clamp", "mss")
+_CHANGEABLE = ("idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit")
 _change_window = click.option("--change-window", type=DURATION, help="How long after a change silent flows of dsr and encap stay put.")
 _down_grace = click.option("--down-grace", type=DURATION, help="How long flows stay with a backend that has become unreachable.")
 
@@ -47,8 +51,10 @@ def service() -> None:
 @click.option("--idle-timeout", type=DURATION, help="Lifetime of a flow without packets.")
 @_change_window
 @_down_grace
+@_on_empty
 @_mss_clamp
 @_mss
+@limit_options
 @annotate_option
 @change_options
 @click.pass_obj
@@ -58,6 +64,7 @@ def create(session: Session, /, name: str, annotations: tuple[tuple[str, str], .
 
     encap = {field: options.pop(option) for field, option in _ENCAP.items()}
     options["encap"] = encap if any(encap.values()) else None
+    options["new_flow_limit"] = take_limit(options)
     render.one(session, session.client.create_service(name, annotations=dict(annotations), **options))
 
 
@@ -87,18 +94,26 @@ def show(session: Session, /, name: str) -> None:
 @click.option("--idle-timeout", type=DURATION, help="Lifetime of a flow without packets.")
 @_change_window
 @_down_grace
+@_on_empty
 @_mss_clamp
 @_mss
+@limit_options
+@click.option("--no-limits", is_flag=True, help="New flows are no longer limited.")
 @annotate_option
 @etag_option
 @change_options
 @click.pass_obj
-def update(session: Session, /, name: str, annotations: tuple[tuple[str, str], ...], **options: Any) -> None:
-    """Change a virtual service. Given annotations replace all there were."""
+def update(session: Session, /, name: str, annotations: tuple[tuple[str, str], ...], no_limits: bool, **options: Any) -> None:
+    """Change a virtual service. Given annotations replace all there were, and given limits too."""
     from l4lb.cli import render
 
+    limit = take_limit(options)
+    if limit and no_limits:
+        raise click.UsageError("--no-limits takes away what the other options ask for")
+    options["new_flow_limit"] = {} if no_limits else limit
     if not annotations and all(options[name] is None for name in _CHANGEABLE):
-        raise click.UsageError("nothing to change: give --idle-timeout, --change-window, --down-grace, --mss-clamp, --mss or --annotate")
+        known = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
+        raise click.UsageError(f"nothing to change: give {known}, --source-flow-limit, --no-limits or --annotate")
     wanted = dict(annotations) if annotations else None
     render.one(session, session.client.update_service(name, annotations=wanted, **options))
 

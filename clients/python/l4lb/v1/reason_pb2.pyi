@@ -21,6 +21,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_DRAIN_RESET: _ClassVar[Reason]
     REASON_ECHO_ANSWERED: _ClassVar[Reason]
     REASON_TOO_BIG_ANSWERED: _ClassVar[Reason]
+    REASON_NO_BACKEND_ANSWERED: _ClassVar[Reason]
     REASON_MALFORMED: _ClassVar[Reason]
     REASON_IP_OPTIONS: _ClassVar[Reason]
     REASON_FRAGMENT: _ClassVar[Reason]
@@ -53,6 +54,9 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_SOURCE_MARTIAN: _ClassVar[Reason]
     REASON_SOURCE_OWNED: _ClassVar[Reason]
     REASON_FRAME_FOREIGN: _ClassVar[Reason]
+    REASON_NO_BACKEND_LIMITED: _ClassVar[Reason]
+    REASON_NEW_FLOWS_LIMITED: _ClassVar[Reason]
+    REASON_SOURCE_LIMITED: _ClassVar[Reason]
     REASON_NO_HEADROOM: _ClassVar[Reason]
     REASON_TOO_BIG_LIMITED: _ClassVar[Reason]
 
@@ -78,6 +82,7 @@ REASON_RST_ANSWERED: Reason
 REASON_DRAIN_RESET: Reason
 REASON_ECHO_ANSWERED: Reason
 REASON_TOO_BIG_ANSWERED: Reason
+REASON_NO_BACKEND_ANSWERED: Reason
 REASON_MALFORMED: Reason
 REASON_IP_OPTIONS: Reason
 REASON_FRAGMENT: Reason
@@ -110,6 +115,9 @@ REASON_TCP_FLAGS_WRONG: Reason
 REASON_SOURCE_MARTIAN: Reason
 REASON_SOURCE_OWNED: Reason
 REASON_FRAME_FOREIGN: Reason
+REASON_NO_BACKEND_LIMITED: Reason
+REASON_NEW_FLOWS_LIMITED: Reason
+REASON_SOURCE_LIMITED: Reason
 REASON_NO_HEADROOM: Reason
 REASON_TOO_BIG_LIMITED: Reason
 VERDICT_UNSPECIFIED: Verdict

@@ -56,6 +56,14 @@ class MssClamp(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MSS_CLAMP_OFF: _ClassVar[MssClamp]
     MSS_CLAMP_AUTO: _ClassVar[MssClamp]
     MSS_CLAMP_FIXED: _ClassVar[MssClamp]
+
+class OnEmpty(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ON_EMPTY_UNSPECIFIED: _ClassVar[OnEmpty]
+    ON_EMPTY_DROP: _ClassVar[OnEmpty]
+    ON_EMPTY_RESET: _ClassVar[OnEmpty]
+    ON_EMPTY_UNREACHABLE: _ClassVar[OnEmpty]
+    ON_EMPTY_PROHIBITED: _ClassVar[OnEmpty]
 PROTOCOL_UNSPECIFIED: Protocol
 PROTOCOL_TCP: Protocol
 PROTOCOL_UDP: Protocol
@@ -81,6 +89,11 @@ MSS_CLAMP_UNSPECIFIED: MssClamp
 MSS_CLAMP_OFF: MssClamp
 MSS_CLAMP_AUTO: MssClamp
 MSS_CLAMP_FIXED: MssClamp
+ON_EMPTY_UNSPECIFIED: OnEmpty
+ON_EMPTY_DROP: OnEmpty
+ON_EMPTY_RESET: OnEmpty
+ON_EMPTY_UNREACHABLE: OnEmpty
+ON_EMPTY_PROHIBITED: OnEmpty
 
 class Encap(_message.Message):
     __slots__ = ("encapsulation", "port", "outer_source", "outer_checksum")
@@ -94,8 +107,28 @@ class Encap(_message.Message):
     outer_checksum: bool
     def __init__(self, encapsulation: _Optional[_Union[Encapsulation, str]] = ..., port: _Optional[int] = ..., outer_source: _Optional[_Union[OuterSource, str]] = ..., outer_checksum: _Optional[bool] = ...) -> None: ...
 
+class FlowRate(_message.Message):
+    __slots__ = ("flows_per_second", "burst")
+    FLOWS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    BURST_FIELD_NUMBER: _ClassVar[int]
+    flows_per_second: int
+    burst: int
+    def __init__(self, flows_per_second: _Optional[int] = ..., burst: _Optional[int] = ...) -> None: ...
+
+class NewFlowLimit(_message.Message):
+    __slots__ = ("per_service", "per_source", "prefix_v4", "prefix_v6")
+    PER_SERVICE_FIELD_NUMBER: _ClassVar[int]
+    PER_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_V4_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_V6_FIELD_NUMBER: _ClassVar[int]
+    per_service: FlowRate
+    per_source: FlowRate
+    prefix_v4: int
+    prefix_v6: int
+    def __init__(self, per_service: _Optional[_Union[FlowRate, _Mapping]] = ..., per_source: _Optional[_Union[FlowRate, _Mapping]] = ..., prefix_v4: _Optional[int] = ..., prefix_v6: _Optional[int] = ...) -> None: ...
+
 class VirtualService(_message.Message):
-    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "hash", "mss_clamp", "mss", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
+    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "on_empty", "hash", "mss_clamp", "mss", "new_flow_limit", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -115,9 +148,11 @@ class VirtualService(_message.Message):
     FLOW_TRACKING_FIELD_NUMBER: _ClassVar[int]
     CHANGE_WINDOW_FIELD_NUMBER: _ClassVar[int]
     DOWN_GRACE_FIELD_NUMBER: _ClassVar[int]
+    ON_EMPTY_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
     MSS_CLAMP_FIELD_NUMBER: _ClassVar[int]
     MSS_FIELD_NUMBER: _ClassVar[int]
+    NEW_FLOW_LIMIT_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -141,9 +176,11 @@ class VirtualService(_message.Message):
     flow_tracking: FlowTracking
     change_window: _duration_pb2.Duration
     down_grace: _duration_pb2.Duration
+    on_empty: OnEmpty
     hash: Hash
     mss_clamp: MssClamp
     mss: int
+    new_flow_limit: NewFlowLimit
     etag: str
     reconciling: bool
     reconciling_reason: str
@@ -155,4 +192,4 @@ class VirtualService(_message.Message):
     differing_slots: int
     at_risk_slots: int
     settle_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hash: _Optional[_Union[Hash, str]] = ..., mss_clamp: _Optional[_Union[MssClamp, str]] = ..., mss: _Optional[int] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., on_empty: _Optional[_Union[OnEmpty, str]] = ..., hash: _Optional[_Union[Hash, str]] = ..., mss_clamp: _Optional[_Union[MssClamp, str]] = ..., mss: _Optional[int] = ..., new_flow_limit: _Optional[_Union[NewFlowLimit, _Mapping]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

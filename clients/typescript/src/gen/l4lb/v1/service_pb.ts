@@ -208,7 +208,7 @@ export type UpdateVirtualServiceRequest = Message<"l4lb.v1.UpdateVirtualServiceR
   service?: VirtualService | undefined;
 
   /**
-   * Fields to change: idle_timeout, annotations, or *. Absent: those that are set.
+   * Fields to change: idle_timeout, change_window, down_grace, new_flow_limit, annotations, or *. Absent: those that are set.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/virtual_service.proto.
  */
 export const file_l4lb_v1_virtual_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sNGxiL3YxL3ZpcnR1YWxfc2VydmljZS5wcm90bxIHbDRsYi52MSKIAQoFRW5jYXASLQoNZW5jYXBzdWxhdGlvbhgBIAEoDjIWLmw0bGIudjEuRW5jYXBzdWxhdGlvbhIMCgRwb3J0GAIgASgNEioKDG91dGVyX3NvdXJjZRgDIAEoDjIULmw0bGIudjEuT3V0ZXJTb3VyY2USFgoOb3V0ZXJfY2hlY2tzdW0YBCABKAgiigcKDlZpcnR1YWxTZXJ2aWNlEgwKBG5hbWUYASABKAkSCwoDdmlwGAIgASgJEgwKBHBvcnQYAyABKA0SIwoIcHJvdG9jb2wYBCABKA4yES5sNGxiLnYxLlByb3RvY29sEjAKD2ZvcndhcmRpbmdfbW9kZRgFIAEoDjIXLmw0bGIudjEuRm9yd2FyZGluZ01vZGUSEQoJcmluZ19zaXplGAYgASgNEi8KDGlkbGVfdGltZW91dBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI9Cgthbm5vdGF0aW9ucxgIIAMoCzIoLmw0bGIudjEuVmlydHVhbFNlcnZpY2UuQW5ub3RhdGlvbnNFbnRyeRIdCgVlbmNhcBgJIAEoCzIOLmw0bGIudjEuRW5jYXASLAoNZmxvd190cmFja2luZxgKIAEoDjIVLmw0bGIudjEuRmxvd1RyYWNraW5nEjAKDWNoYW5nZV93aW5kb3cYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKZG93bl9ncmFjZRgMIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIbCgRoYXNoGCAgASgOMg0ubDRsYi52MS5IYXNoEiQKCW1zc19jbGFtcBgoIAEoDjIRLmw0bGIudjEuTXNzQ2xhbXASCwoDbXNzGCkgASgNEgwKBGV0YWcYFCABKAkSEwoLcmVjb25jaWxpbmcYFSABKAgSGgoScmVjb25jaWxpbmdfcmVhc29uGBYgASgJEhAKCHJldmlzaW9uGBcgASgEEi8KC2NyZWF0ZV90aW1lGBggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgZIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLcmluZ19kaWdlc3QYGiABKAkSGgoSYmVmb3JlX3JpbmdfZGlnZXN0GBsgASgJEhcKD2RpZmZlcmluZ19zbG90cxgcIAEoDRIVCg1hdF9yaXNrX3Nsb3RzGB0gASgNEi8KC3NldHRsZV90aW1lGCYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBoyChBBbm5vdGF0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqSAoIUHJvdG9jb2wSGAoUUFJPVE9DT0xfVU5TUEVDSUZJRUQQABIQCgxQUk9UT0NPTF9UQ1AQBhIQCgxQUk9UT0NPTF9VRFAQESp+Cg5Gb3J3YXJkaW5nTW9kZRIfChtGT1JXQVJESU5HX01PREVfVU5TUEVDSUZJRUQQABIXChNGT1JXQVJESU5HX01PREVfTkFUEAESFwoTRk9SV0FSRElOR19NT0RFX0RTUhACEhkKFUZPUldBUkRJTkdfTU9ERV9FTkNBUBADKn4KDUVuY2Fwc3VsYXRpb24SHQoZRU5DQVBTVUxBVElPTl9VTlNQRUNJRklFRBAAEhYKEkVOQ0FQU1VMQVRJT05fSVBJUBABEhUKEUVOQ0FQU1VMQVRJT05fR1VFEAISHwobRU5DQVBTVUxBVElPTl9HVUVfVkFSSUFOVF8xEAMqWwoLT3V0ZXJTb3VyY2USHAoYT1VURVJfU09VUkNFX1VOU1BFQ0lGSUVEEAASFQoRT1VURVJfU09VUkNFX1JFQUwQARIXChNPVVRFUl9TT1VSQ0VfU1BSRUFEEAIqXwoMRmxvd1RyYWNraW5nEh0KGUZMT1dfVFJBQ0tJTkdfVU5TUEVDSUZJRUQQABIZChVGTE9XX1RSQUNLSU5HX0NIQU5HRVMQARIVChFGTE9XX1RSQUNLSU5HX0FMTBACKloKBEhhc2gSFAoQSEFTSF9VTlNQRUNJRklFRBAAEg4KCkhBU0hfVFVQTEUQARIPCgtIQVNIX1NPVVJDRRACEhsKF0hBU0hfU09VUkNFX0RFU1RJTkFUSU9OEAMqYQoITXNzQ2xhbXASGQoVTVNTX0NMQU1QX1VOU1BFQ0lGSUVEEAASEQoNTVNTX0NMQU1QX09GRhABEhIKDk1TU19DTEFNUF9BVVRPEAISEwoPTVNTX0NMQU1QX0ZJWEVEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch1sNGxiL3YxL3ZpcnR1YWxfc2VydmljZS5wcm90bxIHbDRsYi52MSKIAQoFRW5jYXASLQoNZW5jYXBzdWxhdGlvbhgBIAEoDjIWLmw0bGIudjEuRW5jYXBzdWxhdGlvbhIMCgRwb3J0GAIgASgNEioKDG91dGVyX3NvdXJjZRgDIAEoDjIULmw0bGIudjEuT3V0ZXJTb3VyY2USFgoOb3V0ZXJfY2hlY2tzdW0YBCABKAgiMwoIRmxvd1JhdGUSGAoQZmxvd3NfcGVyX3NlY29uZBgBIAEoDRINCgVidXJzdBgCIAEoDSKDAQoMTmV3Rmxvd0xpbWl0EiYKC3Blcl9zZXJ2aWNlGAEgASgLMhEubDRsYi52MS5GbG93UmF0ZRIlCgpwZXJfc291cmNlGAIgASgLMhEubDRsYi52MS5GbG93UmF0ZRIRCglwcmVmaXhfdjQYAyABKA0SEQoJcHJlZml4X3Y2GAQgASgNIt0HCg5WaXJ0dWFsU2VydmljZRIMCgRuYW1lGAEgASgJEgsKA3ZpcBgCIAEoCRIMCgRwb3J0GAMgASgNEiMKCHByb3RvY29sGAQgASgOMhEubDRsYi52MS5Qcm90b2NvbBIwCg9mb3J3YXJkaW5nX21vZGUYBSABKA4yFy5sNGxiLnYxLkZvcndhcmRpbmdNb2RlEhEKCXJpbmdfc2l6ZRgGIAEoDRIvCgxpZGxlX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SPQoLYW5ub3RhdGlvbnMYCCADKAsyKC5sNGxiLnYxLlZpcnR1YWxTZXJ2aWNlLkFubm90YXRpb25zRW50cnkSHQoFZW5jYXAYCSABKAsyDi5sNGxiLnYxLkVuY2FwEiwKDWZsb3dfdHJhY2tpbmcYCiABKA4yFS5sNGxiLnYxLkZsb3dUcmFja2luZxIwCg1jaGFuZ2Vfd2luZG93GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi0KCmRvd25fZ3JhY2UYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIgoIb25fZW1wdHkYHiABKA4yEC5sNGxiLnYxLk9uRW1wdHkSGwoEaGFzaBggIAEoDjINLmw0bGIudjEuSGFzaBIkCgltc3NfY2xhbXAYKCABKA4yES5sNGxiLnYxLk1zc0NsYW1wEgsKA21zcxgpIAEoDRItCg5uZXdfZmxvd19saW1pdBguIAEoCzIVLmw0bGIudjEuTmV3Rmxvd0xpbWl0EgwKBGV0YWcYFCABKAkSEwoLcmVjb25jaWxpbmcYFSABKAgSGgoScmVjb25jaWxpbmdfcmVhc29uGBYgASgJEhAKCHJldmlzaW9uGBcgASgEEi8KC2NyZWF0ZV90aW1lGBggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgZIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLcmluZ19kaWdlc3QYGiABKAkSGgoSYmVmb3JlX3JpbmdfZGlnZXN0GBsgASgJEhcKD2RpZmZlcmluZ19zbG90cxgcIAEoDRIVCg1hdF9yaXNrX3Nsb3RzGB0gASgNEi8KC3NldHRsZV90aW1lGCYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBoyChBBbm5vdGF0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqSAoIUHJvdG9jb2wSGAoUUFJPVE9DT0xfVU5TUEVDSUZJRUQQABIQCgxQUk9UT0NPTF9UQ1AQBhIQCgxQUk9UT0NPTF9VRFAQESp+Cg5Gb3J3YXJkaW5nTW9kZRIfChtGT1JXQVJESU5HX01PREVfVU5TUEVDSUZJRUQQABIXChNGT1JXQVJESU5HX01PREVfTkFUEAESFwoTRk9SV0FSRElOR19NT0RFX0RTUhACEhkKFUZPUldBUkRJTkdfTU9ERV9FTkNBUBADKn4KDUVuY2Fwc3VsYXRpb24SHQoZRU5DQVBTVUxBVElPTl9VTlNQRUNJRklFRBAAEhYKEkVOQ0FQU1VMQVRJT05fSVBJUBABEhUKEUVOQ0FQU1VMQVRJT05fR1VFEAISHwobRU5DQVBTVUxBVElPTl9HVUVfVkFSSUFOVF8xEAMqWwoLT3V0ZXJTb3VyY2USHAoYT1VURVJfU09VUkNFX1VOU1BFQ0lGSUVEEAASFQoRT1VURVJfU09VUkNFX1JFQUwQARIXChNPVVRFUl9TT1VSQ0VfU1BSRUFEEAIqXwoMRmxvd1RyYWNraW5nEh0KGUZMT1dfVFJBQ0tJTkdfVU5TUEVDSUZJRUQQABIZChVGTE9XX1RSQUNLSU5HX0NIQU5HRVMQARIVChFGTE9XX1RSQUNLSU5HX0FMTBACKloKBEhhc2gSFAoQSEFTSF9VTlNQRUNJRklFRBAAEg4KCkhBU0hfVFVQTEUQARIPCgtIQVNIX1NPVVJDRRACEhsKF0hBU0hfU09VUkNFX0RFU1RJTkFUSU9OEAMqYQoITXNzQ2xhbXASGQoVTVNTX0NMQU1QX1VOU1BFQ0lGSUVEEAASEQoNTVNTX0NMQU1QX09GRhABEhIKDk1TU19DTEFNUF9BVVRPEAISEwoPTVNTX0NMQU1QX0ZJWEVEEAMqfQoHT25FbXB0eRIYChRPTl9FTVBUWV9VTlNQRUNJRklFRBAAEhEKDU9OX0VNUFRZX0RST1AQARISCg5PTl9FTVBUWV9SRVNFVBACEhgKFE9OX0VNUFRZX1VOUkVBQ0hBQkxFEAMSFwoTT05fRU1QVFlfUFJPSElCSVRFRBAEYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Options of ENCAP.
@@ -58,6 +58,79 @@ export type Encap = Message<"l4lb.v1.Encap"> & {
  */
 export const EncapSchema: GenMessage<Encap> = /*@__PURE__*/
   messageDesc(file_l4lb_v1_virtual_service, 0);
+
+/**
+ * A token bucket of new flows.
+ *
+ * @generated from message l4lb.v1.FlowRate
+ */
+export type FlowRate = Message<"l4lb.v1.FlowRate"> & {
+  /**
+   * New flows a second in the long run: 1 to 10 000 000 of a virtual service, 1 to 100 000 of a prefix.
+   *
+   * @generated from field: uint32 flows_per_second = 1;
+   */
+  flowsPerSecond: number;
+
+  /**
+   * New flows at once: at least a hundredth of flows_per_second, since the datapath's clock has steps of up to 10 ms, and at most what an hour
+   * brings; 0 is flows_per_second.
+   *
+   * @generated from field: uint32 burst = 2;
+   */
+  burst: number;
+};
+
+/**
+ * Describes the message l4lb.v1.FlowRate.
+ * Use `create(FlowRateSchema)` to create a new message.
+ */
+export const FlowRateSchema: GenMessage<FlowRate> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_virtual_service, 1);
+
+/**
+ * How many new flows a virtual service takes. Packets of flows that are there are never limited. Counted are SYNs without ACK, in NAT only
+ * those that make a flow, in DSR and ENCAP every one, a repeated one too; and first packets of UDP flows in NAT or with FLOW_TRACKING_ALL.
+ *
+ * @generated from message l4lb.v1.NewFlowLimit
+ */
+export type NewFlowLimit = Message<"l4lb.v1.NewFlowLimit"> & {
+  /**
+   * Of all sources together; absent: no limit.
+   *
+   * @generated from field: l4lb.v1.FlowRate per_service = 1;
+   */
+  perService?: FlowRate | undefined;
+
+  /**
+   * Of each prefix of sources for itself; absent: no limit. The agent's 65 536 buckets for prefixes are shared by all virtual services; when
+   * there are more at once, the one with the fewest flows is forgotten: nobody is refused because of others.
+   *
+   * @generated from field: l4lb.v1.FlowRate per_source = 2;
+   */
+  perSource?: FlowRate | undefined;
+
+  /**
+   * Bits of an IPv4 source that are its prefix, 1 to 32; 0 is 32.
+   *
+   * @generated from field: uint32 prefix_v4 = 3;
+   */
+  prefixV4: number;
+
+  /**
+   * Bits of an IPv6 source that are its prefix, 1 to 128; 0 is 64.
+   *
+   * @generated from field: uint32 prefix_v6 = 4;
+   */
+  prefixV6: number;
+};
+
+/**
+ * Describes the message l4lb.v1.NewFlowLimit.
+ * Use `create(NewFlowLimitSchema)` to create a new message.
+ */
+export const NewFlowLimitSchema: GenMessage<NewFlowLimit> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_virtual_service, 2);
 
 /**
  * VIP + port + protocol, with its options. Its flows are spread over its backends.
@@ -151,6 +224,13 @@ export type VirtualService = Message<"l4lb.v1.VirtualService"> & {
   downGrace?: Duration | undefined;
 
   /**
+   * What becomes of new flows while no backend takes any.
+   *
+   * @generated from field: l4lb.v1.OnEmpty on_empty = 30;
+   */
+  onEmpty: OnEmpty;
+
+  /**
    * Fixed at creation.
    *
    * @generated from field: l4lb.v1.Hash hash = 32;
@@ -170,6 +250,13 @@ export type VirtualService = Message<"l4lb.v1.VirtualService"> & {
    * @generated from field: uint32 mss = 41;
    */
   mss: number;
+
+  /**
+   * Absent: no limits.
+   *
+   * @generated from field: l4lb.v1.NewFlowLimit new_flow_limit = 46;
+   */
+  newFlowLimit?: NewFlowLimit | undefined;
 
   /**
    * Output only. Quoted version of this resource; send it back to change exactly what was read.
@@ -256,7 +343,7 @@ export type VirtualService = Message<"l4lb.v1.VirtualService"> & {
  * Use `create(VirtualServiceSchema)` to create a new message.
  */
 export const VirtualServiceSchema: GenMessage<VirtualService> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_virtual_service, 1);
+  messageDesc(file_l4lb_v1_virtual_service, 3);
 
 /**
  * Transport protocol of a virtual service.
@@ -524,4 +611,52 @@ export enum MssClamp {
  */
 export const MssClampSchema: GenEnum<MssClamp> = /*@__PURE__*/
   enumDesc(file_l4lb_v1_virtual_service, 6);
+
+/**
+ * What becomes of a packet that no backend takes: all are disabled, draining, without weight or without next hop, or there is none.
+ *
+ * @generated from enum l4lb.v1.OnEmpty
+ */
+export enum OnEmpty {
+  /**
+   * The default, ON_EMPTY_DROP.
+   *
+   * @generated from enum value: ON_EMPTY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Dropped: the client waits, and tries again.
+   *
+   * @generated from enum value: ON_EMPTY_DROP = 1;
+   */
+  DROP = 1,
+
+  /**
+   * TCP is answered by RST within `rst_rate`; UDP by ICMP, as ON_EMPTY_UNREACHABLE. The client learns at once, as from a closed port.
+   *
+   * @generated from enum value: ON_EMPTY_RESET = 2;
+   */
+  RESET = 2,
+
+  /**
+   * Answered by ICMP within `icmp_rate`: port unreachable (type 3 code 3; ICMPv6 type 1 code 4).
+   *
+   * @generated from enum value: ON_EMPTY_UNREACHABLE = 3;
+   */
+  UNREACHABLE = 3,
+
+  /**
+   * Answered by ICMP within `icmp_rate`: administratively prohibited (type 3 code 13; ICMPv6 type 1 code 1).
+   *
+   * @generated from enum value: ON_EMPTY_PROHIBITED = 4;
+   */
+  PROHIBITED = 4,
+}
+
+/**
+ * Describes the enum l4lb.v1.OnEmpty.
+ */
+export const OnEmptySchema: GenEnum<OnEmpty> = /*@__PURE__*/
+  enumDesc(file_l4lb_v1_virtual_service, 7);
 

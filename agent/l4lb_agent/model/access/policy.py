@@ -1,0 +1,38 @@
+"""What the datapath is told of who may begin a flow: the elements of `policies`."""
+
+from l4lb_agent.model import layout
+from l4lb_agent.model.access.limits import Rate
+from l4lb_agent.model.service import VirtualService
+
+_SECOND = 1 << 40  # in the datapath's unit of time
+_SOURCE_STEP = 1 << 16  # of a source's time: the bits below are its tag
+
+
+def flags(service: VirtualService) -> int:
+    """The bits of a service's word that make the datapath read its policy."""
+    return layout.SERVICE_LIMITED if service.new_flow_limit else 0
+
+
+def element(service: VirtualService) -> bytes:
+    """policies[id], all zero for a service that lets everybody in."""
+    limit = service.new_flow_limit
+    policy = layout.Policy()
+    if limit.per_service is not None:
+        policy.service_interval, policy.service_tolerance = _bucket(limit.per_service, 1)
+    if limit.per_source is not None:
+        policy.source_interval, policy.source_tolerance = _bucket(limit.per_source, _SOURCE_STEP)
+        mask = source_mask(service.vip.family, limit.prefix_v4 if service.vip.family == 4 else limit.prefix_v6)
+        policy.source_mask[:] = [int.from_bytes(mask[:8], "little"), int.from_bytes(mask[8:], "little")]
+    return bytes(policy)
+
+
+def source_mask(family: int, bits: int) -> bytes:
+    """The first bits of an address of the family, in the 16 bytes in which maps hold addresses."""
+    zeros = (32 if family == 4 else 128) - bits
+    return ((1 << 128) - (1 << zeros)).to_bytes(16, "big")
+
+
+def _bucket(rate: Rate, step: int) -> tuple[int, int]:
+    """Interval and tolerance in steps; the interval rounded, but never to nothing."""
+    interval = max(1, round(_SECOND / step / rate.flows_per_second)) * step
+    return interval, interval * rate.burst
