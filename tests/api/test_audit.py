@@ -117,6 +117,21 @@ def test_the_log_has_the_same_in_one_line_at_any_level(
     assert not any("\n" in line for line in lines)
 
 
+def test_a_refusal_is_one_line_of_the_log_with_its_message(
+    agent: Agent, client: l4lb.Client, stub: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "l4lb_agent")
+    for method, request in ((stub.DeleteVirtualService, pb.DeleteVirtualServiceRequest(name="services/none")),
+                            (stub.GetVirtualService, pb.GetVirtualServiceRequest(name="services/none"))):  # fmt: skip
+        caplog.clear()
+        with pytest.raises(grpc.RpcError):
+            method(request, timeout=10)
+        [line] = [record.getMessage() for record in caplog.records if record.name.startswith("l4lb_agent")]
+        assert "NOT_FOUND" in line
+        assert "message='services/none does not exist'" in line
+    assert "message" not in agent.audit.entries()[0]
+
+
 def test_the_answer_waits_for_the_line(agent: Agent, client: l4lb.Client) -> None:
     seen: list[int] = []
     real = agent.audit.append

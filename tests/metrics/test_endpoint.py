@@ -18,7 +18,8 @@ from l4lb_agent.control.agent import Agent
 from l4lb_agent.metrics import endpoint as endpoint_module
 from l4lb_agent.metrics.endpoint import CONNECTIONS, Endpoint, Source
 from l4lb_agent.model.observed import Counters
-from tests.metrics.conftest import OPENMETRICS, Node, parsed, until
+from tests.fakes.node import Node, until
+from tests.metrics.conftest import OPENMETRICS, parsed
 
 VIEWER = UnixDoor(Path("/unused"), Role.VIEWER, 0o660, "")
 

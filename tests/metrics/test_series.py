@@ -12,8 +12,9 @@ from l4lb_agent.model.backend import DeadlineAction
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.service import Mode, Tracking
 from lab.install import cache_folder
+from tests.fakes.node import Node, until
 from tests.fakes.values import backend, service
-from tests.metrics.conftest import OPENMETRICS, Node, parsed, samples, text, until
+from tests.metrics.conftest import OPENMETRICS, parsed, samples, text
 
 PLAIN = "text/plain; version=0.0.4"
 PROMTOOL = cache_folder() / "promtool/promtool"

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from l4lb.v1 import doctor_pb2
 from lab.services import identities
 from tests.systemd.machine import wait
-from tests.systemd.unit import Unit
+from tests.systemd.unit import UNIT, Unit
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -78,6 +78,22 @@ def test_a_change_is_audited_in_the_file_and_in_the_journal_in_one_line_each(sta
     assert "event=audit who=admin.sock role=admin rpc=CreateVirtualService resource=services/audited" in line
     assert "forged" not in line or "\\n" in line
     assert not [line for line in started.journal().splitlines() if line.startswith("event=audit who=forged")]
+
+
+def test_the_journal_has_fields_to_look_for(started: Unit) -> None:
+    with started.client() as client:
+        client.create_service("fields", vip="192.0.2.98", port=98)
+        client.delete_service("fields")
+
+    def found(*matches: str) -> list[dict[str, str]]:
+        lines = started.machine.run("journalctl", "--no-pager", "-o", "json", "-u", UNIT, *matches).splitlines()
+        return [json.loads(line) for line in lines]
+
+    audited = found("L4LB_EVENT=audit", "L4LB_SERVICE=fields")
+    assert [line["L4LB_RPC"] for line in audited] == ["CreateVirtualService", "DeleteVirtualService"]
+    assert {(line["PRIORITY"], line["SYSLOG_IDENTIFIER"], line["L4LB_OUTCOME"]) for line in audited} == {("6", "l4lb-agent", "OK")}
+    assert found("L4LB_EVENT=attached")[-1]["L4LB_INTERFACE"] == "eth0"
+    assert all("time=" not in line["MESSAGE"] for line in found())
 
 
 def test_the_agent_knows_the_boot_although_proc_sys_is_hidden(started: Unit) -> None:

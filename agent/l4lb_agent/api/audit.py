@@ -41,6 +41,7 @@ class Entry:
     request_id: str = ""
     status: str = "OK"
     reason: str = ""
+    message: str = ""  # of a refusal, for the log
     outcome: Outcome | None = None  # None for what was refused
     suppressed: int = 0  # refused calls that have no entry, since the entry before
     when: float = field(default_factory=time.time)
@@ -96,7 +97,7 @@ class Audit:
             return
         entry.suppressed, self._suppressed = self._suppressed, 0
         record = entry.record()
-        _log.info("event=audit %s", " ".join(f"{name}={_word(value)}" for name, value in record.items() if name != "time"))
+        _tell(record if not entry.message else {**record, "message": entry.message})
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((json.dumps(record, separators=(",", ":")).encode() + b"\n", done))
         if self._writer is None:
@@ -140,7 +141,8 @@ class Audit:
         return [("AUDIT_FAILED", f"the audit cannot be written, its entries are in the log alone: {self._problem}")]
 
 
-def _word(value: object) -> str:
-    """As a log line has it: one word, or quoted."""
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-    return text if re.fullmatch(r"[\w.:/@+-]+", text, re.ASCII) else repr(text)
+def _tell(record: dict[str, Any]) -> None:
+    """The log's line: values are one word, or quoted."""
+    told = {name: v if isinstance(v, str) else json.dumps(v, separators=(",", ":")) for name, v in record.items() if name != "time"}
+    template = " ".join(f"{name}=%s" if re.fullmatch(r"[\w.:/@+-]+", text, re.ASCII) else f"{name}=%r" for name, text in told.items())
+    _log.info(f"event=audit {template}", *told.values())

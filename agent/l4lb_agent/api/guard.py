@@ -99,7 +99,7 @@ class Guard(grpc.aio.ServerInterceptor):
                     fields.known(request)
                     return await change(request)
                 except Refused as error:
-                    entry.status, entry.reason = error.code, error.reason
+                    entry.status, entry.reason, entry.message = error.code, error.reason, error.message
                     raise
                 except BaseException:
                     entry.status = "INTERNAL"
@@ -152,7 +152,8 @@ async def _refusals(method: str, context: Context) -> AsyncIterator[None]:
     try:
         yield
     except Refused as error:
-        _log.info("event=refused rpc=%s code=%s reason=%s message=%r", method, error.code, error.reason, error.message)
+        if method not in roles.MUTATIONS:  # of which the audit's line tells
+            _log.info("event=refused rpc=%s code=%s reason=%s message=%r", method, error.code, error.reason, error.message)
         await context.abort_with_status(status.of(error))
     except grpc.aio.AbortError:
         raise

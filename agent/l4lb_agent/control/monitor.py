@@ -76,6 +76,8 @@ class Monitor:
         if (state.link_id, state.ifindex) != (before.link_id, before.ifindex):
             self._announced.pop(interface.name, None)
             _log.info("event=attached interface=%s mode=%s program_id=%d reason=%r", state.name, state.mode, state.program_id, state.reason)
+        if before.mode and state.mode != before.mode:
+            _log.warning("event=mode_changed interface=%s before=%s mode=%s reason=%r", state.name, before.mode, state.mode, state.reason)
         await self._announce(interface.name)
         self._set(state)
 

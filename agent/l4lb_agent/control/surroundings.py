@@ -118,6 +118,8 @@ class Surroundings:
             return
         if hop is not None:
             self._lost.pop(address, None)
+            if address not in self.next_hops:
+                _log.info("event=next_hop_found address=%s interface=%s mac=%s", address, hop.interface, hop.destination_mac.hex(":"))
             self.next_hops[address] = hop
         elif address in self.next_hops:
             since = self._lost.setdefault(address, self._clock.monotonic())

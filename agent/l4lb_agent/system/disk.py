@@ -65,7 +65,7 @@ class JournalFile:
                 os.ftruncate(self._fd, self._end)
                 os.fdatasync(self._fd)
             except OSError as again:
-                _log.warning("journal: half a record stays until the next write: %s", again)
+                _log.warning("event=journal_half_record_stays error=%r", str(again))
             raise OSError(error.errno, f"append to {self._path}: {os.strerror(error.errno or 0)}") from error
         self._end += len(data)
 
@@ -118,7 +118,7 @@ class JournalFile:
             os.link(self._path, link)
             os.rename(link, previous)
         except OSError as error:
-            _log.warning("journal: no copy of the one before is kept: %s", error)
+            _log.warning("event=journal_copy_failed error=%r", str(error))
 
     def _open(self, path: Path) -> int:
         """A descriptor of a regular file, -1 when there is none; anything else that has the name is moved aside."""
@@ -174,7 +174,7 @@ class JournalFile:
         return records
 
     def _note(self, text: str) -> None:
-        _log.error("%s", text)
+        _log.error("event=journal_damaged what=%r", text)
         self.damage = f"{self.damage}; {text}" if self.damage else text
 
 
