@@ -151,7 +151,9 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
         Doors(opened.datapath, network, SystemClock(), opened.journal, examiner), host, opened.started, lambda: supervision.changed.set()
     )
     audit = AuditFile(settings.state_dir)
-    server = ApiServer(agent, settings.doors.all, audit, version=__version__)
+    tracing, untraced = telemetry.started(settings.tracing, __version__)
+    server = ApiServer(agent, settings.doors.all, audit, version=__version__, before=(tracing,) if tracing else ())
+    server.warned.append(lambda: untraced)
     await server.audit.missing(start.unaudited(opened.started.replayed, audit.told()))
     supervision = Supervision(agent, server, notifier, settings, path)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -168,6 +170,8 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
     done, _ = await asyncio.wait({told, *running}, return_when=asyncio.FIRST_COMPLETED)
     notifier.stopping()
     await server.stop(GRACE_SECONDS)
+    if tracing:
+        await tracing.stop()
     await agent.stop()
     for task in (told, *running):
         task.cancel()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from l4lb_agent import remote, telemetry
 from l4lb_agent.api.doors import Doors
+from l4lb_agent.api.tracing import TracingConfig
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.metrics.door import MetricsDoor
 from l4lb_agent.model import layout
@@ -51,6 +52,7 @@ class Config:
     datapath: DatapathConfig = field(default_factory=DatapathConfig)
     doors: Doors = field(default_factory=Doors)
     metrics: MetricsDoor = MetricsDoor()
+    tracing: TracingConfig = TracingConfig()
 
     def pins_here(self, mounted: Callable[[Path], bool] = os.path.ismount) -> Path:
         """pin_dir as this process sees it: outside of the unit its default is not bound to the folder that it stands for."""
@@ -79,6 +81,7 @@ def _flat(config: Config) -> dict[str, object]:
     found |= {f"datapath.timeouts.{name}": value for name, value in dataclasses.asdict(path.timeouts).items()}
     found |= {f"sizes.{name}": value for name, value in dataclasses.asdict(path.sizes).items()}
     found |= {f"metrics.{name}": value for name, value in dataclasses.asdict(config.metrics).items()}
+    found |= {f"tracing.{name}": value for name, value in dataclasses.asdict(config.tracing).items()}
     return found | {"api": config.doors.sockets, "tls": config.doors.tls}
 
 
@@ -110,6 +113,7 @@ def parse(text: str, environment: Mapping[str, str] = os.environ) -> Config:
         datapath=_datapath(top),
         doors=remote.doors(top, runtime_dir, environment),
         metrics=telemetry.metrics(top),
+        tracing=telemetry.tracing(top),
     )
     agent.end()
     top.end()

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ class Agent:
         self.target = f"unix://{self.socket}"
         self.role = role
         self.audit = FakeAuditFile()
+        self.before: Sequence[grpc.aio.ServerInterceptor] = ()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -63,7 +64,7 @@ class Agent:
         """Starts a new server on the same socket, with the same control."""
 
         async def start() -> ApiServer:
-            server = ApiServer(self.control, [UnixDoor(self.socket, self.role)], self.audit, version="1.2.3")
+            server = ApiServer(self.control, [UnixDoor(self.socket, self.role)], self.audit, version="1.2.3", before=self.before)
             await server.start()
             return server
 

@@ -27,6 +27,7 @@ DOORS: Mapping[str, frozenset[str]] = {
     "grpc_status": frozenset({"api"}),
     "google": frozenset({"api"}),
     "prometheus_client": frozenset({"metrics"}),
+    "opentelemetry": frozenset({"api"}),
     "l4lb": frozenset({"api"}),
 }
 # All of the standard library that decisions need: no clock, disk, network, randomness, process or log among it.

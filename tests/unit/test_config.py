@@ -6,6 +6,7 @@ import pytest
 
 from l4lb_agent.api.doors import Doors, TlsDoor, UnixDoor
 from l4lb_agent.api.roles import Role
+from l4lb_agent.api.tracing import TracingConfig
 from l4lb_agent.config import Config, ConfigError, load, parse
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.metrics.door import MetricsDoor
@@ -77,6 +78,9 @@ def test_every_setting_is_read() -> None:
     [metrics]
     listen = "[::1]:9476"
     backends = false
+    [tracing]
+    endpoint = "https://[2001:db8::5]:4317"
+    ratio = 0.25
     [api]
     mode = "0600"
     [api.groups]
@@ -107,7 +111,9 @@ def test_every_setting_is_read() -> None:
     )
     tls = TlsDoor("[2001:db8::1]:7443", Path("/t/c"), Path("/t/k"), Path("/t/ca"), "example.org", 1, 2, 3)
     assert parse(text) == Config(
-        Path("/p"), Path("/s"), Path("/r"), Path("/c"), "debug", interfaces, datapath, Doors(sockets, tls), MetricsDoor("[::1]:9476", False)
+        Path("/p"), Path("/s"), Path("/r"), Path("/c"), "debug", interfaces, datapath, Doors(sockets, tls),
+        MetricsDoor("[::1]:9476", False),
+        TracingConfig("https://[2001:db8::5]:4317", 0.25),
     )  # fmt: skip
 
 
@@ -154,6 +160,11 @@ def test_names_in_tls_are_credentials_of_the_unit() -> None:
         ("metrics.listen", '[metrics]\nlisten = "localhost:9476"'),
         ("metrics.listen", '[metrics]\nlisten = "127.0.0.1"'),
         ("metrics.listen", '[metrics]\nlisten = "run/metrics.sock"'),
+        ("tracing.endpoint", '[tracing]\nendpoint = "127.0.0.1:4317"'),
+        ("tracing.endpoint", '[tracing]\nendpoint = "http://127.0.0.1"'),
+        ("tracing.endpoint", "[tracing]\nendpoint = 1"),
+        ("tracing.ratio", "[tracing]\nratio = 1.5"),
+        ("tracing.ratio", "[tracing]\nratio = true"),
         ("metrics.backends", "[metrics]\nbackends = 1"),
         ("agent.pin_dirr", '[agent]\npin_dirr = "/p"'),
         ("agent.log_level", '[agent]\nlog_level = "loud"'),

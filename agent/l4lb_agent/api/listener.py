@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import grpc
@@ -53,8 +53,11 @@ class Listener(Protocol):
         """(reason, message) of what is not as configured."""
 
 
-def _server(guard: Guard, serve: Serve, options: tuple[tuple[str, int], ...]) -> grpc.aio.Server:
-    server = grpc.aio.server(interceptors=[guard], options=options, maximum_concurrent_rpcs=MAX_CALLS)
+Before = Sequence[grpc.aio.ServerInterceptor]  # what stands before the guard
+
+
+def _server(guard: Guard, before: Before, serve: Serve, options: tuple[tuple[str, int], ...]) -> grpc.aio.Server:
+    server = grpc.aio.server(interceptors=[*before, guard], options=options, maximum_concurrent_rpcs=MAX_CALLS)
     serve(server)
     return server
 
@@ -62,10 +65,10 @@ def _server(guard: Guard, serve: Serve, options: tuple[tuple[str, int], ...]) ->
 class UnixListener:
     """A Unix socket. Hold the agent's lock before start()."""
 
-    def __init__(self, door: UnixDoor, serve: Serve, audit: Audit) -> None:
+    def __init__(self, door: UnixDoor, serve: Serve, audit: Audit, before: Before = ()) -> None:
         self._door = door
         self._guard = Guard(caller.by_socket(door.role, door.path.name), audit)
-        self._server = _server(self._guard, serve, _SOCKET_LIMITS)
+        self._server = _server(self._guard, before, serve, _SOCKET_LIMITS)
         self._warnings: list[tuple[str, str]] = []
 
     async def start(self) -> None:
@@ -97,8 +100,8 @@ class TlsListener:
     """A TCP port with certificates on both sides. It opens when there are good files and the address is there: an agent whose port must
     wait forwards all the same."""
 
-    def __init__(self, door: TlsDoor, serve: Serve, audit: Audit) -> None:
-        self._door, self._serve = door, serve
+    def __init__(self, door: TlsDoor, serve: Serve, audit: Audit, before: Before = ()) -> None:
+        self._door, self._serve, self._before = door, serve, before
         self._certificates = Certificates(door)
         self._server: grpc.aio.Server | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -120,7 +123,7 @@ class TlsListener:
         credentials = await asyncio.to_thread(self._certificates.credentials)
         if credentials is None:
             return
-        server = _server(self._guard, self._serve, self._limits)
+        server = _server(self._guard, self._before, self._serve, self._limits)
         try:
             server.add_secure_port(self._door.listen, credentials)
         except RuntimeError as error:
@@ -161,6 +164,6 @@ class TlsListener:
         return found + self._certificates.warnings()
 
 
-def listener(door: UnixDoor | TlsDoor, serve: Serve, audit: Audit) -> Listener:
+def listener(door: UnixDoor | TlsDoor, serve: Serve, audit: Audit, before: Before = ()) -> Listener:
     """The listener of a door."""
-    return UnixListener(door, serve, audit) if isinstance(door, UnixDoor) else TlsListener(door, serve, audit)
+    return UnixListener(door, serve, audit, before) if isinstance(door, UnixDoor) else TlsListener(door, serve, audit, before)

@@ -12,6 +12,7 @@ from l4lb_agent.api import listener
 from l4lb_agent.api.audit import Audit, Entry
 from l4lb_agent.api.caller import Caller
 from l4lb_agent.api.doors import TlsDoor, UnixDoor
+from l4lb_agent.api.listener import Before
 from l4lb_agent.api.service import LoadBalancer
 from l4lb_agent.control.facade import Control, Outcome
 from l4lb_agent.control.ports import AuditFile
@@ -24,14 +25,17 @@ class ApiServer:
     """Serves `control` behind `doors`, to each caller what their role allows. Answers from start() on, with health NOT_SERVING until
     serving(True). Hold the agent's lock before start()."""
 
-    def __init__(self, control: Control, doors: Sequence[UnixDoor | TlsDoor], audit_file: AuditFile, *, version: str) -> None:
+    def __init__(
+        self, control: Control, doors: Sequence[UnixDoor | TlsDoor], audit_file: AuditFile, *, version: str, before: Before = ()
+    ) -> None:
+        """`before` stands before the guard of each door."""
         self.warned: list[Callable[[], list[tuple[str, str]]]] = []  # more that GetAgent is to warn of
         self._health = health.aio.HealthServicer()
         self._service = LoadBalancer(control, version, self.warnings)
         self.audit = Audit(audit_file)
         self._own: set[asyncio.Task[None]] = set()
         control.listen(self._changed)
-        self._listeners = [listener.listener(door, self._serve, self.audit) for door in doors]
+        self._listeners = [listener.listener(door, self._serve, self.audit, before) for door in doors]
         self._open: list[listener.Listener] = []
 
     def _serve(self, server: grpc.aio.Server) -> None:
