@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from l4lb_agent import doctor
 from l4lb_agent.api.doors import Doors, TlsDoor
 from l4lb_agent.config import Config
 from l4lb_agent.control.monitor import Interface
-from l4lb_agent.dataplane import pins, probe, syscall
+from l4lb_agent.dataplane import pins, syscall
 from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.model import records
 from l4lb_agent.model.backend import Backend
@@ -292,16 +291,6 @@ def test_maps_that_are_larger_than_this_host(host: Host) -> None:
     needed, free = machine.map_bytes(host.settings.datapath, limits.cpus()), limits.memory().free
     assert free is not None
     assert (Id.MEMORY_SHORT in host.found()) is (needed > free * machine.TIGHT), "a machine with 40 GB has room for them"
-
-
-def test_this_kernel_has_every_feature_that_the_sources_use_and_one_that_no_kernel_has_is_missed() -> None:
-    assert probe.lacks() == {}
-    assert probe.is_compiled()
-    [(name, met)] = probe.lacks({"bpf_make_coffee": 9999}).items()
-    assert name == "helper bpf_make_coffee for XDP"
-    assert "func" in met
-    sources = "".join(path.read_text() for path in BPF_DIR.glob("*.[ch]"))
-    assert set(probe.HELPERS) == {"bpf_tail_call", *re.findall(r"\b(bpf_\w+)\(", sources)}
 
 
 def test_the_journal_tells_of_services_and_of_a_clock_that_was_ahead(host: Host) -> None:
