@@ -221,8 +221,9 @@ class FakeControl:
         service_ids = {name: i for i, name in enumerate(sorted(self.services), 1)}
         backend_ids = {name: i for i, name in enumerate(sorted(self.backends), 1)}
         traffic = TrafficCount(self.samples, 100 * self.samples, 2, 200, 3)
+        now = NOW + self.samples - 1  # a sample a second
         counters = Counters(
-            dict.fromkeys(service_ids.values(), traffic), dict.fromkeys(backend_ids.values(), traffic), {(11, 3): (7, 700)}, NOW
+            dict.fromkeys(service_ids.values(), traffic), dict.fromkeys(backend_ids.values(), traffic), {(11, 3): (7, 700)}, now
         )
         live = {backend_ids[name]: count for name, count in self.live.items() if name in backend_ids}
         maps = [MapState("flows", 5, 1000, 64000), MapState("services", 6, 128, 8192)]

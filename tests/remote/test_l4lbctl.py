@@ -1,12 +1,16 @@
 """The command line over TCP."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from textual.widgets import Static
 
+from l4lb.aio import AsyncClient
 from l4lb.cli.main import cli
+from l4lb.top.app import Top
 from tests.remote.conftest import Pki, Served
 
 
@@ -77,3 +81,15 @@ def test_an_agent_that_does_not_take_the_certificate_is_unreachable_with_a_hint(
     refused = run(*line, "agent")
     assert refused.exit_code == 3
     assert "does it take your certificate" in refused.output
+
+
+async def test_top_works_over_a_remote_connection(shared_pki: Pki, serve: Callable[..., Served]) -> None:
+    served = serve(shared_pki.door())
+    files = shared_pki.files("viewer")
+    app = Top(lambda: AsyncClient(served.door.listen, **files), served.door.listen, interval=0.1)
+    async with app.run_test(size=(80, 24)) as pilot:
+        async with asyncio.timeout(20):
+            while app.state.sample is None or app.state.agent is None:
+                await pilot.pause(0.05)
+        await pilot.pause()
+        assert f"{served.door.listen}  ready" in str(app.query_one("#head", Static).content)

@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from l4lb import names
-from l4lb.v1 import agent_pb2, backend_pb2, reason_pb2
+from l4lb import counting, names
+from l4lb.v1 import agent_pb2, backend_pb2
 from l4lb.v1.backend_pb2 import Backend
 from l4lb.v1.stats_pb2 import Stats
 from l4lb.v1.virtual_service_pb2 import VirtualService
-
-LOST = (reason_pb2.VERDICT_DROP, reason_pb2.VERDICT_UNSPECIFIED)  # the second is XDP_ABORTED
 
 
 @dataclass(frozen=True)
@@ -106,29 +104,20 @@ class Drops:
 
     limit: float
     _before: Stats | None = None
-    _told: set[int] = field(default_factory=set)
+    _told: set[str] = field(default_factory=set)
 
     def feed(self, sample: Stats) -> Iterator[News]:
         """What began and ended since the sample before."""
         before, self._before = self._before, sample
-        if before is None:
+        past = counting.seconds(sample, before)
+        if before is None or past <= 0:
             return
-        seconds = (sample.sample_time.ToNanoseconds() - before.sample_time.ToNanoseconds()) / 1e9
-        old, new = _lost(before), _lost(sample)
-        for reason, packets in new.items():
-            rate = max(0, packets - old.get(reason, 0)) / seconds if seconds > 0 else 0.0
-            subject = reason_pb2.Reason.Name(reason).removeprefix("REASON_")
+        old = counting.dropped(before)
+        for reason, packets in counting.dropped(sample).items():
+            rate = counting.grown(packets, old.get(reason, 0)) / past
             if rate >= self.limit and reason not in self._told:
                 self._told.add(reason)
-                yield News("drops", subject, f"{rate:.0f} packets a second are dropped: docs/reasons.md")
+                yield News("drops", reason, f"{rate:.0f} packets a second are dropped: docs/reasons.md")
             elif not rate and reason in self._told:
                 self._told.discard(reason)
-                yield News("drops", subject, "no packets are dropped any more")
-
-
-def _lost(sample: Stats) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for of in sample.reasons:
-        if of.verdict in LOST:
-            found[of.reason] = found.get(of.reason, 0) + of.packets
-    return found
+                yield News("drops", reason, "no packets are dropped any more")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from l4lb import names
+from l4lb import counting, names
 from l4lb.cli import render
 from l4lb.cli.base import Session
 from l4lb.v1 import reason_pb2
@@ -41,14 +41,9 @@ def _tables(sample: Stats, before: Stats | None) -> None:
 
 
 def _rows(sample: Stats, before: Stats | None) -> list[list[str]]:
-    old = _traffic(before) if before else {}
-    seconds = _seconds(sample, before)
-    return [[names.short(name), *_counts(traffic, old.get(name), seconds)] for name, traffic in _traffic(sample).items()]
-
-
-def _traffic(sample: Stats) -> dict[str, Traffic]:
-    found = {of.service: of.traffic for of in sample.services}
-    return dict(sorted({**found, **{of.backend: of.traffic for of in sample.backends}}.items()))
+    old = counting.traffic(before) if before else {}
+    seconds = counting.seconds(sample, before)
+    return [[names.short(name), *_counts(traffic, old.get(name), seconds)] for name, traffic in counting.traffic(sample).items()]
 
 
 def _counts(traffic: Traffic, old: Traffic | None, seconds: float) -> list[str]:
@@ -58,7 +53,7 @@ def _counts(traffic: Traffic, old: Traffic | None, seconds: float) -> list[str]:
 
 def _reasons(sample: Stats, before: Stats | None) -> list[list[str]]:
     old: dict[tuple[int, int], Any] = {(r.reason, r.verdict): r for r in before.reasons} if before else {}
-    seconds = _seconds(sample, before)
+    seconds = counting.seconds(sample, before)
     rows = []
     for of in sample.reasons:
         was = old.get((of.reason, of.verdict))
@@ -69,11 +64,7 @@ def _reasons(sample: Stats, before: Stats | None) -> list[list[str]]:
 
 
 def _rate(now: int, before: int | None, seconds: float) -> str:
-    """The count, or how fast it grew; a counter that went back began anew."""
+    """The count, or how fast it grew."""
     if before is None or not seconds:
         return str(now)
-    return f"{(now - before if now >= before else now) / seconds:.0f}"
-
-
-def _seconds(sample: Stats, before: Stats | None) -> float:
-    return (sample.sample_time.ToNanoseconds() - before.sample_time.ToNanoseconds()) / 1e9 if before else 0.0
+    return f"{counting.grown(now, before) / seconds:.0f}"
