@@ -2,6 +2,7 @@
 /* The benchmark's programs. BPF_PROG_TEST_RUN does not restore the packet between two repetitions, so `wrapper` writes every header
  * afresh, for a flow chosen by `plan`, and tail-calls what is measured. The programs of the datapath run exactly as they are attached. */
 #include "types.h"
+#include "counters.h"
 #include "packet.h"
 
 #define FRAME_WORDS 10 /* words of 8 bytes that the headers of IPv6 and TCP take */

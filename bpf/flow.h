@@ -32,6 +32,12 @@ static __always_inline bool reply_aged(const struct scratch *s, const struct con
 	return aged(s->now, r->seen, flow_timeout(c, r->state, r->flags, r->service));
 }
 
+/* The port at the backend, network order, of a flow to `vip_port`: a range of ports keeps it, unless the backend names one */
+static __always_inline __u16 port_at(const struct backend *backend, __u16 vip_port)
+{
+	return backend->port ? backend->port : vip_port;
+}
+
 /* The reply half of `f`, whose key is the packet's tuple; NULL when it is gone or belongs to another flow by now */
 static __always_inline struct reply *reply_of(struct scratch *s, const struct flow *f)
 {
@@ -43,7 +49,7 @@ static __always_inline struct reply *reply_of(struct scratch *s, const struct fl
 		return NULL;
 	copy_address(&key->backend, &backend->address);
 	copy_address(&key->snat, &f->snat);
-	key->backend_port = backend->port;
+	key->backend_port = port_at(backend, s->tuple.destination_port);
 	key->snat_port = f->snat_port;
 	key->protocol = s->tuple.protocol;
 	r = reply_get(key);

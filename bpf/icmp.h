@@ -156,7 +156,7 @@ static __always_inline __u32 error_to_backend(struct xdp_md *ctx, struct scratch
 	to.source_mac = backend->source_mac;
 	to.destination_mac = backend->destination_mac;
 	to.source_port = f->snat_port;
-	to.destination_port = backend->port;
+	to.destination_port = port_at(backend, s->tuple.destination_port);
 	to.checksum_delta = f->checksum_delta;
 	to.header_delta = f->header_delta;
 	if (!translate_error(ctx, s, q, &to))

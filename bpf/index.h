@@ -55,17 +55,23 @@ static __always_inline struct owned_address *owned_find(const struct config *c, 
 	return owned ? owned : owned_in(second_bucket(c, address, first), wanted, a);
 }
 
-/* The service's word, read once; 0 when the candidate is another service or none */
-static __always_inline __u64 service_word(__u32 id, const union tuple *t)
+/* The service's word, read once; 0 when it is of another address or protocol, or none */
+static __always_inline __u64 present_word(const struct service *service, const union tuple *t)
 {
-	struct service *service = service_get(id);
 	__u64 word;
 
-	if (!service || service->port != t->destination_port || service->protocol != t->protocol ||
-	    !same_address(&service->vip, &t->destination))
+	if (service->protocol != t->protocol || !same_address(&service->vip, &t->destination))
 		return 0;
-	word = *(volatile __u64 *)&service->word;
+	word = *(const volatile __u64 *)&service->word;
 	return word & SERVICE_PRESENT ? word : 0;
+}
+
+/* The word of a candidate with a single port; 0 when that is another service or none */
+static __always_inline __u64 service_word(__u32 id, const union tuple *t)
+{
+	const struct service *service = service_get(id);
+
+	return service && service->port == t->destination_port ? present_word(service, t) : 0;
 }
 
 static __always_inline bool service_in(struct scratch *s, const struct bucket *b, __u64 wanted)
@@ -96,13 +102,50 @@ static __always_inline bool service_look(struct scratch *s, const struct config 
 	return service_in(s, first, wanted) || service_in(s, second_bucket(c, hash, first), wanted);
 }
 
-/* The same; `address` is the destination's address_hash(). Most VIPs have one service: theirs is found without a look into `index`. */
+/* The service of the narrowest range that holds the port; 0 = none */
+static __always_inline __u32 ranged_service(const struct scratch *s, __u32 element)
+{
+	const struct port_ranges *ranges = port_ranges_get(element);
+	__u16 port = ntohs(s->tuple.destination_port);
+	__u32 i = 0;
+
+	if (!ranges)
+		return 0;
+#pragma unroll
+	for (__u32 step = PORT_RANGES / 2; step; step /= 2)
+		if (ranges->first[(i + step) & (PORT_RANGES - 1)] <= port)
+			i += step;
+	return ranges->service[i & (PORT_RANGES - 1)];
+}
+
+/* Finds the service of a port that has none of its own by the ranges of its address */
+static __always_inline bool range_look(struct scratch *s, const struct owned_address *owned)
+{
+	__u32 element = s->tuple.protocol == PROTOCOL_TCP ? owned->ranges_tcp : owned->ranges_udp;
+	const struct service *service;
+	__u16 port;
+	__u32 id;
+
+	if (!element)
+		return false;
+	id = ranged_service(s, element);
+	service = service_get(id);
+	port = ntohs(s->tuple.destination_port);
+	if (!service || port < ntohs(service->port) || port > service->port_end)
+		return false;
+	s->service = id;
+	s->word = present_word(service, &s->tuple);
+	return s->word;
+}
+
+/* The same; `address` is the destination's address_hash(). Most VIPs have one service: theirs is found without a look into `index`. A port
+ * with a service of its own never leads to a range. */
 static __always_inline bool service_find(struct scratch *s, const struct config *c, const struct owned_address *owned, __u64 address)
 {
 	__u64 word = service_word(owned->service, &s->tuple);
 
 	if (!word)
-		return service_look(s, c, address);
+		return service_look(s, c, address) || range_look(s, owned);
 	s->word = word;
 	s->service = owned->service;
 	return true;

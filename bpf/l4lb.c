@@ -2,6 +2,8 @@
 /* The datapath's programs, maps and the accessors of maps: BCC translates map accesses in this file only, hence all of them are here. Map
  * sizes are the agent's (model/mapspec.py); here each has one element, since BCC creates what it compiles. */
 #include "types.h"
+#include "choice.h"
+#include "counters.h"
 #include "reasons.h"
 #include "packet.h"
 #include "scratch.h"
@@ -17,6 +19,7 @@ BPF_ARRAY(config, struct config, 1);
 BPF_ARRAY(snat, struct address, 1);
 BPF_ARRAY(index, struct bucket, 1);
 BPF_ARRAY(addresses, struct owned_address, 1);
+BPF_ARRAY(port_ranges, struct port_ranges, 1);
 BPF_ARRAY(services, struct service, 1);
 BPF_ARRAY(policies, struct policy, 1);
 BPF_ARRAY(rings_1021, struct ring_bytes_1021, 1);
@@ -89,6 +92,11 @@ static __always_inline struct bucket *bucket_get(__u32 element)
 static __always_inline struct owned_address *owned_get(__u32 element)
 {
 	return addresses.lookup(&element);
+}
+
+static __always_inline struct port_ranges *port_ranges_get(__u32 element)
+{
+	return port_ranges.lookup(&element);
 }
 
 static __always_inline struct service *service_get(__u32 element)
@@ -235,6 +243,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "echo.h"
 #include "icmp.h"
 #include "too_big.h"
+#include "answered.h"
 
 /* The hot program: every packet of an attached interface */
 int xdp_l4lb(struct xdp_md *ctx)
@@ -278,17 +287,5 @@ int answer(struct xdp_md *ctx)
 
 	if (!c || !s)
 		return XDP_DROP;
-	switch (s->answer) {
-	case ANSWER_ARP:
-		return finish(s, answer_arp(ctx, c));
-	case ANSWER_NEIGHBOUR:
-		return finish(s, answer_neighbour(ctx, s, c));
-	case ANSWER_TOO_BIG:
-		return finish(s, answer_too_big(ctx, s, c));
-	case ANSWER_UNREACHABLE:
-	case ANSWER_PROHIBITED:
-		return finish(s, answer_unreachable(ctx, s, c));
-	default:
-		return finish(s, answer_rst(ctx, s, c));
-	}
+	return finish(s, answered(ctx, s, c));
 }

@@ -123,7 +123,7 @@ static __always_inline __u32 send_to_backend(struct xdp_md *ctx, struct scratch 
 		.source_mac = backend->source_mac,
 		.destination_mac = backend->destination_mac,
 		.source_port = f->snat_port,
-		.destination_port = backend->port,
+		.destination_port = port_at(backend, s->tuple.destination_port),
 		.checksum_delta = f->checksum_delta,
 		.header_delta = f->header_delta,
 	};

@@ -96,17 +96,18 @@ static __always_inline void fill_source(struct scratch *s, const struct backend 
 	const union tuple *t = &s->tuple;
 	__u64 old = address_sum(&t->source) + address_sum(&t->destination);
 	__u64 new = address_sum(source) + address_sum(&b->address);
+	__u16 at = port_at(b, t->destination_port);
 	struct flow *f = &s->flow;
 
 	copy_address(&f->snat, source);
 	f->snat_port = port;
 	f->header_delta = checksum_delta(old, new);
-	f->checksum_delta = checksum_delta(old + t->source_port + t->destination_port, new + port + b->port);
+	f->checksum_delta = checksum_delta(old + t->source_port + t->destination_port, new + port + at);
 	s->reply.header_delta = ~f->header_delta;
 	s->reply.checksum_delta = ~f->checksum_delta;
 	copy_address(&s->reply_key.backend, &b->address);
 	copy_address(&s->reply_key.snat, source);
-	s->reply_key.backend_port = b->port;
+	s->reply_key.backend_port = at;
 	s->reply_key.snat_port = port;
 	s->reply_key.protocol = t->protocol;
 }

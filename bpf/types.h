@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every structure that the kernel maps hold. agent/l4lb_agent/model/layout.py mirrors this file; tests/law compiles both and compares
- * each size and offset. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291 2.5.5.2), so that one structure serves both families.
- * Fields in network byte order say so; all others are host order. */
+/* Every structure that the kernel maps hold, here, in choice.h or in counters.h. agent/l4lb_agent/model/layout.py mirrors them;
+ * tests/law compiles both and compares each size and offset. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291 2.5.5.2), so that
+ * one structure serves both families. Fields in network byte order say so; all others are host order. */
 #ifndef L4LB_TYPES_H
 #define L4LB_TYPES_H
 
@@ -56,25 +56,29 @@ struct bucket {
 struct owned_address {
 	struct address address;
 	__u32 flags; /* ADDRESS_* */
-	__u32 service; /* index in services[] of one of the VIP's, tried before index is asked; 0 = none */
-	__u32 reserved[2];
+	__u32 service; /* index in services[] of one of the VIP's with a single port, tried before index is asked; 0 = none */
+	__u16 ranges_tcp; /* index in port_ranges[] of what TCP ports without a service of their own lead to; 0 = none */
+	__u16 ranges_udp;
+	__u32 reserved;
 };                     /* 32 bytes */
 #define ADDRESS_VIP 1
 #define ADDRESS_SNAT 2
 #define ADDRESS_LOCAL 4 /* also an address of this host: what is not balanced is passed, not dropped */
 #define ADDRESS_ECHO 8  /* answers echo requests */
 
-/* services[id]: found through index by (vip, port, protocol) */
+/* services[id]: found through index by (vip, port, protocol), or through port_ranges */
 struct service {
 	__u64 word; /* now:16 | before:16 | flags:32 from the top bit down; read once per packet, stored whole */
 	struct address vip;
-	__u16 port; /* network order */
+	__u16 port; /* network order; of a range the first */
 	__u8 protocol;
 	__u8 family; /* 4 or 6 */
 	__u32 idle_seconds; /* lifetime of an established or answered flow without packets */
 	__u16 encap_port;   /* network order: UDP destination port of GUE */
 	__u16 mss;          /* longest TCP segments that SYNs may ask for, MSS_AUTO: what fits into the backend's MTU; 0 = as they ask */
-	__u32 reserved[7];
+	__u16 port_end;     /* last port of a range; 0 = a single port */
+	__u16 reserved_half;
+	__u32 reserved[6];
 }; /* 64 bytes */
 /* Flags of the word: all that decides a packet's road. now and before are indices in the array of the ring class; 0 = no ring */
 #define SERVICE_RING_CLASS 3 /* 0 = 1021, 1 = 4093, 2 = 16381, 3 = 65537 slots */
@@ -145,7 +149,7 @@ RING(65537);
 /* backends[id]: 1 <= id <= 32767 */
 struct backend {
 	struct address address;
-	__u16 port;    /* network order */
+	__u16 port;    /* network order; 0 = the packet's own */
 	__u16 flags;   /* BACKEND_* */
 	__u32 ifindex; /* next hop, from the kernel's routes and neighbours; 0 = unresolved */
 	__u8 source_mac[6];
@@ -269,25 +273,6 @@ struct interface {
 /* port_full[hash of backend and SNAT address]: until when (1/16 seconds) new flows there are refused without a search,
  * unless one look finds a free port */
 #define PORT_FULL_PLACES 4096
-
-/* service_counters[service], backend_counters[backend]: per CPU */
-struct traffic {
-	__u64 packets_in; /* client to backend */
-	__u64 bytes_in;   /* whole frames */
-	__u64 packets_out;
-	__u64 bytes_out;
-	__u64 flows; /* created; of DSR and ENCAP services: SYNs, or entries made for UDP */
-	__u64 table_reads; /* of flow_table */
-	__u64 pinned;      /* entries that keep a flow where it was */
-	__u64 evicted;     /* live entries of others that had to go for them */
-};
-
-/* reason_counters[reason * 8 + verdict]: per CPU. Their sum is the number of packets seen. */
-struct count {
-	__u64 packets;
-	__u64 bytes;
-};
-#define VERDICTS 8
 
 /* tails: prog_array, filled before the program is attached, pinned with it, never changed in place */
 #define TAIL_ICMP 0

@@ -84,3 +84,53 @@ def test_the_client_and_l4lbctl_say_what_an_empty_service_does(agent: Agent, cli
     assert client.get_service("b").on_empty == v.ON_EMPTY_UNREACHABLE
     ctl(agent, "service update b --on-empty prohibited")
     assert client.get_service("b").on_empty == v.ON_EMPTY_PROHIBITED
+
+
+def test_a_service_may_have_a_range_of_ports_or_every_port(stub: Any) -> None:
+    made = stub.CreateVirtualService(create(port=8000, port_end=8010)).service
+    assert (made.port, made.port_end, made.any_port) == (8000, 8010, False)
+    assert stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=made)).service.port_end == 8010
+    request = pb.CreateVirtualServiceRequest(service_id="rest", service=message(port=0, any_port=True))
+    rest = stub.CreateVirtualService(request).service
+    assert (rest.port, rest.port_end, rest.any_port) == (0, 0, True)
+    assert stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=rest)).service.any_port
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "reason"),
+    [
+        ({"port": 0}, "service.port", "INVALID_FIELD"),
+        ({"port": 0, "port_end": 80}, "service.port_end", "FIELDS_CONTRADICT"),
+        ({"port": 0, "port_end": 65535}, "service.port_end", "FIELDS_CONTRADICT"),
+        ({"port": 80, "port_end": 80}, "service.port_end", "INVALID_FIELD"),
+        ({"port": 80, "port_end": 79}, "service.port_end", "INVALID_FIELD"),
+        ({"port": 80, "port_end": 65536}, "service.port_end", "INVALID_FIELD"),
+        ({"port": 65536, "port_end": 65537}, "service.port", "INVALID_FIELD"),
+        ({"port": 80, "any_port": True}, "service.any_port", "FIELDS_CONTRADICT"),
+        ({"port": 0, "port_end": 80, "any_port": True}, "service.any_port", "FIELDS_CONTRADICT"),
+    ],
+)
+def test_ports_that_cannot_be_are_refused_by_their_field(stub: Any, given: dict[str, Any], field: str, reason: str) -> None:
+    error = refusal(stub.CreateVirtualService, create(**given))
+    assert (error.code, error.reason, error.field) == ("INVALID_ARGUMENT", reason, field)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"), [({"port": 8001}, "port"), ({"port_end": 8011, "port": 8000}, "port_end"), ({"any_port": True}, "port")]
+)
+def test_the_ports_of_a_service_are_fixed(stub: Any, asked: dict[str, Any], field: str) -> None:
+    stub.CreateVirtualService(create(port=8000, port_end=8010))
+    error = refusal(stub.UpdateVirtualService, pb.UpdateVirtualServiceRequest(service=v.VirtualService(name=WEB, **asked)))
+    assert (error.reason, error.field) == ("FIELD_FIXED", f"service.{field}")
+
+
+def test_the_client_and_l4lbctl_make_services_with_several_ports(agent: Agent, client: l4lb.Client) -> None:
+    assert client.create_service("a", vip="10.0.0.1", port=8000, port_end=8010).port_end == 8010
+    assert client.create_service("b", vip="10.0.0.1", any_port=True, protocol="udp").any_port
+    ctl(agent, "service create c --vip 10.0.0.2 --port 9000 --port-end 9100")
+    ctl(agent, "service create d --vip 10.0.0.2 --any-port")
+    assert (client.get_service("c").port, client.get_service("c").port_end) == (9000, 9100)
+    ports = [line.split()[2] for line in ctl(agent, "service list").splitlines()[1:]]
+    assert ports == ["8000-8010", "any", "9000-9100", "any"]
+    failed = CliRunner().invoke(cli, ["-s", agent.target, "service", "create", "e", "--vip", "10.0.0.3"])
+    assert (failed.exit_code, "--any-port" in failed.output) == (2, True)

@@ -127,8 +127,8 @@ class FakeControl:
             raise errors.AlreadyExists(f"{backend.name} exists", reason="ALREADY_EXISTS", field="backend_id")
         checks.writable_state(backend.admin)
         hop = NextHop("eth0", 2, bytes(6), bytes(range(6)))
-        value = replace(backend, port=backend.port or service.port, revision=self.revision, created=NOW, updated=NOW)
-        checks.backend(value)
+        value = replace(backend, port=backend.port or service.backend_port, revision=self.revision, created=NOW, updated=NOW)
+        checks.backend(value, service)
         self.backends[backend.name] = BackendView(value, datapath_id=len(self.backends) + 1, wanted_share=0.5, slot_share=0.5, next_hop=hop)
         return self._event("ADDED", self.backends[backend.name])
 

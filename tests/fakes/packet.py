@@ -1,9 +1,11 @@
 """What the datapath would do with the first packet of a flow, read from tables as bpf/ reads the maps."""
 
+import bisect
 from dataclasses import dataclass
 
 from l4lb_agent.model import index, layout
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.ids import ServiceKey
 from l4lb_agent.model.tables import Elements, Tables, array_key
 
 
@@ -36,8 +38,26 @@ def first_packet(tables: Tables, vip: Address, port: int, protocol: int, slot_ha
 def packets(tables: Tables, vip: Address, port: int, protocol: int, slot_hash: int) -> Fates:
     """The fates of packets whose slot hash is `slot_hash`. Raises Dangling."""
     service = _service(tables, vip, port, protocol)
-    if isinstance(service, Fate):
-        return Fates(service, service, False)
+    return Fates(service, service, False) if isinstance(service, Fate) else _fates(tables, service, slot_hash)
+
+
+def taker(tables: Tables, vip: Address, port: int, protocol: int) -> ServiceKey | None:
+    """The service that takes a packet for the port, None when none does."""
+    service = _service(tables, vip, port, protocol)
+    return None if isinstance(service, Fate) else _key(service)
+
+
+def packets_of(tables: Tables, wanted: ServiceKey, slot_hash: int) -> Fates | None:
+    """The fates of packets that a service takes, whichever they are; None when it is not there."""
+    services = map(layout.Service.from_buffer_copy, tables.get("services").values())
+    return next((_fates(tables, service, slot_hash) for service in services if _key(service) == wanted), None)
+
+
+def _key(service: layout.Service) -> ServiceKey:
+    return (Address(bytes(service.vip)), _host(service.port), service.protocol, service.port_end)
+
+
+def _fates(tables: Tables, service: layout.Service, slot_hash: int) -> Fates:
     size = layout.RING_SIZES[service.word & layout.SERVICE_RING_CLASS]
     numbers = service.word >> 48, service.word >> 32 & 0xFFFF
     now, before = (_slot(tables, size, number, slot_hash * size >> 32) for number in numbers)
@@ -57,12 +77,35 @@ def _service(tables: Tables, vip: Address, port: int, protocol: int) -> layout.S
     config = tables.get("config").get(array_key(0))
     if config is None:
         return Fate("foreign")
-    if _find(tables, config, layout.INDEX_ADDRESS, vip, 0, 0) is None:
+    address_id = _find(tables, config, layout.INDEX_ADDRESS, vip, 0, 0)
+    if address_id is None:
         return Fate("foreign")
+    owned = layout.OwnedAddress.from_buffer_copy(tables.get("addresses")[array_key(address_id)])
     service_id = _find(tables, config, layout.INDEX_SERVICE, vip, port, protocol)
     if service_id is None:
+        service_id = _ranged(tables, owned.ranges_tcp if protocol == 6 else owned.ranges_udp, port)
+    element = tables.get("services").get(array_key(service_id), b"") if service_id else b""
+    if not any(element):
         return Fate("no_service")
-    return layout.Service.from_buffer_copy(tables.get("services")[array_key(service_id)])
+    service = layout.Service.from_buffer_copy(element)
+    if service.port_end and not (_host(service.port) <= port <= service.port_end and bytes(service.vip) == vip.packed):
+        return Fate("no_service")
+    return service
+
+
+def _ranged(tables: Tables, number: int, port: int) -> int:
+    """The service of the last segment that begins at `port` or before; 0 for none."""
+    if not number:
+        return 0
+    element = tables.get("port_ranges").get(array_key(number))
+    if element is None:
+        raise Dangling(f"port ranges {number} were never written")
+    table = layout.PortRanges.from_buffer_copy(element)
+    return int(table.service[bisect.bisect_right(list(table.first), port) - 1])
+
+
+def _host(network_order: int) -> int:
+    return int.from_bytes(network_order.to_bytes(2, "little"), "big")
 
 
 def _slot(tables: Tables, size: int, ring: int, slot: int) -> int:
@@ -82,7 +125,7 @@ def _backend(tables: Tables, backend_id: int) -> Fate:
     if not any(element):
         raise Dangling(f"backend {backend_id} was never written")
     backend = layout.Backend.from_buffer_copy(element)
-    place = (Address(bytes(backend.address)), int.from_bytes(backend.port.to_bytes(2, "little"), "big"))
+    place = (Address(bytes(backend.address)), _host(backend.port))
     if not backend.flags & layout.BACKEND_KEEP:
         return Fate("cut", place)
     return Fate("forwarded" if backend.ifindex else "unresolved", place)

@@ -35,7 +35,7 @@ def config(**more: object) -> DatapathConfig:
 
 def small_sizes(**more: int) -> Sizes:
     """Room for a few of everything."""
-    small = {"services": 8, "backends": 32, "addresses": 16, "flows": 64}
+    small = {"services": 8, "backends": 32, "addresses": 16, "port_ranges": 8, "flows": 64}
     rings = {"rings_1021": 10, "rings_4093": 10, "rings_16381": 12, "rings_65537": 8}
     return Sizes(**{**small, **rings, **more})
 

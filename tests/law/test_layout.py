@@ -11,7 +11,8 @@ from l4lb_agent.model import layout
 from tests.law.python_rules import ROOT
 
 BPF = ROOT / "bpf"
-TYPES = (BPF / "types.h").read_text()
+FILES = ("types.h", "choice.h", "counters.h")
+TYPES = "".join((BPF / name).read_text() for name in FILES)
 ONLY_IN_C = {"address"}  # an array of 16 bytes in Python
 DERIVED = {"RING_SIZES", "SNAT_SLOTS", "BACKEND_ID_MAX"}  # Python's own names for what C says in other words
 COMPILE = """
@@ -56,7 +57,7 @@ def assertions() -> list[str]:
 
 def compiled(claims: list[str]) -> subprocess.CompletedProcess[str]:
     """BCC's verdict on the claims."""
-    source = '#include "types.h"\n' + "".join(f'_Static_assert({claim}, "{claim}");\n' for claim in claims)
+    source = "".join(f'#include "{name}"\n' for name in FILES) + "".join(f'_Static_assert({claim}, "{claim}");\n' for claim in claims)
     return subprocess.run([sys.executable, "-c", COMPILE, str(BPF)], input=source, capture_output=True, text=True, timeout=110, check=False)
 
 

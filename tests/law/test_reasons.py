@@ -18,7 +18,7 @@ SOURCES = "\n".join(path.read_text() for path in (ROOT / "bpf").glob("*.[ch]") i
 def test_c_has_the_reasons_of_python() -> None:
     assert {name: int(number) for name, number in re.findall(r"^\tREASON_(\w+) = (\d+),", HEADER, re.M)} == PYTHON
     assert f"REASONS = {reasons.REASONS}," in HEADER
-    assert f"#define VERDICTS {reasons.VERDICTS}\n" in (ROOT / "bpf/types.h").read_text()
+    assert f"#define VERDICTS {reasons.VERDICTS}\n" in (ROOT / "bpf/counters.h").read_text()
     assert max(Reason) < reasons.REASONS
 
 

@@ -10,7 +10,7 @@ from l4lb.v1.reason_pb2 import Reason
 from lab import netns
 from lab.direct.modes import Mode
 from lab.services import Balanced
-from lab.topology import FAMILIES
+from lab.topology import FAMILIES, PORT_ECHO, PORT_HTTP
 from tests.netns.conftest import set_up
 
 SOON = 3.0  # seconds; a kernel that is still sending its SYN when an ICMP error comes believes that of the next one, a second later
@@ -60,3 +60,41 @@ def test_a_client_of_a_service_without_backend_learns_at_once(running: Balanced)
                 assert heard(running, vip, 80, kind) == error[family], (on_empty, protocol, family)
     [sample] = running.client.stats(samples=1)
     assert sum(row.packets for row in sample.reasons if row.reason == Reason.REASON_NO_BACKEND_ANSWERED) >= 12
+
+
+def answering(running: Balanced, vip: str, port: int = PORT_HTTP) -> set[str]:
+    """The backends that answer requests to the port."""
+    seen = running.lab.traffic.counted([vip], 10, f"port{port}", port=port)
+    assert seen["errors"] == {}
+    return set(seen["by_backend"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_service_with_the_narrowest_range_takes_a_connection_also_while_others_come_and_go(running: Balanced, family: int) -> None:
+    vip = running.lab.topology.vip().of(family)
+
+    def add(name: str, host: str, **ports: int) -> None:
+        running.client.create_service(name, vip=vip, **ports, **running.options)
+        running.add_backend(f"{name}/{host}", family)
+
+    add("any", "a", any_port=True)
+    assert answering(running, vip) == {"backend-a"}
+    add("range", "b", port=PORT_HTTP - 1, port_end=PORT_HTTP + 1)
+    assert answering(running, vip) == {"backend-b"}
+    add("single", "a", port=PORT_HTTP)
+    assert answering(running, vip) == {"backend-a"}
+    running.client.delete_service("single", force=True)
+    assert answering(running, vip) == {"backend-b"}
+    running.client.delete_service("range", force=True)
+    assert answering(running, vip) == {"backend-a"}
+    assert heard(running, vip, PORT_ECHO, socket.SOCK_STREAM) == 0, "the echo server of the same backend, at the port that was asked for"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nat_takes_a_range_of_ports_to_the_one_that_a_backend_names(family: int) -> None:
+    with set_up() as running:
+        vip = running.lab.topology.vip().of(family)
+        running.client.create_service("web", vip=vip, port=9000, port_end=9010)
+        running.client.add_backend("web/b", address=running.lab.topology.host("b").of(family), port=PORT_HTTP)
+        for port in (9000, 9005, 9010):
+            assert answering(running, vip, port) == {"backend-b"}

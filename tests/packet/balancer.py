@@ -15,13 +15,14 @@ from l4lb_agent.dataplane.generation import Generation
 from l4lb_agent.dataplane.maps import cpus
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.ticks import hertz, second_multiplier
-from l4lb_agent.model import hashing, index, layout, mapspec
+from l4lb_agent.model import hashing, index, layout, mapspec, port_ranges
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.reasons import VERDICTS, Reason, Verdict
 from l4lb_agent.model.tables import array_key
 
 SIZES: Final = mapspec.Sizes(
-    services=16, backends=64, addresses=32, flows=64, tracked_flows=256, rings_1021=6, rings_4093=4, rings_16381=4, rings_65537=4
+    services=16, backends=64, addresses=32, port_ranges=4, flows=64, tracked_flows=256, rings_1021=6, rings_4093=4, rings_16381=4,
+    rings_65537=4,
 )  # fmt: skip
 SLOT_SECRET: Final = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 INDEX_SECRET: Final = (0x1122334455667788, 0x8877665544332211)
@@ -120,18 +121,28 @@ class Balancer:
 
     def service(
         self, number: int, vip: str, vip_port: int, protocol: int, now: int = 0, *, size: int = 1021, idle: int = 900,
-        mode: int = layout.MODE_NAT, before: int | None = None, flags: int = 0, encap_port: int = 6080, mss: int = 0,
+        mode: int = layout.MODE_NAT, before: int | None = None, flags: int = 0, encap_port: int = 6080, mss: int = 0, port_end: int = 0,
     ) -> None:  # fmt: skip
-        """A service with rings `now` and `before` (the same unless given) of `size` slots. `flags` are more of the word's."""
+        """A service with rings `now` and `before` (the same unless given) of `size` slots. `flags` are more of the word's. One with a
+        `port_end` is found through `port_ranges`, which takes the ranges of the VIP and protocol together."""
         packed = address(vip)
         flags |= layout.RING_SIZES.index(size) | layout.SERVICE_PRESENT | mode << layout.SERVICE_MODE_SHIFT
         word = now << 48 | (now if before is None else before) << 32 | flags
         element = layout.Service(
             word=word, vip=(layout.U8 * 16)(*packed), port=port(vip_port), protocol=protocol, family=Address(packed).family,
-            idle_seconds=idle, encap_port=port(encap_port), mss=mss,
+            idle_seconds=idle, encap_port=port(encap_port), mss=mss, port_end=port_end,
         )  # fmt: skip
         self.write("services", number, bytes(element))
-        self._put(layout.INDEX_SERVICE, number, packed, vip_port, protocol)
+        if not port_end:
+            self._put(layout.INDEX_SERVICE, number, packed, vip_port, protocol)
+
+    def port_ranges(self, vip: str, protocol: int, element: int, *ranges: tuple[int, int, int]) -> None:
+        """What ports of the VIP without a service of their own lead to, as an agent would write it: first port, last port, service."""
+        self.write("port_ranges", element, port_ranges.element(frozenset(ranges)))
+        place = self._owned_place(address(vip))
+        owned = layout.OwnedAddress.from_buffer_copy(self.read("addresses", place))
+        setattr(owned, "ranges_tcp" if protocol == 6 else "ranges_udp", element)
+        self.write("addresses", place, bytes(owned))
 
     def ring(self, element: int, slots: Sequence[int], size: int = 1021) -> None:
         """One ring: `slots` repeated until it is full."""

@@ -10,7 +10,7 @@ from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainR
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Decision, Facts, decide, decide_once
 from l4lb_agent.model.desired import Desired
-from l4lb_agent.model.service import Mode, OnEmpty, Protocol, Tracking
+from l4lb_agent.model.service import ANY_PORT, Mode, OnEmpty, Protocol, Tracking
 from tests.fakes.values import SNAT, address, backend, config, service, small_sizes
 
 FACTS = Facts(now=1000.0, boot_id="boot-1", config=config())
@@ -126,6 +126,62 @@ def test_another_port_or_protocol_is_another_service_on_the_same_vip() -> None:
         commands.CreateService(service("web-tls", port=443)), commands.CreateService(service("dns", protocol=Protocol.UDP)), desired=web()
     )
     assert len(state.services) == 3
+
+
+@pytest.mark.parametrize("ports", [(70, 80), (80, 90), (70, 90), ANY_PORT, (81, 90), (70, 79), (8000, 0)])
+def test_ranges_of_ports_may_lie_inside_each_other_or_apart(ports: tuple[int, int]) -> None:
+    desired = web()
+    for name, (first, last) in {"one": ports, "two": (60, 100)}.items():
+        desired = decide(desired, commands.CreateService(service(name, "192.0.2.1", first, port_end=last)), FACTS).desired
+    assert len(desired.services) == 3
+
+
+@pytest.mark.parametrize(("first", "last"), [(60, 70), (60, 89), (71, 91), (90, 100), (90, 65535)])
+def test_ranges_of_ports_that_overlap_in_part_are_refused_by_the_name_of_the_other(first: int, last: int) -> None:
+    desired = decide(web(), commands.CreateService(service("range", "192.0.2.1", 70, port_end=90)), FACTS).desired
+    error = refused(
+        errors.FailedPrecondition, "service.port_end", commands.CreateService(service("x", "192.0.2.1", first, port_end=last)), desired
+    )
+    assert (error.reason, error.metadata["resource"]) == ("PORTS_OVERLAP", "services/range")
+    assert f"ports {first} to {last} overlap ports 70 to 90 of services/range" in str(error)
+    for vip, protocol in (("192.0.2.2", Protocol.TCP), ("192.0.2.1", Protocol.UDP)):
+        elsewhere = service("x", vip, first, port_end=last, protocol=protocol)
+        assert decide(desired, commands.CreateService(elsewhere), FACTS).service is not None
+
+
+@pytest.mark.parametrize("ports", [(70, 90), ANY_PORT])
+def test_the_same_range_twice_is_refused(ports: tuple[int, int]) -> None:
+    desired = decide(web(), commands.CreateService(service("range", "192.0.2.1", ports[0], port_end=ports[1])), FACTS).desired
+    command = commands.CreateService(service("other", "192.0.2.1", ports[0], port_end=ports[1]))
+    error = refused(errors.AlreadyExists, "service.vip", command, desired)
+    assert error.metadata["resource"] == "services/range"
+
+
+def test_a_vip_has_as_many_ranges_as_its_table_holds() -> None:
+    facts = replace(FACTS, config=config(sizes=small_sizes(services=1000, rings_1021=1000)))
+    made = [commands.CreateService(service(f"r{n}", "192.0.2.9", 1000 + 3 * n, port_end=1001 + 3 * n)) for n in range(64)]
+    full = after(*made[:-1], facts=facts)
+    error = refused(errors.ResourceExhausted, "service.port_end", made[-1], full, facts)
+    assert error.reason == "PORT_RANGES_REACHED"
+    adjacent = commands.CreateService(service("next", "192.0.2.9", 1188, port_end=1190))
+    assert decide(full, adjacent, facts).service is not None, "one that begins where another ends needs less room"
+
+
+@pytest.mark.parametrize("mode", [Mode.NAT, Mode.DSR, Mode.IPIP])
+def test_a_backend_of_several_ports_keeps_each_packets_port_or_takes_all_to_one(mode: Mode) -> None:
+    tracking = Tracking.NONE if mode is Mode.NAT else Tracking.CHANGES
+    made = commands.CreateService(service("range", "192.0.2.1", 70, port_end=90, mode=mode, tracking=tracking))
+    desired = decide(web(), made, FACTS).desired
+    kept = decide(desired, commands.AddBackend(backend("range", "a", "10.0.0.1", 0)), FACTS)
+    assert kept.backend is not None
+    assert kept.backend.port == 0
+    named = commands.AddBackend(backend("range", "a", "10.0.0.1", 8080))
+    if mode is Mode.NAT:
+        taken = decide(desired, named, FACTS).backend
+        assert taken is not None
+        assert taken.port == 8080
+    else:
+        assert refused(errors.InvalidArgument, "backend.port", named, desired).reason == "PORT_NOT_TRANSLATED"
 
 
 def test_the_same_server_may_serve_two_services_and_two_ports() -> None:

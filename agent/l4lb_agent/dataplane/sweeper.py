@@ -65,7 +65,7 @@ def flow_key_of(reply_key: layout.ReplyKey, reply: layout.Reply) -> layout.FlowK
 
 def reply_key_of(flow_key: layout.FlowKey, flow: layout.Flow, backend: layout.Backend) -> layout.ReplyKey:
     """Key of the reply that a forward entry belongs to."""
-    return layout.ReplyKey(backend.address, flow.snat, backend.port, flow.snat_port, flow_key.protocol)
+    return layout.ReplyKey(backend.address, flow.snat, backend.port or flow_key.vip_port, flow.snat_port, flow_key.protocol)
 
 
 def names(flow: layout.Flow, reply_key: layout.ReplyKey, reply: layout.Reply) -> bool:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from l4lb_agent.model import hashing, index, layout, mapspec
+from l4lb_agent.model import hashing, index, layout, mapspec, port_ranges
 from l4lb_agent.model.access import policy
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import Backend
@@ -16,7 +16,7 @@ from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
 from l4lb_agent.model.mtu import effective
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.pool import NO_RINGS, Pool, RingElements
-from l4lb_agent.model.service import Hash, MssClamp, OnEmpty, OuterSource, Tracking, VirtualService
+from l4lb_agent.model.service import Hash, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
 from l4lb_agent.model.way import is_here, way
 
@@ -62,13 +62,14 @@ def build(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: 
             services[key] = pool.hold(service.ring_size, key) or service_element(service)
         else:
             services[key] = service_element(service, *numbers)
-    maps = {**pool.maps, "services": services, "policies": _policies(desired, ids)}
-    maps["addresses"] = _addresses(desired, ids, rings, world)
+    ranges = port_ranges.place(desired, ids, world.config, actual)
+    maps = {**pool.maps, "services": services, "policies": _policies(desired, ids), port_ranges.MAP: ranges.elements}
+    maps["addresses"] = _addresses(desired, ids, rings, world, ranges.numbers)
     maps["backends"] = _backends(desired, ids, keys, world, actual, pool.held)
     maps["index"] = _index(desired, ids, world, actual)
     maps["snat"] = _snat(world.config)
     maps["config"] = {array_key(0): config_element(world, ids.addresses)}
-    return Built(Tables(maps), frozenset(deferred))
+    return Built(Tables(maps), ranges.deferred.union(deferred))
 
 
 def ring_element(slots: bytes, size: int) -> bytes:
@@ -101,6 +102,7 @@ def service_element(service: VirtualService, now: int = 0, before: int = 0) -> b
         idle_seconds=service.idle_seconds,
         encap_port=socket.htons(service.encap_port),
         mss=layout.MSS_AUTO if service.mss_clamp is MssClamp.AUTO else service.mss,
+        port_end=service.port_end,
     )
     element.vip[:] = list(service.vip.packed)
     return bytes(element)
@@ -210,8 +212,11 @@ def _echoing(desired: Desired, rings: Mapping[str, RingElements], policy: Echo) 
     return {service.vip for service in desired.services.values() if policy is Echo.ALWAYS or service.name in served}
 
 
-def _addresses(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: World) -> Elements:
-    vips = {service.vip: ids.services.get(service.identity, 0) for service in desired.services.values()}
+def _addresses(
+    desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: World, ranges: Mapping[port_ranges.Scope, int]
+) -> Elements:
+    vips = {service.vip: 0 for service in desired.services.values()}
+    vips.update((service.vip, ids.services.get(service.identity, 0)) for service in desired.services.values() if not service.port_end)
     echoing = _echoing(desired, rings, world.config.echo) - world.local
     elements: Elements = {}
     for address, id_ in ids.addresses.items():
@@ -221,6 +226,8 @@ def _addresses(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], wo
             | (layout.ADDRESS_LOCAL if address in world.local else 0)
             | (layout.ADDRESS_ECHO if address in echoing else 0),
             service=vips.get(address, 0),
+            ranges_tcp=ranges.get((address, Protocol.TCP), 0),
+            ranges_udp=ranges.get((address, Protocol.UDP), 0),
         )
         element.address[:] = list(address.packed)
         elements[array_key(id_)] = bytes(element)
@@ -253,7 +260,7 @@ def _index(desired: Desired, ids: Ids, world: World, actual: Tables) -> Elements
     entries = [
         index.entry(layout.INDEX_SERVICE, ids.services[s.identity], s.vip.packed, s.port, int(s.protocol), secret, mask)
         for s in desired.services.values()
-        if s.identity in ids.services
+        if s.identity in ids.services and not s.port_end
     ]
     entries += [index.entry(layout.INDEX_ADDRESS, id_, a.packed, 0, 0, secret, mask) for a, id_ in ids.addresses.items()]
     return index.place(actual.get("index"), entries)

@@ -16,7 +16,7 @@ from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.tables import Tables
 
-ServiceKey = tuple[Address, int, int]  # VIP, port, protocol
+ServiceKey = tuple[Address, int, int, int]  # VIP, port, protocol, last port of a range
 BackendKey = tuple[ServiceKey, Address, int]  # service, address, port
 Key = TypeVar("Key")
 
@@ -128,7 +128,7 @@ def _service_key(element: bytes) -> ServiceKey | None:
     service = layout.Service.from_buffer_copy(element)
     if not service.word & layout.SERVICE_PRESENT:
         return None
-    return (Address(bytes(service.vip)), _port(service.port), service.protocol)
+    return (Address(bytes(service.vip)), _port(service.port), service.protocol, service.port_end)
 
 
 def _owned_address(element: bytes) -> Address:

@@ -45,7 +45,9 @@ INDEX_SERVICE: Final = 2
 class OwnedAddress(ctypes.Structure):
     """addresses[id]."""
 
-    _fields_ = [("address", Address), ("flags", U32), ("service", U32), ("reserved", U32 * 2)]
+    _fields_ = [
+        ("address", Address), ("flags", U32), ("service", U32), ("ranges_tcp", U16), ("ranges_udp", U16), ("reserved", U32),
+    ]  # fmt: skip
 
 
 ADDRESS_VIP: Final = 1
@@ -54,12 +56,21 @@ ADDRESS_LOCAL: Final = 4
 ADDRESS_ECHO: Final = 8
 
 
+class PortRanges(ctypes.Structure):
+    """port_ranges[element]: ports from first[i] on lead to service[i]."""
+
+    _fields_ = [("first", U16 * 128), ("service", U16 * 128)]
+
+
+PORT_RANGES: Final = 128
+
+
 class Service(ctypes.Structure):
     """services[id]; word is now << 48 | before << 32 | flags."""
 
     _fields_ = [
         ("word", U64), ("vip", Address), ("port", U16), ("protocol", U8), ("family", U8), ("idle_seconds", U32),
-        ("encap_port", U16), ("mss", U16), ("reserved", U32 * 7),
+        ("encap_port", U16), ("mss", U16), ("port_end", U16), ("reserved_half", U16), ("reserved", U32 * 6),
     ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ class Sizes:
     services: int = 128
     backends: int = 4096
     addresses: int = 256
+    port_ranges: int = 128  # of a VIP and protocol that has services with more than one port
     flows: int = 131072
     tracked_flows: int = 262144  # of DSR and ENCAP services
     rings_1021: int = 160
@@ -71,6 +72,7 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         array("snat", 16, layout.SNAT_SLOTS),
         array("index", size(layout.Bucket), index_buckets(sizes)),
         array("addresses", size(layout.OwnedAddress), sizes.addresses),
+        array("port_ranges", size(layout.PortRanges), sizes.port_ranges),
         array("services", size(layout.Service), sizes.services),
         array("policies", size(layout.Policy), sizes.services),
         *rings,

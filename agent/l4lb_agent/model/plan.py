@@ -4,8 +4,10 @@ What is pointed at is written before what points to it, and taken away after: a 
 service, a ring and its backends all as before or all as wanted. The order:
 
 1. backends that appear or change and can take flows
-2. rings that no service points to yet, after a grace period when packets may still be reading what was there
-3. policies, addresses and services; the one 64-bit word of a service's element exchanges both its rings
+2. rings that no service points to yet and port ranges that no address does, after a grace period when packets may still be reading what
+   was there
+3. policies, services, then addresses, which may lead to services by port ranges; the one 64-bit word of a service's element exchanges both
+   its rings
 4. index entries that appear, beside those that go
 5. SNAT addresses, config
 6. index entries that go
@@ -22,14 +24,15 @@ Worth = Callable[[bytes], int]  # of an element to packets: what is worth less t
 
 
 def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
-    """The steps from `actual` to `wanted`; none when they agree. Ring elements that `wanted` does not name are left as they are."""
+    """The steps from `actual` to `wanted`; none when they agree. Elements of rings and port ranges that `wanted` does not name are left as
+    they are."""
     appearing, going = _index(actual.get("index"), wanted.get("index"))
     steps: list[Step] = [
         *_early(actual, wanted, "backends", _backend),
-        *_rings(actual, wanted),
+        *_beside(actual, wanted),
         *_early(actual, wanted, "policies", any),
-        *_early(actual, wanted, "addresses", any),
         *_early(actual, wanted, "services", any),
+        *_early(actual, wanted, "addresses", any),
         *appearing,
         *_early(actual, wanted, "snat", any),
         *_early(actual, wanted, "config", any),
@@ -76,11 +79,11 @@ def _backend(element: bytes) -> int:
     return keeps + (keeps and bool(backend.ifindex))
 
 
-def _rings(actual: Tables, wanted: Tables) -> list[Step]:
+def _beside(actual: Tables, wanted: Tables) -> list[Step]:
+    """Writes of elements that are never changed while something points to them."""
     writes: list[Step] = []
     rewritten = False
-    for size in layout.RING_SIZES:
-        name = f"rings_{size}"
+    for name in (*(f"rings_{size}" for size in layout.RING_SIZES), "port_ranges"):
         there = actual.get(name)
         for key, element in sorted(wanted.get(name).items()):
             if there.get(key) != element:

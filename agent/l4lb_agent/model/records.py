@@ -153,6 +153,7 @@ def _service(service: VirtualService) -> Record:
         "mss_clamp": service.mss_clamp.name,
         "mss": service.mss,
         "new_flow_limit": _limit(service.new_flow_limit),
+        "port_end": service.port_end,
         "annotations": dict(service.annotations),
         "revision": service.revision,
         "created": service.created,

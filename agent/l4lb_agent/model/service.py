@@ -77,6 +77,7 @@ class MssClamp(enum.IntEnum):
     FIXED = 3
 
 
+ANY_PORT = (0, 65535)  # `port` and `port_end`
 DEFAULT_RING_SIZE = 16381
 DEFAULT_ENCAP_PORT = 6080  # of GUE, by IANA
 DEFAULT_DOWN_GRACE_SECONDS = 10
@@ -107,6 +108,7 @@ class VirtualService:
     mss_clamp: MssClamp = MssClamp.OFF
     mss: int = 0  # of FIXED
     new_flow_limit: NewFlowLimit = UNLIMITED
+    port_end: int = 0  # last port of a range that begins with `port`, 0 for a single port; every port is the range 0 to 65535
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0
@@ -123,6 +125,23 @@ class VirtualService:
         return not self.mode.translates and self.protocol is Protocol.TCP
 
     @property
-    def identity(self) -> tuple[Address, int, int]:
-        """What the datapath finds it by: VIP, port, protocol. Unique among services."""
-        return (self.vip, self.port, int(self.protocol))
+    def identity(self) -> tuple[Address, int, int, int]:
+        """What the datapath finds it by: VIP, port, protocol, last port. Unique among services."""
+        return (self.vip, self.port, int(self.protocol), self.port_end)
+
+    @property
+    def any_port(self) -> bool:
+        """Whether it takes every port that no other service of its VIP and protocol takes."""
+        return (self.port, self.port_end) == ANY_PORT
+
+    @property
+    def ports(self) -> str:
+        """Its ports in words."""
+        if self.any_port:
+            return "every port"
+        return f"ports {self.port} to {self.port_end}" if self.port_end else f"port {self.port}"
+
+    @property
+    def backend_port(self) -> int:
+        """Port of a backend that names none; 0 where each packet keeps its own."""
+        return 0 if self.port_end else self.port

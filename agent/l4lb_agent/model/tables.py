@@ -11,7 +11,8 @@ Elements = dict[bytes, bytes]
 
 @dataclass(frozen=True)
 class Tables:
-    """The control maps only (config, snat, index, addresses, services, policies, rings_*, backends); the rest is the datapath's."""
+    """The control maps only (config, snat, index, addresses, port_ranges, services, policies, rings_*, backends); the rest is the
+    datapath's."""
 
     maps: Mapping[str, Elements] = field(default_factory=dict)
 

@@ -330,7 +330,8 @@ type Backend struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Unicast address in text, of the VIP's family. A changed address is another identity: the flows of the old one are cut.
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	// Port, 1 to 65535; 0 takes the port of the virtual service.
+	// Port, 1 to 65535; 0 takes the port of the virtual service. Where that has more than one, 0 leaves each flow the port that it was for, and
+	// any other takes all of them to that one port (NAT only).
 	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
 	// Share of new flows, 0 to 65535; 0 receives none. Unset on AddBackend is 1.
 	Weight *uint32 `protobuf:"varint,4,opt,name=weight,proto3,oneof" json:"weight,omitempty"`

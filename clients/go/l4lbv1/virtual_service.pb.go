@@ -686,7 +686,7 @@ type VirtualService struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The VIP, an IPv4 or IPv6 unicast address in text. Fixed at creation.
 	Vip string `protobuf:"bytes,2,opt,name=vip,proto3" json:"vip,omitempty"`
-	// Port, 1 to 65535. Fixed at creation.
+	// Port, 1 to 65535; of a range the first. 0 with any_port only. Fixed at creation.
 	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
 	// Fixed at creation.
 	Protocol Protocol `protobuf:"varint,4,opt,name=protocol,proto3,enum=l4lb.v1.Protocol" json:"protocol,omitempty"`
@@ -709,8 +709,13 @@ type VirtualService struct {
 	DownGrace *durationpb.Duration `protobuf:"bytes,12,opt,name=down_grace,json=downGrace,proto3" json:"down_grace,omitempty"`
 	// What becomes of new flows while no backend takes any.
 	OnEmpty OnEmpty `protobuf:"varint,30,opt,name=on_empty,json=onEmpty,proto3,enum=l4lb.v1.OnEmpty" json:"on_empty,omitempty"`
+	// Last port of a range that begins with `port`, up to 65535; 0 for a single port. Of the services of a VIP and protocol a packet goes to the
+	// one with the narrowest range that holds its port. One range may lie inside another; any other overlap is refused. Fixed at creation.
+	PortEnd uint32 `protobuf:"varint,31,opt,name=port_end,json=portEnd,proto3" json:"port_end,omitempty"`
 	// Fixed at creation.
 	Hash Hash `protobuf:"varint,32,opt,name=hash,proto3,enum=l4lb.v1.Hash" json:"hash,omitempty"`
+	// Every port that no other service of the VIP and protocol takes; `port` and `port_end` are 0 then. Fixed at creation.
+	AnyPort bool `protobuf:"varint,33,opt,name=any_port,json=anyPort,proto3" json:"any_port,omitempty"`
 	// Of TCP only.
 	MssClamp MssClamp `protobuf:"varint,40,opt,name=mss_clamp,json=mssClamp,proto3,enum=l4lb.v1.MssClamp" json:"mss_clamp,omitempty"`
 	// Longest TCP segment of MSS_CLAMP_FIXED, 536 to 65495 for an IPv4 VIP and 1220 to 65475 for an IPv6 one; 0 otherwise.
@@ -866,11 +871,25 @@ func (x *VirtualService) GetOnEmpty() OnEmpty {
 	return OnEmpty_ON_EMPTY_UNSPECIFIED
 }
 
+func (x *VirtualService) GetPortEnd() uint32 {
+	if x != nil {
+		return x.PortEnd
+	}
+	return 0
+}
+
 func (x *VirtualService) GetHash() Hash {
 	if x != nil {
 		return x.Hash
 	}
 	return Hash_HASH_UNSPECIFIED
+}
+
+func (x *VirtualService) GetAnyPort() bool {
+	if x != nil {
+		return x.AnyPort
+	}
+	return false
 }
 
 func (x *VirtualService) GetMssClamp() MssClamp {
@@ -990,7 +1009,7 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\n" +
 	"per_source\x18\x02 \x01(\v2\x11.l4lb.v1.FlowRateR\tperSource\x12\x1b\n" +
 	"\tprefix_v4\x18\x03 \x01(\rR\bprefixV4\x12\x1b\n" +
-	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"\xa1\n" +
+	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"\xd7\n" +
 	"\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
@@ -1007,8 +1026,10 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\rchange_window\x18\v \x01(\v2\x19.google.protobuf.DurationR\fchangeWindow\x128\n" +
 	"\n" +
 	"down_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tdownGrace\x12+\n" +
-	"\bon_empty\x18\x1e \x01(\x0e2\x10.l4lb.v1.OnEmptyR\aonEmpty\x12!\n" +
-	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12.\n" +
+	"\bon_empty\x18\x1e \x01(\x0e2\x10.l4lb.v1.OnEmptyR\aonEmpty\x12\x19\n" +
+	"\bport_end\x18\x1f \x01(\rR\aportEnd\x12!\n" +
+	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12\x19\n" +
+	"\bany_port\x18! \x01(\bR\aanyPort\x12.\n" +
 	"\tmss_clamp\x18( \x01(\x0e2\x11.l4lb.v1.MssClampR\bmssClamp\x12\x10\n" +
 	"\x03mss\x18) \x01(\rR\x03mss\x12;\n" +
 	"\x0enew_flow_limit\x18. \x01(\v2\x15.l4lb.v1.NewFlowLimitR\fnewFlowLimit\x12\x12\n" +

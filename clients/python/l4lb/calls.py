@@ -39,19 +39,19 @@ class Listing(Generic[T]):
 
 
 def create_service(
-    name: str, *, vip: str, port: int, protocol: str = "tcp", forwarding_mode: str = "", encap: Mapping[str, Any] | None = None,
-    flow_tracking: str = "", hash: str = "", ring_size: int = 0, idle_timeout: float | None = None, change_window: float | None = None,
-    down_grace: float | None = None, on_empty: str = "", mss_clamp: str = "", mss: int = 0,
-    new_flow_limit: Mapping[str, Any] | None = None, annotations: Mapping[str, str] | None = None, request_id: str = "",
-    validate_only: bool = False,
+    name: str, *, vip: str, port: int = 0, port_end: int = 0, any_port: bool = False, protocol: str = "tcp", forwarding_mode: str = "",
+    encap: Mapping[str, Any] | None = None, flow_tracking: str = "", hash: str = "", ring_size: int = 0,
+    idle_timeout: float | None = None, change_window: float | None = None, down_grace: float | None = None, on_empty: str = "",
+    mss_clamp: str = "", mss: int = 0, new_flow_limit: Mapping[str, Any] | None = None, annotations: Mapping[str, str] | None = None,
+    request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
-    """Creates a virtual service without backends. `encap` has the fields of Encap: encapsulation, port, outer_source, outer_checksum;
-    `new_flow_limit` those of NewFlowLimit: per_service and per_source, each with flows_per_second and burst, prefix_v4, prefix_v6."""
+    """Creates a virtual service without backends. It has `port`, those from `port` to `port_end`, or with `any_port` all. `encap` has the
+    fields of Encap: encapsulation, port, outer_source, outer_checksum; `new_flow_limit` those of NewFlowLimit: per_service and per_source,
+    each with flows_per_second and burst, prefix_v4, prefix_v6."""
     service = _service(
-        vip=vip, port=port, protocol=protocol, forwarding_mode=forwarding_mode, encap=encap, flow_tracking=flow_tracking, hash=hash,
-        ring_size=ring_size, idle_timeout=idle_timeout, change_window=change_window, down_grace=down_grace, on_empty=on_empty,
-        mss_clamp=mss_clamp, mss=mss, new_flow_limit=new_flow_limit,
-        annotations=annotations,
+        vip=vip, port=port, port_end=port_end, any_port=any_port, protocol=protocol, forwarding_mode=forwarding_mode, encap=encap,
+        flow_tracking=flow_tracking, hash=hash, ring_size=ring_size, idle_timeout=idle_timeout, change_window=change_window,
+        down_grace=down_grace, on_empty=on_empty, mss_clamp=mss_clamp, mss=mss, new_flow_limit=new_flow_limit, annotations=annotations,
     )  # fmt: skip
     service_id = names.split(names.service(name))[1]
     request = service_pb2.CreateVirtualServiceRequest(
@@ -77,19 +77,20 @@ def list_services(*, page_size: int = 0) -> Listing[VirtualService]:
 
 
 def update_service(
-    name: str, *, vip: str | None = None, port: int | None = None, protocol: str | None = None, forwarding_mode: str | None = None,
-    encap: Mapping[str, Any] | None = None, flow_tracking: str | None = None, hash: str | None = None, ring_size: int | None = None,
-    idle_timeout: float | None = None, change_window: float | None = None, down_grace: float | None = None,
-    on_empty: str | None = None, mss_clamp: str | None = None, mss: int | None = None, new_flow_limit: Mapping[str, Any] | None = None,
+    name: str, *, vip: str | None = None, port: int | None = None, port_end: int | None = None, any_port: bool | None = None,
+    protocol: str | None = None, forwarding_mode: str | None = None, encap: Mapping[str, Any] | None = None,
+    flow_tracking: str | None = None, hash: str | None = None, ring_size: int | None = None, idle_timeout: float | None = None,
+    change_window: float | None = None, down_grace: float | None = None, on_empty: str | None = None, mss_clamp: str | None = None,
+    mss: int | None = None, new_flow_limit: Mapping[str, Any] | None = None,
     annotations: Mapping[str, str] | None = None, etag: str = "", allow_missing: bool = False, request_id: str = "",
     validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
     """Changes what is given. With `allow_missing` creates it when it does not exist; what is fixed at creation is compared otherwise."""
     given = {
-        "vip": vip, "port": port, "protocol": protocol, "forwarding_mode": forwarding_mode, "encap": encap,
-        "flow_tracking": flow_tracking, "hash": hash, "ring_size": ring_size, "idle_timeout": idle_timeout, "change_window": change_window,
-        "down_grace": down_grace, "on_empty": on_empty, "mss_clamp": mss_clamp, "mss": mss, "new_flow_limit": new_flow_limit,
-        "annotations": annotations,
+        "vip": vip, "port": port, "port_end": port_end, "any_port": any_port, "protocol": protocol, "forwarding_mode": forwarding_mode,
+        "encap": encap, "flow_tracking": flow_tracking, "hash": hash, "ring_size": ring_size, "idle_timeout": idle_timeout,
+        "change_window": change_window, "down_grace": down_grace, "on_empty": on_empty, "mss_clamp": mss_clamp, "mss": mss,
+        "new_flow_limit": new_flow_limit, "annotations": annotations,
     }  # fmt: skip
     service = _service(name=names.service(name), etag=etag, **given)
     request = service_pb2.UpdateVirtualServiceRequest(

@@ -11,6 +11,7 @@ from l4lb_agent.api.convert.policies import limit, shown_limit
 from l4lb_agent.control.facade import Control, ServiceView
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.service import (
+    ANY_PORT,
     DEFAULT_DOWN_GRACE_SECONDS,
     DEFAULT_ENCAP_PORT,
     DEFAULT_IDLE_SECONDS,
@@ -30,7 +31,9 @@ from l4lb_agent.model.service import (
 SERVICE_CHANGEABLE = frozenset({
     "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "annotations"
 })  # fmt: skip
-SERVICE_FIXED = frozenset({"vip", "port", "protocol", "forwarding_mode", "ring_size", "encap", "flow_tracking", "hash"})
+SERVICE_FIXED = frozenset({
+    "vip", "port", "port_end", "any_port", "protocol", "forwarding_mode", "ring_size", "encap", "flow_tracking", "hash"
+})  # fmt: skip
 _ENCAPSULATIONS = {
     virtual_service_pb2.ENCAPSULATION_UNSPECIFIED: Mode.IPIP,
     virtual_service_pb2.ENCAPSULATION_IPIP: Mode.IPIP,
@@ -58,6 +61,7 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Co
     mode = _mode(message, view.service.mode) if touched & {"forwarding_mode", "encap"} else None
     clamp = _mss_clamp(message) if "mss_clamp" in touched else None
     no_mss = 0 if clamp not in (None, MssClamp.FIXED) else None
+    ports = _ports(message) if touched & {"port", "port_end", "any_port"} else (0, 0)
     encap = "encap" in touched and mode is not None and mode.encapsulates
     return commands.UpdateService(
         name,
@@ -71,7 +75,8 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Co
         annotations=dict(message.annotations) if "annotations" in touched else None,
         etag=message.etag,
         vip=address(message.vip, "service.vip") if "vip" in touched else None,
-        port=message.port if "port" in touched else None,
+        port=ports[0] if touched & {"port", "any_port"} else None,
+        port_end=ports[1] if touched & {"port_end", "any_port"} else None,
         protocol=_protocol(message) if "protocol" in touched else None,
         ring_size=message.ring_size or DEFAULT_RING_SIZE if "ring_size" in touched else None,
         mode=mode,
@@ -94,12 +99,24 @@ def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualS
     protocol = _protocol(message)
     mode = _mode(message, None)
     idle = _idle(message, protocol)
+    port, port_end = _ports(message)
     return VirtualService(
-        name, vip, message.port, protocol, message.ring_size or DEFAULT_RING_SIZE, idle, mode, _tracking(message, mode),
+        name, vip, port, protocol, message.ring_size or DEFAULT_RING_SIZE, idle, mode, _tracking(message, mode),
         _window(message, idle), _down_grace(message), _encap_port(message, mode), _outer_source(message, mode),
         message.encap.outer_checksum, _hash(message), _on_empty(message), _mss_clamp(message), message.mss, limit(message),
-        dict(message.annotations),
+        port_end, dict(message.annotations),
     )  # fmt: skip
+
+
+def _ports(message: virtual_service_pb2.VirtualService) -> tuple[int, int]:
+    """`port` and `port_end` of the model."""
+    if message.any_port:
+        if message.port or message.port_end:
+            raise fields.contradiction("service.any_port", "is for every port: leave out service.port and service.port_end")
+        return ANY_PORT
+    if message.port_end and not message.port:
+        raise fields.contradiction("service.port_end", "needs service.port, the first of the range; for every port set service.any_port")
+    return message.port, message.port_end
 
 
 def _protocol(message: virtual_service_pb2.VirtualService) -> Protocol:
@@ -170,7 +187,8 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
     of = view.service
     tracked = not of.mode.translates
     return virtual_service_pb2.VirtualService(
-        name=of.name, vip=str(of.vip), port=of.port, protocol=f"PROTOCOL_{of.protocol.name}", forwarding_mode=_forwarding_mode(of.mode),
+        name=of.name, vip=str(of.vip), port=of.port, port_end=0 if of.any_port else of.port_end,
+        any_port=of.any_port, protocol=f"PROTOCOL_{of.protocol.name}", forwarding_mode=_forwarding_mode(of.mode),
         encap=_encap(of) if of.mode.encapsulates else None, flow_tracking=cast("virtual_service_pb2.FlowTracking", int(of.tracking)),
         hash=cast("virtual_service_pb2.Hash", int(of.hash)), on_empty=cast("virtual_service_pb2.OnEmpty", int(of.on_empty)),
         mss_clamp=cast("virtual_service_pb2.MssClamp", int(of.mss_clamp)), mss=of.mss,

@@ -15,7 +15,8 @@ from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, M
 MAX_ANNOTATIONS, MAX_KEY, MAX_VALUE = 64, 256, 4096
 MAX_WEIGHT = 65535
 _FIXED = {  # by attribute of the model: the API's field
-    "vip": "vip", "port": "port", "protocol": "protocol", "ring_size": "ring_size", "mode": "forwarding_mode", "tracking": "flow_tracking",
+    "vip": "vip", "port": "port", "port_end": "port_end", "protocol": "protocol", "ring_size": "ring_size", "mode": "forwarding_mode",
+    "tracking": "flow_tracking",
     "encap_port": "encap.port", "outer_source": "encap.outer_source", "outer_checksum": "encap.outer_checksum",
     "hash": "hash",
 }  # fmt: skip
@@ -27,7 +28,7 @@ def service(value: VirtualService) -> None:
     parts = value.name.split("/")
     if len(parts) != 2 or parts[0] != "services" or not _ID.fullmatch(parts[1]):
         raise _invalid("service_id", parts[-1], "is not 1 to 63 of a-z, 0-9 and -, beginning with a letter")
-    number(value.port, 1, 65535, "service.port")
+    _ports(value)
     if value.ring_size not in layout.RING_SIZES:
         raise _invalid("service.ring_size", value.ring_size, f"is not one of {', '.join(map(str, layout.RING_SIZES))}")
     number(value.idle_seconds, 1, MAX_IDLE_SECONDS, "service.idle_timeout")
@@ -63,6 +64,14 @@ def _rate(rate: limits.Rate, most: int, field: str) -> None:
         )
 
 
+def _ports(value: VirtualService) -> None:
+    if value.any_port:
+        return
+    number(value.port, 1, 65535, "service.port")
+    if value.port_end and not value.port < value.port_end <= 65535:
+        raise _invalid("service.port_end", value.port_end, f"is not {value.port + 1} to 65535: leave it out for a single port")
+
+
 def _tracking(value: VirtualService) -> None:
     if value.mode.translates and value.tracking is not Tracking.NONE:
         raise _invalid("service.flow_tracking", value.tracking.name, "is for DSR and ENCAP: every NAT flow has a record, leave it out")
@@ -79,12 +88,12 @@ def _mss(value: VirtualService) -> None:
         raise _invalid("service.mss", value.mss, f"is for mss_clamp FIXED, which is {value.mss_clamp.name}: leave it out or set that")
 
 
-def backend(value: Backend) -> None:
+def backend(value: Backend, service: VirtualService) -> None:
     """Raises InvalidArgument naming the field of `value` that cannot be. The port is already the service's when none was given."""
     parts = value.name.split("/")
     if len(parts) != 4 or parts[0] != "services" or parts[2] != "backends" or not _ID.fullmatch(parts[3]):
         raise _invalid("backend_id", parts[-1], "is not 1 to 63 of a-z, 0-9 and -, beginning with a letter")
-    number(value.port, 1, 65535, "backend.port")
+    number(value.port, min(1, service.backend_port), 65535, "backend.port")
     number(value.weight, 0, MAX_WEIGHT, "backend.weight")
     annotations(value.annotations, "backend.annotations")
 

@@ -34,6 +34,7 @@ class UpdateService:
     create: VirtualService | None = None
     vip: Address | None = None
     port: int | None = None
+    port_end: int | None = None
     protocol: Protocol | None = None
     ring_size: int | None = None
     mode: Mode | None = None
@@ -56,7 +57,8 @@ class DeleteService:
 
 @dataclass(frozen=True)
 class AddBackend:
-    """Add `backend`; port 0 takes the service's. Revision and times of the value are ignored."""
+    """Add `backend`; port 0 takes the service's, or each packet's own when that has more than one. Revision and times of the value are
+    ignored."""
 
     backend: Backend
 

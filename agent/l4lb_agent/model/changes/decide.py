@@ -104,9 +104,7 @@ def _create_service(desired: Desired, asked: VirtualService, facts: Facts) -> De
     checks.service(asked)
     if asked.name in desired.services:
         raise exists(asked.name, "service_id", f"{asked.name} exists already")
-    for other in desired.services.values():
-        if other.identity == asked.identity:
-            raise exists(other.name, "service.vip", f"{other.name} has the same VIP, port and protocol")
+    places.check_ports(desired, asked)
     if asked.vip in facts.config.snat:
         raise address_taken("service.vip", asked.vip, "is a SNAT address: a VIP must be another one")
     for backend in desired.backends.values():
@@ -155,8 +153,8 @@ def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Decision:
     service = desired.services.get(asked.service)
     if service is None:
         raise _missing(asked.service, "parent")
-    asked = replace(asked, port=asked.port or service.port)
-    checks.backend(asked)
+    asked = replace(asked, port=asked.port or service.backend_port)
+    checks.backend(asked, service)
     checks.mtu(asked, service)
     checks.writable_state(asked.admin)
     if asked.name in desired.backends:
@@ -174,7 +172,7 @@ def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Fa
     after = replace(
         before,
         address=before.address if command.address is None else command.address,
-        port=before.port if command.port is None else command.port or service.port,
+        port=before.port if command.port is None else command.port or service.backend_port,
         weight=before.weight if command.weight is None else command.weight,
         mtu=before.mtu if command.mtu is None else command.mtu,
         annotations=before.annotations if command.annotations is None else command.annotations,
@@ -183,7 +181,7 @@ def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Fa
         checks.writable_state(command.admin)
         event = drain.Event.ENABLE if command.admin is AdminState.ENABLED else drain.Event.DISABLE
         after = replace(after, admin=drain.transition(before, event, "backend.admin_state"))
-    checks.backend(after)
+    checks.backend(after, service)
     checks.mtu(after, service)
     if after.identity != before.identity:
         places.check(desired, after, service, facts.config, facts.local)

@@ -22,12 +22,13 @@ def check(desired: Desired, asked: Backend, service: VirtualService, config: Dat
         )
     if asked.address in config.snat:
         raise address_taken("backend.address", asked.address, "is a SNAT address")
-    if not service.mode.translates and asked.port != service.port:
+    if not service.mode.translates and asked.port != service.backend_port:
+        alternative = f" or give {service.port}" if service.backend_port else ""
         raise InvalidArgument(
-            f"backend.port: {service.name} forwards by {service.mode.name}, which translates no port: leave it out or give {service.port}",
+            f"backend.port: {service.name} forwards by {service.mode.name}, which translates no port: leave it out{alternative}",
             reason="PORT_NOT_TRANSLATED",
             field="backend.port",
-            metadata={"port": str(service.port)},
+            metadata={"port": str(service.backend_port)},
         )
     if asked.address in local and service.mode is not Mode.DSR:
         raise FailedPrecondition(
@@ -43,6 +44,24 @@ def check(desired: Desired, asked: Backend, service: VirtualService, config: Dat
     for backend in desired.backends_of(service.name):
         if backend.identity == asked.identity and backend.name != asked.name:
             raise exists(backend.name, "backend.address", f"{backend.name} has the same address and port")
+
+
+def check_ports(desired: Desired, asked: VirtualService) -> None:
+    """Refuses ports that another service of the VIP and protocol has, or some of whose: which takes a packet must be beyond doubt."""
+    for other in desired.services.values():
+        if (other.vip, other.protocol) != (asked.vip, asked.protocol):
+            continue
+        if other.identity == asked.identity:
+            what = asked.ports if asked.port_end else "port"
+            raise exists(other.name, "service.vip", f"{other.name} has the same VIP, {what} and protocol")
+        first, last = sorted((one.port, one.port_end or one.port) for one in (other, asked))
+        if first[0] < last[0] <= first[1] < last[1]:
+            raise FailedPrecondition(
+                f"service.port_end: {asked.ports} overlap {other.ports} of {other.name}: one must hold all of the other, or none of it",
+                reason="PORTS_OVERLAP",
+                field="service.port_end",
+                metadata={"resource": other.name, "port": str(other.port), "port_end": str(other.port_end)},
+            )
 
 
 def exists(name: str, field: str, message: str) -> AlreadyExists:

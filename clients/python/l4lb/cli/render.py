@@ -31,7 +31,7 @@ def _state(backend: Any) -> str:
 _SERVICE: Sequence[Column] = (
     ("NAME", lambda s: names.short(s.name)),
     ("VIP", lambda s: s.vip),
-    ("PORT", lambda s: str(s.port)),
+    ("PORT", lambda s: _ports(s)),
     ("PROTOCOL", lambda s: word(virtual_service_pb2.Protocol, s.protocol)),
     ("MODE", lambda s: word(virtual_service_pb2.ForwardingMode, s.forwarding_mode)),
     ("STATE", lambda s: "reconciling" if s.reconciling else "ok"),
@@ -50,7 +50,7 @@ _SERVICE_WIDE: Sequence[Column] = (
 _BACKEND: Sequence[Column] = (
     ("NAME", lambda b: names.short(b.name)),
     ("ADDRESS", lambda b: b.address),
-    ("PORT", lambda b: str(b.port)),
+    ("PORT", lambda b: str(b.port or "as asked")),
     ("WEIGHT", lambda b: str(b.weight)),
     ("SHARE", lambda b: f"{b.slot_share:.1%}"),
     ("STATE", _state),
@@ -66,6 +66,12 @@ _BACKEND_WIDE: Sequence[Column] = (
     ("ETAG", lambda b: b.etag),
     ("WHY", lambda b: b.reconciling_reason),
 )
+
+
+def _ports(service: Any) -> str:
+    if service.any_port:
+        return "any"
+    return f"{service.port}-{service.port_end}" if service.port_end else str(service.port)
 
 
 def _drain(backend: Any) -> str:

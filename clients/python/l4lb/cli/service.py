@@ -38,7 +38,9 @@ def service() -> None:
 @service.command()
 @click.argument("name", type=SERVICE)
 @click.option("--vip", required=True, help="IPv4 or IPv6 address that clients use.")
-@click.option("--port", required=True, type=click.IntRange(1, 65535))
+@click.option("--port", type=click.IntRange(1, 65535), help="Of a range the first.")
+@click.option("--port-end", type=click.IntRange(2, 65535), help="Last port of a range.")
+@click.option("--any-port", is_flag=True, help="Every port that no other service of the VIP and protocol takes.")
 @click.option("--protocol", type=_PROTOCOLS, default="tcp", show_default=True)
 @click.option("--ring-size", type=int, default=0, help="Slots of the ring: 1021, 4093, 16381 (default) or 65537.")
 @click.option("--forwarding-mode", type=click.Choice(("nat", "dsr", "encap")), default="nat", show_default=True)
@@ -62,6 +64,8 @@ def create(session: Session, /, name: str, annotations: tuple[tuple[str, str], .
     """Create a virtual service without backends."""
     from l4lb.cli import render
 
+    if not options["port"] and not options["any_port"]:
+        raise click.UsageError("give --port, or --any-port for every port")
     encap = {field: options.pop(option) for field, option in _ENCAP.items()}
     options["encap"] = encap if any(encap.values()) else None
     options["new_flow_limit"] = take_limit(options)

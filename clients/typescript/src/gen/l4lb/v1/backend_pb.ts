@@ -115,7 +115,8 @@ export type Backend = Message<"l4lb.v1.Backend"> & {
   address: string;
 
   /**
-   * Port, 1 to 65535; 0 takes the port of the virtual service.
+   * Port, 1 to 65535; 0 takes the port of the virtual service. Where that has more than one, 0 leaves each flow the port that it was for, and
+   * any other takes all of them to that one port (NAT only).
    *
    * @generated from field: uint32 port = 3;
    */

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is counted: the structures, as in types.h. */
+#ifndef L4LB_COUNTERS_H
+#define L4LB_COUNTERS_H
+
+/* service_counters[service], backend_counters[backend]: per CPU */
+struct traffic {
+	__u64 packets_in; /* client to backend */
+	__u64 bytes_in;   /* whole frames */
+	__u64 packets_out;
+	__u64 bytes_out;
+	__u64 flows; /* created; of DSR and ENCAP services: SYNs, or entries made for UDP */
+	__u64 table_reads; /* of flow_table */
+	__u64 pinned;      /* entries that keep a flow where it was */
+	__u64 evicted;     /* live entries of others that had to go for them */
+};
+
+/* reason_counters[reason * 8 + verdict]: per CPU. Their sum is the number of packets seen. */
+struct count {
+	__u64 packets;
+	__u64 bytes;
+};
+#define VERDICTS 8
+
+#endif
