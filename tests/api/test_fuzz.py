@@ -47,6 +47,7 @@ def good() -> list[tuple[str, Message]]:
             service=service(name=WEB, idle_timeout=Duration(seconds=60)), update_mask=FieldMask(paths=["idle_timeout"]))),
         ("GetBackend", pb.GetBackendRequest(name=A)),
         ("ListBackends", pb.ListBackendsRequest(parent=WEB, page_size=10)),
+        ("GetRing", pb.GetRingRequest(name=WEB, include_slots=True)),
         ("UpdateBackend", pb.UpdateBackendRequest(backend=backend(name=A, weight=7), update_mask=FieldMask(paths=["weight"]))),
         ("DrainBackend", pb.DrainBackendRequest(name=A, policy={"timeout": Duration(seconds=60)}, allow_empty=True)),
         ("UndrainBackend", pb.UndrainBackendRequest(name=A)),

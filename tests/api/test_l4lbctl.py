@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ TABLE = {
     "DrainBackend": ("drain", "drain web/a --timeout 1h --at-deadline reset --no-wait"),
     "UndrainBackend": ("undrain", "undrain web/a"),
     "StreamStats": ("stats", "stats"),
+    "GetRing": ("ring", "ring web"),
     "GetAgent": ("agent", "agent"),
     "GetConfig": ("config", "config"),
     "Diagnose": ("diagnose", "doctor"),
@@ -259,3 +261,20 @@ def test_the_exit_codes_in_the_help_are_those_that_commands_end_with() -> None:
     }
     for words, code in codes.items():
         assert f"{code} {words}" in text
+
+
+def test_a_ring_is_shown_by_backend_and_slot_by_slot(run: Callable[..., Result], agent: Agent) -> None:
+    run("service create web --vip 10.0.0.1 --port 80 --protocol tcp")
+    run("backend add web/a --address 10.1.0.1 --weight 3")
+    run("backend add web/b --address 10.1.0.2")
+    shown = run("ring web").output.splitlines()
+    assert shown[0].split() == ["SLOTS", "16381"]
+    assert ["SETTLED", "yes"] in [line.split() for line in shown]
+    assert ["web/a", "3", "50.0%", "50.0%", "500", "+100", "0"] in [line.split() for line in shown]
+    view = agent.control.services["services/web"]
+    agent.control.services["services/web"] = replace(view, differing_slots=7, at_risk_slots=9, settle_time=2e9)
+    assert "no, 7 slots differ until 2033-05-18T03:33:20Z, 9 are at risk" in run("ring web").output
+    assert run("ring web --slots").output.splitlines()[-2:] == ["    0  web/a  before web/b", "    1  web/b  before nobody"]
+    assert json.loads(run("ring web -o json").output)["shares"][1]["backend"] == "services/web/backends/b"
+    assert "ID" in run("ring web -o wide").output
+    assert "does not exist" in run("ring none", code=1).output

@@ -49,6 +49,24 @@ def with_unknown_field(message: Message) -> bytes:
     return message.SerializeToString() + bytes([0xB8, 0x3E, 1])
 
 
+def test_a_ring_is_told_with_its_shares_and_its_slots_only_when_they_are_asked_for(stub: Any) -> None:
+    stub.CreateVirtualService(pb.CreateVirtualServiceRequest(service_id="web", service=service()))
+    for name in ("a", "b"):
+        made = backend_pb2.Backend(address=f"198.51.100.{ord(name)}")
+        stub.AddBackend(pb.AddBackendRequest(parent="services/web", backend_id=name, backend=made))
+    ring = stub.GetRing(pb.GetRingRequest(name="services/web")).ring
+    assert (ring.service, ring.digest, list(ring.slots)) == ("services/web", "ab", [])
+    assert [(share.backend, share.slots, share.before_slots, share.arriving_slots) for share in ring.shares] == [
+        ("services/web/backends/a", 500, 400, 100), ("services/web/backends/b", 500, 400, 100)
+    ]  # fmt: skip
+    whole = stub.GetRing(pb.GetRingRequest(name="services/web", include_slots=True)).ring
+    assert (list(whole.slots), list(whole.before_slots)) == ([1, 2], [2, 0])
+    for name, code in (("services/none", grpc.StatusCode.NOT_FOUND), ("web", grpc.StatusCode.INVALID_ARGUMENT)):
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.GetRing(pb.GetRingRequest(name=name))
+        assert caught.value.code() is code
+
+
 def test_a_field_that_the_agent_does_not_know_is_refused_with_its_place(stub: Any) -> None:
     inner = virtual_service_pb2.VirtualService.FromString(with_unknown_field(service()))
     error = refusal(stub.CreateVirtualService, pb.CreateVirtualServiceRequest(service_id="web", service=inner))

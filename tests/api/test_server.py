@@ -149,6 +149,7 @@ READS = {
     "ListBackends",
     "WatchBackends",
     "StreamStats",
+    "GetRing",
     "GetAgent",
     "GetConfig",
     "Diagnose",

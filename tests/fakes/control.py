@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, ServiceView, Snapshot, StatsSample
+from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, RingShare, RingView, ServiceView, Snapshot, StatsSample
 from l4lb_agent.model import errors
 from l4lb_agent.model.backend import AdminState, Backend, Drain
 from l4lb_agent.model.changes import checks, commands
@@ -228,6 +228,16 @@ class FakeControl:
         live = {backend_ids[name]: count for name, count in self.live.items() if name in backend_ids}
         maps = [MapState("flows", 5, 1000, 64000), MapState("services", 6, 128, 8192)]
         return StatsSample(counters, FlowCounts(live, flows=sum(live.values()), at=NOW), service_ids, backend_ids, maps)
+
+    async def ring(self, name: str, *, slots: bool = False) -> RingView | None:
+        """See facade.Control: shares as if the backends had been added one after the other."""
+        self._raise()
+        if name not in self.services:
+            return None
+        views = [view for _, view in sorted(self.backends.items()) if view.backend.service == name]
+        shares = [RingShare(view, 500, 400, 100, 0) for view in views]
+        numbers = [view.datapath_id for view in views] or [0]
+        return RingView(self.services[name], shares, 0 if views else 1021, numbers if slots else (), [*numbers[1:], 0] if slots else ())
 
     def agent(self) -> AgentView:
         """See facade.Control."""

@@ -30,6 +30,7 @@ _METHODS = {
     "UndrainBackend": Role.OPERATOR,
     "WatchBackends": Role.VIEWER,
     "StreamStats": Role.VIEWER,
+    "GetRing": Role.VIEWER,
     "GetAgent": Role.VIEWER,
     "Diagnose": Role.VIEWER,
     "GetConfig": Role.VIEWER,

@@ -112,6 +112,14 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
                 response.stats.skipped_samples = skipped
                 await context.write(response)
 
+    async def GetRing(self, request: pb.GetRingRequest, _context: Context) -> pb.GetRingResponse:
+        """Reads one ring."""
+        name = fields.name(request.name, fields.SERVICE_NAME, "name")
+        view = await self._control.ring(name, slots=request.include_slots)
+        if view is None:
+            raise _not_found(name, "name")
+        return pb.GetRingResponse(ring=convert.ring(view))
+
     async def GetAgent(self, _request: pb.GetAgentRequest, _context: Context) -> pb.GetAgentResponse:
         """Reads the agent."""
         view = self._control.agent()

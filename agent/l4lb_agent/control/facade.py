@@ -42,6 +42,28 @@ class BackendView:
 
 
 @dataclass(frozen=True)
+class RingShare:
+    """What one backend has of a ring: slots for new flows and for flows without an entry, and of those the ones where the two differ."""
+
+    view: BackendView
+    slots: int = 0
+    before_slots: int = 0
+    arriving_slots: int = 0
+    leaving_slots: int = 0
+
+
+@dataclass(frozen=True)
+class RingView:
+    """The ring of a virtual service. `slots` and `before` hold datapath ids, 0 for nobody; they are empty unless asked for."""
+
+    service: ServiceView
+    shares: Sequence[RingShare] = ()  # by name
+    empty_slots: int = 0
+    slots: Sequence[int] = ()
+    before: Sequence[int] = ()  # also empty while no slot differs
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The answer to a change. At most one of the views is set; both are None for deletions. With validate_only, as it would be."""
 
@@ -113,6 +135,9 @@ class Control(Protocol):
 
     def backend(self, name: str) -> BackendView | None:
         """The backend of that name."""
+
+    async def ring(self, name: str, *, slots: bool = False) -> RingView | None:
+        """The ring of the virtual service of that name, with every slot when `slots` are asked for."""
 
     def listen(self, listener: Callable[[Outcome], None]) -> None:
         """Calls `listener` for each change that the agent makes by itself, the end of a drain, once it is journaled."""

@@ -1,10 +1,11 @@
 """What was asked for together with what is seen of it: the views that the API answers with."""
 
+import asyncio
 import math
 from dataclasses import replace
 
-from l4lb_agent.control import rings
-from l4lb_agent.control.facade import AgentView, BackendView, Outcome, ServiceView, Snapshot
+from l4lb_agent.control import ring_view, rings
+from l4lb_agent.control.facade import AgentView, BackendView, Outcome, RingView, ServiceView, Snapshot
 from l4lb_agent.control.ports import Clock
 from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.sampler import Sampler
@@ -95,6 +96,16 @@ class Views:
         """The backend of that name, if there is one."""
         backend = desired.backends.get(name)
         return self.backend(desired, backend) if backend else None
+
+    async def ring(self, desired: Desired, name: str, *, slots: bool) -> RingView | None:
+        """The ring of the virtual service of that name, if there is one."""
+        service = desired.services.get(name)
+        if service is None:
+            return None
+        held = self._reconciler.windows.held.get(self._reconciler.ids.services.get(service.identity, 0)) if service.has_window else None
+        backends = [self.backend(desired, backend) for _, backend in sorted(desired.by_service.get(name, {}).items())]
+        image, pair = self._reconciler.images.by_service.get(name), held.pair if held else None
+        return await asyncio.to_thread(ring_view.look, self.service(desired, service), backends, image, pair, slots=slots)
 
     def _weight(self, desired: Desired, service: str) -> int:
         """Of all backends of the service that want new flows; added up once, since a list asks for each of them."""

@@ -1793,6 +1793,107 @@ func (x *StreamStatsResponse) GetStats() *Stats {
 	return nil
 }
 
+// For GetRing.
+type GetRingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of the virtual service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Also every single slot.
+	IncludeSlots  bool `protobuf:"varint,2,opt,name=include_slots,json=includeSlots,proto3" json:"include_slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRingRequest) Reset() {
+	*x = GetRingRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRingRequest) ProtoMessage() {}
+
+func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
+func (*GetRingRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetRingRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetRingRequest) GetIncludeSlots() bool {
+	if x != nil {
+		return x.IncludeSlots
+	}
+	return false
+}
+
+// For GetRing.
+type GetRingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	Ring          *Ring `protobuf:"bytes,1,opt,name=ring,proto3" json:"ring,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRingResponse) Reset() {
+	*x = GetRingResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRingResponse) ProtoMessage() {}
+
+func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
+func (*GetRingResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetRingResponse) GetRing() *Ring {
+	if x != nil {
+		return x.Ring
+	}
+	return nil
+}
+
 // For GetAgent.
 type GetAgentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1802,7 +1903,7 @@ type GetAgentRequest struct {
 
 func (x *GetAgentRequest) Reset() {
 	*x = GetAgentRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[28]
+	mi := &file_l4lb_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1915,7 @@ func (x *GetAgentRequest) String() string {
 func (*GetAgentRequest) ProtoMessage() {}
 
 func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[28]
+	mi := &file_l4lb_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1928,7 @@ func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentRequest.ProtoReflect.Descriptor instead.
 func (*GetAgentRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 // For GetAgent.
@@ -1841,7 +1942,7 @@ type GetAgentResponse struct {
 
 func (x *GetAgentResponse) Reset() {
 	*x = GetAgentResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[29]
+	mi := &file_l4lb_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1954,7 @@ func (x *GetAgentResponse) String() string {
 func (*GetAgentResponse) ProtoMessage() {}
 
 func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[29]
+	mi := &file_l4lb_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1967,7 @@ func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentResponse.ProtoReflect.Descriptor instead.
 func (*GetAgentResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetAgentResponse) GetAgent() *Agent {
@@ -1885,7 +1986,7 @@ type GetConfigRequest struct {
 
 func (x *GetConfigRequest) Reset() {
 	*x = GetConfigRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[30]
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +1998,7 @@ func (x *GetConfigRequest) String() string {
 func (*GetConfigRequest) ProtoMessage() {}
 
 func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[30]
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +2011,7 @@ func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetConfigRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 // For GetConfig.
@@ -1924,7 +2025,7 @@ type GetConfigResponse struct {
 
 func (x *GetConfigResponse) Reset() {
 	*x = GetConfigResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[31]
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2037,7 @@ func (x *GetConfigResponse) String() string {
 func (*GetConfigResponse) ProtoMessage() {}
 
 func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[31]
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2050,7 @@ func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetConfigResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetConfigResponse) GetConfig() *Config {
@@ -1968,7 +2069,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	mi := &file_l4lb_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2081,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	mi := &file_l4lb_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2094,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 // For Diagnose.
@@ -2007,7 +2108,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	mi := &file_l4lb_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +2120,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	mi := &file_l4lb_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2032,7 +2133,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DiagnoseResponse) GetFindings() []*Finding {
@@ -2046,7 +2147,7 @@ var File_l4lb_v1_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
+	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
 	"\x1bCreateVirtualServiceRequest\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x121\n" +
@@ -2170,7 +2271,12 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\romit_backends\x18\x03 \x01(\bR\fomitBackends\x12\x18\n" +
 	"\asamples\x18\x04 \x01(\rR\asamples\";\n" +
 	"\x13StreamStatsResponse\x12$\n" +
-	"\x05stats\x18\x01 \x01(\v2\x0e.l4lb.v1.StatsR\x05stats\"\x11\n" +
+	"\x05stats\x18\x01 \x01(\v2\x0e.l4lb.v1.StatsR\x05stats\"I\n" +
+	"\x0eGetRingRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\rinclude_slots\x18\x02 \x01(\bR\fincludeSlots\"4\n" +
+	"\x0fGetRingResponse\x12!\n" +
+	"\x04ring\x18\x01 \x01(\v2\r.l4lb.v1.RingR\x04ring\"\x11\n" +
 	"\x0fGetAgentRequest\"8\n" +
 	"\x10GetAgentResponse\x12$\n" +
 	"\x05agent\x18\x01 \x01(\v2\x0e.l4lb.v1.AgentR\x05agent\"\x12\n" +
@@ -2179,7 +2285,7 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x06config\x18\x01 \x01(\v2\x0f.l4lb.v1.ConfigR\x06config\"\x11\n" +
 	"\x0fDiagnoseRequest\"@\n" +
 	"\x10DiagnoseResponse\x12,\n" +
-	"\bfindings\x18\x01 \x03(\v2\x10.l4lb.v1.FindingR\bfindings2\x81\v\n" +
+	"\bfindings\x18\x01 \x03(\v2\x10.l4lb.v1.FindingR\bfindings2\xbf\v\n" +
 	"\x13LoadBalancerService\x12c\n" +
 	"\x14CreateVirtualService\x12$.l4lb.v1.CreateVirtualServiceRequest\x1a%.l4lb.v1.CreateVirtualServiceResponse\x12Z\n" +
 	"\x11GetVirtualService\x12!.l4lb.v1.GetVirtualServiceRequest\x1a\".l4lb.v1.GetVirtualServiceResponse\x12`\n" +
@@ -2196,7 +2302,8 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\fDrainBackend\x12\x1c.l4lb.v1.DrainBackendRequest\x1a\x1d.l4lb.v1.DrainBackendResponse\x12Q\n" +
 	"\x0eUndrainBackend\x12\x1e.l4lb.v1.UndrainBackendRequest\x1a\x1f.l4lb.v1.UndrainBackendResponse\x12P\n" +
 	"\rWatchBackends\x12\x1d.l4lb.v1.WatchBackendsRequest\x1a\x1e.l4lb.v1.WatchBackendsResponse0\x01\x12J\n" +
-	"\vStreamStats\x12\x1b.l4lb.v1.StreamStatsRequest\x1a\x1c.l4lb.v1.StreamStatsResponse0\x01\x12?\n" +
+	"\vStreamStats\x12\x1b.l4lb.v1.StreamStatsRequest\x1a\x1c.l4lb.v1.StreamStatsResponse0\x01\x12<\n" +
+	"\aGetRing\x12\x17.l4lb.v1.GetRingRequest\x1a\x18.l4lb.v1.GetRingResponse\x12?\n" +
 	"\bGetAgent\x12\x18.l4lb.v1.GetAgentRequest\x1a\x19.l4lb.v1.GetAgentResponse\x12B\n" +
 	"\tGetConfig\x12\x19.l4lb.v1.GetConfigRequest\x1a\x1a.l4lb.v1.GetConfigResponse\x12?\n" +
 	"\bDiagnose\x12\x18.l4lb.v1.DiagnoseRequest\x1a\x19.l4lb.v1.DiagnoseResponseb\x06proto3"
@@ -2214,7 +2321,7 @@ func file_l4lb_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_l4lb_v1_service_proto_goTypes = []any{
 	(WatchBackendsResponse_Event)(0),     // 0: l4lb.v1.WatchBackendsResponse.Event
 	(*CreateVirtualServiceRequest)(nil),  // 1: l4lb.v1.CreateVirtualServiceRequest
@@ -2245,86 +2352,92 @@ var file_l4lb_v1_service_proto_goTypes = []any{
 	(*WatchBackendsResponse)(nil),        // 26: l4lb.v1.WatchBackendsResponse
 	(*StreamStatsRequest)(nil),           // 27: l4lb.v1.StreamStatsRequest
 	(*StreamStatsResponse)(nil),          // 28: l4lb.v1.StreamStatsResponse
-	(*GetAgentRequest)(nil),              // 29: l4lb.v1.GetAgentRequest
-	(*GetAgentResponse)(nil),             // 30: l4lb.v1.GetAgentResponse
-	(*GetConfigRequest)(nil),             // 31: l4lb.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),            // 32: l4lb.v1.GetConfigResponse
-	(*DiagnoseRequest)(nil),              // 33: l4lb.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),             // 34: l4lb.v1.DiagnoseResponse
-	(*VirtualService)(nil),               // 35: l4lb.v1.VirtualService
-	(*fieldmaskpb.FieldMask)(nil),        // 36: google.protobuf.FieldMask
-	(*Backend)(nil),                      // 37: l4lb.v1.Backend
-	(*DrainPolicy)(nil),                  // 38: l4lb.v1.DrainPolicy
-	(*durationpb.Duration)(nil),          // 39: google.protobuf.Duration
-	(*Stats)(nil),                        // 40: l4lb.v1.Stats
-	(*Agent)(nil),                        // 41: l4lb.v1.Agent
-	(*Config)(nil),                       // 42: l4lb.v1.Config
-	(*Finding)(nil),                      // 43: l4lb.v1.Finding
+	(*GetRingRequest)(nil),               // 29: l4lb.v1.GetRingRequest
+	(*GetRingResponse)(nil),              // 30: l4lb.v1.GetRingResponse
+	(*GetAgentRequest)(nil),              // 31: l4lb.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),             // 32: l4lb.v1.GetAgentResponse
+	(*GetConfigRequest)(nil),             // 33: l4lb.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),            // 34: l4lb.v1.GetConfigResponse
+	(*DiagnoseRequest)(nil),              // 35: l4lb.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),             // 36: l4lb.v1.DiagnoseResponse
+	(*VirtualService)(nil),               // 37: l4lb.v1.VirtualService
+	(*fieldmaskpb.FieldMask)(nil),        // 38: google.protobuf.FieldMask
+	(*Backend)(nil),                      // 39: l4lb.v1.Backend
+	(*DrainPolicy)(nil),                  // 40: l4lb.v1.DrainPolicy
+	(*durationpb.Duration)(nil),          // 41: google.protobuf.Duration
+	(*Stats)(nil),                        // 42: l4lb.v1.Stats
+	(*Ring)(nil),                         // 43: l4lb.v1.Ring
+	(*Agent)(nil),                        // 44: l4lb.v1.Agent
+	(*Config)(nil),                       // 45: l4lb.v1.Config
+	(*Finding)(nil),                      // 46: l4lb.v1.Finding
 }
 var file_l4lb_v1_service_proto_depIdxs = []int32{
-	35, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	35, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	35, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	35, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
-	35, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	36, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	35, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	37, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
-	37, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
-	37, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
-	37, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
-	37, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
-	36, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
-	37, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
-	38, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
-	37, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
-	37, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	37, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	37, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	37, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	37, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
+	37, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	38, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	37, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	39, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
+	39, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
+	39, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
+	39, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
+	39, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
+	38, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
+	39, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
+	40, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
+	39, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	39, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
 	0,  // 17: l4lb.v1.WatchBackendsResponse.event:type_name -> l4lb.v1.WatchBackendsResponse.Event
-	37, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
-	39, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
-	40, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
-	41, // 21: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
-	42, // 22: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
-	43, // 23: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
-	1,  // 24: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
-	3,  // 25: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
-	5,  // 26: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
-	7,  // 27: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
-	9,  // 28: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
-	11, // 29: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
-	13, // 30: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
-	15, // 31: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
-	17, // 32: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
-	19, // 33: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
-	21, // 34: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
-	23, // 35: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
-	25, // 36: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
-	27, // 37: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
-	29, // 38: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
-	31, // 39: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
-	33, // 40: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
-	2,  // 41: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
-	4,  // 42: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
-	6,  // 43: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
-	8,  // 44: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
-	10, // 45: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
-	12, // 46: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
-	14, // 47: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
-	16, // 48: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
-	18, // 49: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
-	20, // 50: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
-	22, // 51: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
-	24, // 52: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
-	26, // 53: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
-	28, // 54: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
-	30, // 55: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
-	32, // 56: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
-	34, // 57: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
-	41, // [41:58] is the sub-list for method output_type
-	24, // [24:41] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	39, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
+	41, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
+	42, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
+	43, // 21: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
+	44, // 22: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
+	45, // 23: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
+	46, // 24: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
+	1,  // 25: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
+	3,  // 26: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
+	5,  // 27: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
+	7,  // 28: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
+	9,  // 29: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
+	11, // 30: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
+	13, // 31: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
+	15, // 32: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
+	17, // 33: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
+	19, // 34: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
+	21, // 35: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
+	23, // 36: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
+	25, // 37: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
+	27, // 38: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
+	29, // 39: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
+	31, // 40: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
+	33, // 41: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
+	35, // 42: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
+	2,  // 43: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
+	4,  // 44: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
+	6,  // 45: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
+	8,  // 46: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
+	10, // 47: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
+	12, // 48: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
+	14, // 49: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
+	16, // 50: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
+	18, // 51: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
+	20, // 52: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
+	22, // 53: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
+	24, // 54: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
+	26, // 55: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
+	28, // 56: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
+	30, // 57: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
+	32, // 58: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
+	34, // 59: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
+	36, // 60: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
+	43, // [43:61] is the sub-list for method output_type
+	25, // [25:43] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_service_proto_init() }
@@ -2335,6 +2448,7 @@ func file_l4lb_v1_service_proto_init() {
 	file_l4lb_v1_agent_proto_init()
 	file_l4lb_v1_backend_proto_init()
 	file_l4lb_v1_doctor_proto_init()
+	file_l4lb_v1_ring_proto_init()
 	file_l4lb_v1_stats_proto_init()
 	file_l4lb_v1_virtual_service_proto_init()
 	type x struct{}
@@ -2343,7 +2457,7 @@ func file_l4lb_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_service_proto_rawDesc), len(file_l4lb_v1_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,7 @@ const (
 	LoadBalancerService_UndrainBackend_FullMethodName       = "/l4lb.v1.LoadBalancerService/UndrainBackend"
 	LoadBalancerService_WatchBackends_FullMethodName        = "/l4lb.v1.LoadBalancerService/WatchBackends"
 	LoadBalancerService_StreamStats_FullMethodName          = "/l4lb.v1.LoadBalancerService/StreamStats"
+	LoadBalancerService_GetRing_FullMethodName              = "/l4lb.v1.LoadBalancerService/GetRing"
 	LoadBalancerService_GetAgent_FullMethodName             = "/l4lb.v1.LoadBalancerService/GetAgent"
 	LoadBalancerService_GetConfig_FullMethodName            = "/l4lb.v1.LoadBalancerService/GetConfig"
 	LoadBalancerService_Diagnose_FullMethodName             = "/l4lb.v1.LoadBalancerService/Diagnose"
@@ -82,6 +83,8 @@ type LoadBalancerServiceClient interface {
 	// Sends one sample at once and one each interval. A slow reader gets the latest and the number it missed: the agent keeps one message
 	// a stream, what the transport has taken already comes before it.
 	StreamStats(ctx context.Context, in *StreamStatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamStatsResponse], error)
+	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
+	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error)
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -257,6 +260,16 @@ func (c *loadBalancerServiceClient) StreamStats(ctx context.Context, in *StreamS
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadBalancerService_StreamStatsClient = grpc.ServerStreamingClient[StreamStatsResponse]
 
+func (c *loadBalancerServiceClient) GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetRingResponse)
+	err := c.cc.Invoke(ctx, LoadBalancerService_GetRing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *loadBalancerServiceClient) GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetAgentResponse)
@@ -329,6 +342,8 @@ type LoadBalancerServiceServer interface {
 	// Sends one sample at once and one each interval. A slow reader gets the latest and the number it missed: the agent keeps one message
 	// a stream, what the transport has taken already comes before it.
 	StreamStats(*StreamStatsRequest, grpc.ServerStreamingServer[StreamStatsResponse]) error
+	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
+	GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error)
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -387,6 +402,9 @@ func (UnimplementedLoadBalancerServiceServer) WatchBackends(*WatchBackendsReques
 }
 func (UnimplementedLoadBalancerServiceServer) StreamStats(*StreamStatsRequest, grpc.ServerStreamingServer[StreamStatsResponse]) error {
 	return status.Error(codes.Unimplemented, "method StreamStats not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetRing not implemented")
 }
 func (UnimplementedLoadBalancerServiceServer) GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAgent not implemented")
@@ -656,6 +674,24 @@ func _LoadBalancerService_StreamStats_Handler(srv interface{}, stream grpc.Serve
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadBalancerService_StreamStatsServer = grpc.ServerStreamingServer[StreamStatsResponse]
 
+func _LoadBalancerService_GetRing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetRingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoadBalancerServiceServer).GetRing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoadBalancerService_GetRing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoadBalancerServiceServer).GetRing(ctx, req.(*GetRingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LoadBalancerService_GetAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetAgentRequest)
 	if err := dec(in); err != nil {
@@ -764,6 +800,10 @@ var LoadBalancerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UndrainBackend",
 			Handler:    _LoadBalancerService_UndrainBackend_Handler,
+		},
+		{
+			MethodName: "GetRing",
+			Handler:    _LoadBalancerService_GetRing_Handler,
 		},
 		{
 			MethodName: "GetAgent",

@@ -61,6 +61,7 @@ class AsyncClient:
     remove_backend = _awaited(calls.remove_backend)
     drain = _awaited(calls.drain)
     undrain = _awaited(calls.undrain)
+    ring = _awaited(calls.ring)
     agent = _awaited(calls.agent)
     config = _awaited(calls.config)
     diagnose = _awaited(calls.diagnose)

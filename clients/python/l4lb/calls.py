@@ -15,7 +15,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from l4lb import names
-from l4lb.v1 import agent_pb2, backend_pb2, doctor_pb2, service_pb2, virtual_service_pb2
+from l4lb.v1 import agent_pb2, backend_pb2, doctor_pb2, ring_pb2, service_pb2, virtual_service_pb2
 from l4lb.v1.backend_pb2 import Backend
 from l4lb.v1.virtual_service_pb2 import VirtualService
 
@@ -187,6 +187,12 @@ def undrain(name: str, *, etag: str = "", request_id: str = "", validate_only: b
         name=names.backend(name), etag=etag, request_id=_id(request_id), validate_only=validate_only
     )  # fmt: skip
     return Call("UndrainBackend", request, lambda response: response.backend)
+
+
+def ring(service: str, *, slots: bool = False) -> Call[ring_pb2.Ring]:
+    """Reads the ring of a virtual service; with `slots` every single one."""
+    request = service_pb2.GetRingRequest(name=names.service(service), include_slots=slots)
+    return Call("GetRing", request, lambda response: response.ring)
 
 
 def agent() -> Call[agent_pb2.Agent]:

@@ -62,6 +62,7 @@ class Client:
     remove_backend = _blocking(calls.remove_backend)
     drain = _blocking(calls.drain)
     undrain = _blocking(calls.undrain)
+    ring = _blocking(calls.ring)
     agent = _blocking(calls.agent)
     config = _blocking(calls.config)
     diagnose = _blocking(calls.diagnose)

@@ -7,6 +7,7 @@ AIP-154).
 
 from l4lb_agent.api.convert.backends import add_backend, backend, drain_backend, event, remove_backend, undrain_backend, update_backend
 from l4lb_agent.api.convert.diagnosis import findings, findings_json
+from l4lb_agent.api.convert.rings import ring
 from l4lb_agent.api.convert.seen import agent, config, stats
 from l4lb_agent.api.convert.services import create_service, delete_service, service, update_service
 
@@ -22,6 +23,7 @@ __all__ = [
     "findings",
     "findings_json",
     "remove_backend",
+    "ring",
     "service",
     "stats",
     "undrain_backend",

@@ -5,6 +5,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from l4lb.v1 import agent_pb2 as _agent_pb2
 from l4lb.v1 import backend_pb2 as _backend_pb2
 from l4lb.v1 import doctor_pb2 as _doctor_pb2
+from l4lb.v1 import ring_pb2 as _ring_pb2
 from l4lb.v1 import stats_pb2 as _stats_pb2
 from l4lb.v1 import virtual_service_pb2 as _virtual_service_pb2
 from google.protobuf.internal import containers as _containers
@@ -289,6 +290,20 @@ class StreamStatsResponse(_message.Message):
     STATS_FIELD_NUMBER: _ClassVar[int]
     stats: _stats_pb2.Stats
     def __init__(self, stats: _Optional[_Union[_stats_pb2.Stats, _Mapping]] = ...) -> None: ...
+
+class GetRingRequest(_message.Message):
+    __slots__ = ("name", "include_slots")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    include_slots: bool
+    def __init__(self, name: _Optional[str] = ..., include_slots: _Optional[bool] = ...) -> None: ...
+
+class GetRingResponse(_message.Message):
+    __slots__ = ("ring",)
+    RING_FIELD_NUMBER: _ClassVar[int]
+    ring: _ring_pb2.Ring
+    def __init__(self, ring: _Optional[_Union[_ring_pb2.Ring, _Mapping]] = ...) -> None: ...
 
 class GetAgentRequest(_message.Message):
     __slots__ = ()

@@ -112,6 +112,11 @@ class LoadBalancerServiceStub:
                 request_serializer=l4lb_dot_v1_dot_service__pb2.StreamStatsRequest.SerializeToString,
                 response_deserializer=l4lb_dot_v1_dot_service__pb2.StreamStatsResponse.FromString,
                 _registered_method=True)
+        self.GetRing = channel.unary_unary(
+                '/l4lb.v1.LoadBalancerService/GetRing',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.GetRingRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.GetRingResponse.FromString,
+                _registered_method=True)
         self.GetAgent = channel.unary_unary(
                 '/l4lb.v1.LoadBalancerService/GetAgent',
                 request_serializer=l4lb_dot_v1_dot_service__pb2.GetAgentRequest.SerializeToString,
@@ -239,6 +244,13 @@ class LoadBalancerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRing(self, request, context):
+        """Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAgent(self, request, context):
         """Reads what the agent and its datapath are and how they are.
         """
@@ -333,6 +345,11 @@ def add_LoadBalancerServiceServicer_to_server(servicer, server):
                     servicer.StreamStats,
                     request_deserializer=l4lb_dot_v1_dot_service__pb2.StreamStatsRequest.FromString,
                     response_serializer=l4lb_dot_v1_dot_service__pb2.StreamStatsResponse.SerializeToString,
+            ),
+            'GetRing': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRing,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.GetRingRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.GetRingResponse.SerializeToString,
             ),
             'GetAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAgent,
@@ -736,6 +753,33 @@ class LoadBalancerService:
             '/l4lb.v1.LoadBalancerService/StreamStats',
             l4lb_dot_v1_dot_service__pb2.StreamStatsRequest.SerializeToString,
             l4lb_dot_v1_dot_service__pb2.StreamStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/GetRing',
+            l4lb_dot_v1_dot_service__pb2.GetRingRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.GetRingResponse.FromString,
             options,
             channel_credentials,
             insecure,
