@@ -64,9 +64,9 @@ static __always_inline __u64 flow_tag(__u64 hash, __u32 pick)
 
 static __always_inline __u32 apart(__u32 a, __u32 b)
 {
-	__s32 difference = a - b;
+	__u32 difference = a - b; /* unsigned: the farthest has no negative of its own */
 
-	return difference < 0 ? -difference : difference;
+	return (__s32)difference < 0 ? -difference : difference;
 }
 
 static __always_inline void note_way(struct scratch *s, const struct flow_entry *e, __u8 i, __u16 now)

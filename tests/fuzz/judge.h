@@ -37,6 +37,11 @@ static bool is_owned(const struct world *w, const uint8_t *address, size_t bytes
 	return false;
 }
 
+static bool is_solicitation(const uint8_t *frame, size_t length, const struct packet *p)
+{
+	return p->family == 6 && length >= p->ip + 64 && frame[p->ip + 6] == 58 && frame[p->ip + 40] == 135;
+}
+
 /* Whether the frame is none of the load balancer's business: not IP, or not for an owned address, nor asking for one */
 static bool foreign(const struct world *w, const uint8_t *frame, size_t length)
 {
@@ -47,7 +52,7 @@ static bool foreign(const struct world *w, const uint8_t *frame, size_t length)
 		return length < p.ip + 28 || !is_owned(w, frame + p.ip + 24, 4);
 	if (!p.family)
 		return true;
-	if (p.family == 6 && length >= p.ip + 64 && frame[p.ip + 6] == 58 && frame[p.ip + 40] == 135 && is_owned(w, frame + p.ip + 48, 16))
+	if (is_solicitation(frame, length, &p) && is_owned(w, frame + p.ip + 48, 16))
 		return false;
 	return !is_owned(w, destination_of(frame, &p), address_bytes(&p));
 }
@@ -68,11 +73,6 @@ static bool same_but_a_hop(const uint8_t *a, const struct packet *p, const uint8
 		if (a[p->ip + i] != b[q->ip + i] && i != hop && i != sum && i != sum + 1)
 			return false;
 	return hops(b, q) + 1 == hops(a, p);
-}
-
-static bool was_right(const uint8_t *frame, const struct packet *p)
-{
-	return transport_rightness(frame, p) == RIGHT && (p->family == 6 || header_right(frame, p));
 }
 
 /* Bytes of UDP and GUE headers behind an outer IP header that has made the frame grow so far; -1: nothing grows so */
@@ -99,7 +99,7 @@ static const char *judge_encapsulated(const struct passage *x, const struct pack
 	parse_ip(x->out, x->out_bytes, after->transport + shim, type, &inner);
 	if (!inner.honest || inner.end != after->end || !same_but_a_hop(x->in, before, x->out, &inner))
 		return "the inner packet is not the one that came";
-	if (shim && get16(udp + 6) && was_right(x->in, before) && transport_rightness(x->out, after) != RIGHT)
+	if (shim && get16(udp + 6) && transport_rightness(x->in, before) == RIGHT && transport_rightness(x->out, after) != RIGHT)
 		return "wrong outer UDP checksum";
 	return NULL;
 }
@@ -137,7 +137,7 @@ static const char *judge_same_length(const struct world *w, const struct passage
 
 	if (before->family != after->family)
 		return "another family";
-	if (moved && is_owned(w, destination_of(x->out, after), bytes) && memcmp(destination_of(x->out, after), source_of(x->in, before), bytes))
+	if (moved && is_owned(w, destination_of(x->out, after), bytes))
 		return "translated to an owned address";
 	if (!moved && !same_but_a_hop(x->in, before, x->out, after))
 		return "the same addresses, but not the packet that came";
@@ -157,9 +157,13 @@ static const char *judge_sent(const struct world *w, const struct passage *x)
 		return x->out_bytes == x->in_bytes ? NULL : "an ARP answer of another length";
 	if (!before.honest)
 		return "sent, though version or lengths of what came cannot be";
+	if (before.family == 4 && !header_right(x->in, &before))
+		return "sent, though the IPv4 header checksum of what came is wrong";
+	if (is_owned(w, source_of(x->in, &before), address_bytes(&before)) && !is_solicitation(x->in, x->in_bytes, &before))
+		return "sent, though it came from an owned address";
 	if (!after.honest)
 		return "version or lengths of what was sent cannot be";
-	if (after.family == 4 && !header_right(x->out, &after) && (before.family != 4 || header_right(x->in, &before)))
+	if (after.family == 4 && !header_right(x->out, &after))
 		return "wrong IPv4 header checksum";
 	if (!hops(x->out, &after))
 		return "sent without a hop left";
@@ -171,7 +175,7 @@ static const char *judge_sent(const struct world *w, const struct passage *x)
 	}
 	if (problem)
 		return problem;
-	if (x->out_bytes == x->in_bytes && was_right(x->in, &before) && transport_rightness(x->out, &after) == WRONG)
+	if (x->out_bytes == x->in_bytes && transport_rightness(x->in, &before) == RIGHT && transport_rightness(x->out, &after) == WRONG)
 		return "a right transport checksum has become wrong";
 	return NULL;
 }

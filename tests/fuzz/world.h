@@ -47,6 +47,8 @@ struct world {
 	struct frames seed;     /* what frames are made of */
 	uint32_t map_count;
 	struct map_image *map;
+	uint64_t jiffies; /* of the maps */
+	uint32_t hertz;
 };
 
 struct reader {
@@ -130,6 +132,8 @@ static void world_read(struct world *w, const char *path)
 		fprintf(stderr, "%s is no world\n", path);
 		exit(2);
 	}
+	memcpy(&w->jiffies, take(&r, sizeof(w->jiffies)), sizeof(w->jiffies));
+	w->hertz = take_number(&r);
 	take_addresses(&r, &w->owned);
 	take_addresses(&r, &w->known);
 	w->port_count = take_number(&r);

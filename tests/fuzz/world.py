@@ -16,6 +16,7 @@ from scapy.packet import Packet, Raw
 
 import tests.packet
 from l4lb_agent.dataplane.program import Objects
+from l4lb_agent.dataplane.ticks import Ticks, hertz
 from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.tables import array_key
@@ -43,6 +44,7 @@ class World:
     owned: int = 0
     stations: bool = False  # the agent has written our own MAC
     leaving: int = _READY
+    empty: bool = False  # every third slot names nobody
     sizes: mapspec.Sizes = _SIZES
     config: dict[str, int] = field(default_factory=dict)
 
@@ -54,6 +56,7 @@ WORLDS: Final = (
     World("hosts", owned=layout.ADDRESS_LOCAL, leaving=_READY | layout.BACKEND_HERE),
     World("reset", leaving=layout.BACKEND_RESET, config=_ANSWERS),
     World("cut", leaving=0, flags=layout.SERVICE_OUTER_CHECKSUM, owned=layout.ADDRESS_ECHO),
+    World("empty", empty=True, flags=layout.EMPTY_RESET << layout.SERVICE_ON_EMPTY_SHIFT, config={**_ANSWERS, "icmp_rate": 50}),
     World("crowded", sizes=replace(_SIZES, flows=16, tracked_flows=256), config={**_ANSWERS, "port_low": 40000, "port_high": 40003}),
 )  # fmt: skip
 
@@ -74,7 +77,7 @@ def furnish(objects: Objects, world: World) -> Balancer:
         for place, text in enumerate(family.backends):
             lb.backend(base + place, text, BACKEND_PORT, outer_source=OUTER[family.version], service=1, mtu=1500 * (place != 2))
     for element, slots in enumerate(([1, 2 | _RISK, 3], [1, 1, 3], [4, 5 | _RISK, 6], [4, 4, 6], [1, 5 | _RISK, 6], [1, 4, 6]), 1):
-        lb.ring(element, slots)
+        lb.ring(element, [0, *slots[1:]] if world.empty else slots)
     number = 0
     for mode, port in PORTS.items():
         for family in FAMILIES:
@@ -142,8 +145,8 @@ def _of_neighbours() -> Iterator[Packet]:
 
 
 def _frames_in(value: Any) -> Iterator[bytes]:
-    """Frames in a value of a test module: packets from Ethernet on, and containers of them."""
-    if isinstance(value, Ether):
+    """Frames in a value of a test module: packets from Ethernet on, what may be their bytes, and containers of them."""
+    if isinstance(value, (Ether, bytes)):
         yield bytes(value)
     elif isinstance(value, dict):
         yield from _frames_in(tuple(value.values()))
@@ -202,6 +205,14 @@ def _map(lb: Balancer, spec: mapspec.MapSpec) -> bytes:
     return struct.pack("<32s5I", spec.name.encode(), *sizes) + b"".join(pairs)
 
 
+def _head() -> bytes:
+    """With the clock that stamps in the maps go by."""
+    ticks = Ticks()
+    second, multiplier = ticks.second(), ticks.multiplier
+    ticks.close()
+    return struct.pack("<IQI", _MAGIC, -(-(second << 24) // multiplier), hertz())
+
+
 def written(lb: Balancer) -> bytes:
     """The file that world.h reads: what `lb` has in its maps, and frames."""
     known = [*OUTER.values(), "0.0.0.0", "127.0.0.1", "255.255.255.255", "224.0.0.1", "::", "::1", "ff02::1", f"::ffff:{V4.vip}"]
@@ -210,7 +221,7 @@ def written(lb: Balancer) -> bytes:
     owned = [lb.read("addresses", number)[:16] for number in range(lb.specs["addresses"].max_entries)]
     ports = [*PORTS.values(), BACKEND_PORT, 40000, 40001, 40002, 6080, 0, 65535]
     parts = [
-        struct.pack("<I", _MAGIC), _addresses([one for one in owned if any(one)]), _addresses([_packed(text) for text in known]),
+        _head(), _addresses([one for one in owned if any(one)]), _addresses([_packed(text) for text in known]),
         _numbers(ports), _frames(prologue()), _frames(seeds()),
         struct.pack("<I", len(lb.specs)), *(_map(lb, spec) for spec in lb.specs.values()),
     ]  # fmt: skip
