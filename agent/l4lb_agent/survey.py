@@ -10,14 +10,14 @@ from l4lb_agent.api import certificates
 from l4lb_agent.config import Config
 from l4lb_agent.dataplane import attach, device, pins, probe, program
 from l4lb_agent.model.address import Address
-from l4lb_agent.model.doctor.facts import Certificate, Claim, Device, Facts, Kernel, Pins, Program, Scope, Way
+from l4lb_agent.model.doctor.facts import Certificate, Device, Facts, Kernel, Pins, Program, Scope, Way
 from l4lb_agent.system import devices, identity, limits
 from l4lb_agent.system.netlink import Netlink
 from l4lb_agent.system.network import KernelNetwork
 from l4lb_agent.system.ways import Ways
 
 T = TypeVar("T")
-_REFUSED = (OSError, EOFError)
+MOST_ASKED = 256  # addresses of one kind: to ask thousands takes longer than callers wait
 
 
 class Survey:
@@ -58,7 +58,7 @@ class Survey:
         finally:
             netlink.close()
         programs = await asyncio.to_thread(tried, "XDP programs of other owners", lambda: self._programs(facts.devices), facts.devices)
-        return replace(facts, devices=programs, unseen=tuple(unseen))
+        return replace(facts, devices=programs, unseen=(*facts.unseen, *unseen))
 
     def _kernel(self) -> Kernel:
         """Raises PermissionError without the capabilities to try."""
@@ -83,10 +83,15 @@ class Survey:
         asking = Ways(netlink, self._network)
         found, macs = await devices.devices(netlink, scope.interfaces)
         local = await self._network.local_addresses()
-        ways: dict[Address, Way | None] = {}
-        claims: tuple[Claim, ...] = ()
+        hops = {address: hop for address, hop in scope.next_hops.items() if hop.interface}  # adopted ones have no name yet
+        known: dict[Address, Way | None] = {a: Way(hop.interface, hop.gateway, hop.mtu, "reachable", True) for a, hop in hops.items()}
         indices = {one.name: one.ifindex for one in found.values() if one.up}
-        ways, claims = await asyncio.gather(asking.ways(scope.backends), asking.claims(scope.vips - local, indices))
+        unknown, owned = sorted(scope.backends - set(known)), sorted(scope.owned - local)
+        ways, claims = await asyncio.gather(asking.ways(unknown[:MOST_ASKED]), asking.claims(owned[:MOST_ASKED], indices))
+        left = [("neighbours of backends", len(unknown)), ("other owners of VIPs", len(owned))]
+        unseen = [(what, f"{MOST_ASKED} of {number} are asked at a time") for what, number in left if number > MOST_ASKED]
+        facts = replace(facts, unseen=(*facts.unseen, *unseen))
+        ways |= known
         return replace(facts, devices=found, macs=macs, local=local, default_ways=await asking.default_ways(), ways=ways, claims=claims)
 
 

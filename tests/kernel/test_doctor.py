@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.service import Mode, Protocol, VirtualService
-from l4lb_agent.survey import Survey
+from l4lb_agent.survey import MOST_ASKED, Survey
 from l4lb_agent.system import limits
 from l4lb_agent.system.disk import JournalFile
 from l4lb_agent.system.network import KernelNetwork
@@ -230,7 +231,7 @@ def test_a_dsr_backend_behind_a_router(host: Host) -> None:
 
 def test_no_room_for_an_outer_header_on_the_way_out(host: Host) -> None:
     host.asked(mode=Mode.IPIP)
-    [command] = host.found()[Id.MTU_SHORT].cure
+    command = host.found()[Id.MTU_SHORT].cure[0]
     assert command == "ip link set dev eth0 mtu 1520"
     run(*command.split())
     assert Id.MTU_SHORT not in host.found()
@@ -248,6 +249,23 @@ def test_somebody_else_has_the_vip(host: Host, vip: str, length: int) -> None:
     mac = host.pair.ip(host.pair.peer, "link", "show", "eth0").split("link/ether ")[1].split()[0]
     assert mac in twice.evidence
     assert host.pair.ip(host.pair.lb, "neigh", "show", vip) == "", "what was asked for is forgotten"
+
+
+def test_somebody_else_has_a_source_address(host: Host) -> None:
+    host.pair.ip(host.pair.peer, "address", "add", "192.0.2.200/32", "dev", "eth0")
+    assert "backends' replies reach it" in host.found()[Id.VIP_DUPLICATE].evidence
+
+
+def test_thousands_of_silent_backends_do_not_make_anybody_wait(host: Host) -> None:
+    host.asked()
+    many = [Backend(f"services/web/backends/{n}", address(f"192.0.{2 + n // 250}.{n % 250 + 3}"), 80) for n in range(2000)]
+    host.pair.ip(host.pair.lb, "address", "add", "192.0.0.1/16", "dev", "eth0")
+    host.desired = replace(host.desired, backends={backend.name: backend for backend in many})
+    began = time.monotonic()
+    found = host.found()
+    assert time.monotonic() - began < 8
+    assert found[Id.BACKEND_UNRESOLVED].severity is Severity.ERROR
+    assert f"{MOST_ASKED} of 2000 are asked" in found[Id.NOT_EXAMINED].evidence
 
 
 def test_a_quiet_backend_with_the_vip_is_no_duplicate(host: Host) -> None:

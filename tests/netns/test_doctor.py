@@ -1,5 +1,6 @@
 """The doctor beside a real agent: faults are planted in the laboratory and found from there, from afar, and cured where that is safe."""
 
+import contextlib
 import json
 import os
 import pty
@@ -14,7 +15,9 @@ from l4lb.cli.main import cli
 from lab import netns
 from lab.agent import Agent
 from lab.direct.modes import Mode
-from lab.services import Balanced
+from lab.laboratory import Laboratory
+from lab.offload import Peer
+from lab.services import Balanced, balanced
 from tests.netns.conftest import set_up
 
 OFTEN = {"XDP_MODE", "CHECKSUM_UNSEEN", "CLOCK_UNSYNCHRONISED", "QUEUES_FEW", "NOT_EXAMINED"}  # of any veth, and of a host without time
@@ -77,7 +80,32 @@ def test_outer_headers_need_room_on_the_way() -> None:
         running.add_web()
         code, found = l4lbctl(running)
         assert (code, found["MTU_SHORT"]["severity"]) == (5, "SEVERITY_WARNING")
-        assert found["MTU_SHORT"]["commands"] in (["ip link set dev eth0 mtu 1532"], ["ip link set dev eth0 mtu 1552"])  # of web4, of web6
+        assert found["MTU_SHORT"]["commands"] in (wider("web4", 1532), wider("web6", 1552))
+
+
+def wider(service: str, mtu: int) -> list[str]:
+    return [f"ip link set dev eth0 mtu {mtu}", f"l4lbctl service update {service} --mss-clamp auto"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "id", "severity"), [("auto", "XDP_GENERIC", "SEVERITY_WARNING"), ("native", "XDP_REFUSED", "SEVERITY_ERROR")]
+)
+def test_a_driver_that_refuses_is_named_with_its_words_and_the_likely_cause(mode: str, id: str, severity: str) -> None:
+    """A veth takes no native program with frames that do not fit a page."""
+    with Laboratory(peer=Peer.GRO) as lab:
+        for role, port in (("lb", "eth0"), ("switch", "lb")):
+            netns.batch(lab.namespace(role), [f"link set {port} mtu 9000"])
+        agent = Agent(lab, mode=mode)
+        with balanced(lab, agent, wait=False) as running:
+            found: Found = {}
+            for _ in range(10):
+                with contextlib.suppress(json.JSONDecodeError):  # it does not answer yet
+                    found = l4lbctl(running)[1]
+                if id in found:
+                    break
+            assert found[id]["severity"] == severity, found
+            assert "refused by the driver" in str(found[id]["evidence"]) or "XDP in native mode" in str(found[id]["evidence"])
+            assert found["MTU_TOO_LARGE"]["commands"] == ["ip link set dev eth0 mtu 3498"]
 
 
 def test_somebody_else_s_program_is_named_with_what_the_agent_met(running: Balanced) -> None:

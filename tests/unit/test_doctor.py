@@ -8,6 +8,7 @@ from l4lb_agent.control.doctor import SHARED_SECONDS, Doctor
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Interface, Monitor
 from l4lb_agent.control.ports import Doors
+from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.config import DatapathConfig
@@ -17,9 +18,9 @@ from l4lb_agent.model.doctor.examine import MOST, examine, with_warnings
 from l4lb_agent.model.doctor.facts import Certificate, Claim, Clock, Device, Facts, Kernel, Memory, Peer, Pins, Program, Scope, Way
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity, in_order, worst
 from l4lb_agent.model.mapspec import Sizes
-from l4lb_agent.model.service import Mode, Protocol, VirtualService
+from l4lb_agent.model.service import Mode, MssClamp, Protocol, VirtualService
 from tests.fakes.datapath import FakeDatapath
-from tests.fakes.values import address, config
+from tests.fakes.values import address, config, hop
 from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork
 
 VIP, HERE, THERE, ROUTER = (address(text) for text in ("192.0.2.10", "192.0.2.1", "192.0.2.21", "192.0.2.254"))
@@ -93,7 +94,7 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ("IPIP", scope(asked=desired(Mode.IPIP)), SOUND, Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1520"),
     ("GUE", scope(asked=desired(Mode.GUE)), SOUND, Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1532"),
     ("a tiny way", scope(asked=desired(Mode.FOU)), with_way(mtu=600), Id.MTU_SHORT, ERROR, "ip link set dev eth0 mtu 1528"),
-    ("a backend's own MTU", scope(asked=own_mtu(1400)), SOUND, Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1500"),
+    ("a backend's own MTU", scope(asked=own_mtu(1400)), SOUND, Id.MTU_SHORT, WARNING, "l4lbctl backend set web/a --mtu 1500"),
     ("a smaller way", scope(), with_way(mtu=1400), Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1500"),
     ("forwarding", scope(), with_device(forwards=frozenset({6})), Id.FORWARDING_OFF, ERROR, "/usr/lib/l4lb/forwarding on"),
     (
@@ -189,6 +190,25 @@ def test_what_is_no_defect_is_not_told(facts: Facts) -> None:
     assert worst(examine(scope(), replace(facts, clock=replace(facts.clock, now=NOW)))) is Severity.INFO
 
 
+@pytest.mark.parametrize(
+    ("clamp", "mss", "protocol", "room", "told"),
+    [
+        (MssClamp.AUTO, 0, Protocol.TCP, 1400, None),
+        (MssClamp.FIXED, 1360, Protocol.TCP, 1400, None),
+        (MssClamp.FIXED, 1361, Protocol.TCP, 1400, WARNING),
+        (MssClamp.AUTO, 0, Protocol.TCP, 500, ERROR),
+        (MssClamp.OFF, 0, Protocol.TCP, 1400, WARNING),
+        (MssClamp.OFF, 0, Protocol.UDP, 1400, WARNING),
+    ],
+)
+def test_smaller_segments_need_no_room(clamp: MssClamp, mss: int, protocol: Protocol, room: int, told: Severity | None) -> None:
+    asked = desired()
+    services = {name: replace(one, mss_clamp=clamp, mss=mss, protocol=protocol) for name, one in asked.services.items()}
+    found = [one for one in examine(scope(asked=replace(asked, services=services)), with_way(mtu=room)) if one.id == Id.MTU_SHORT]
+    assert [one.severity for one in found] == ([told] if told else [])
+    assert all(("l4lbctl service update web --mss-clamp auto" in one.cure) is (protocol is Protocol.TCP) for one in found)
+
+
 def test_families_without_source_address_need_no_forwarding_and_a_local_dsr_backend_no_way() -> None:
     assert worst(examine(scope(snat=()), with_device(forwards=frozenset()))) is Severity.INFO
     assert worst(examine(scope(asked=desired(Mode.DSR)), replace(SOUND, local=frozenset({THERE}), ways={THERE: None}))) is Severity.INFO
@@ -227,12 +247,15 @@ async def test_callers_share_a_look_and_the_next_one_looks_again() -> None:
     doors = Doors(FakeDatapath(config().sizes), FakeNetwork(), clock, FakeJournal(), examiner)
     interfaces = (Interface("eth0", "native"),)
     monitor = Monitor(doors.datapath, interfaces, frozenset, lambda: None)
-    doctor = Doctor(doors, lambda: Host("boot", "6.1", interfaces, config()), monitor, desired)
+    near = Surroundings(doors.network, clock, lambda: None)
+    near.adopt({THERE: hop()})
+    doctor = Doctor(doors, lambda: Host("boot", "6.1", interfaces, config()), monitor, near, desired)
     assert await doctor.diagnose() == await doctor.diagnose()
     assert len(examiner.scopes) == 1
     [looked_at] = examiner.scopes
     assert (looked_at.interfaces, looked_at.running, looked_at.backends) == ({"eth0": "native"}, True, frozenset({THERE}))
     assert "not attached yet" in looked_at.why["eth0"]
+    assert looked_at.next_hops == {THERE: hop()}
     clock.ahead += SHARED_SECONDS + 1
     await doctor.diagnose()
     assert len(examiner.scopes) == 2

@@ -64,7 +64,7 @@ class Agent:
         self._watchers.replay(replayed.base, replayed.changes)
         self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
         self.forwarding = Forwarding(doors.network, [one.name for one in host.interfaces], host.config, ready_changed)
-        self._doctor = Doctor(doors, lambda: self._host, self._monitor, lambda: self._store.desired)
+        self._doctor = Doctor(doors, lambda: self._host, self._monitor, self._surroundings, lambda: self._store.desired)
         self._store.listen(self._published)
         self._sampler.listeners.append(self._swept)
         self._reconciler.listeners += [self._news.set, self._measure.passed]

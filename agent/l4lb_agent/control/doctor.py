@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Monitor
 from l4lb_agent.control.ports import Doors
+from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.doctor.examine import examine
 from l4lb_agent.model.doctor.facts import Scope
@@ -17,8 +18,10 @@ SHARED_SECONDS = 2.0
 class Doctor:
     """Looks at what is configured and asked for at that moment."""
 
-    def __init__(self, doors: Doors, host: Callable[[], Host], monitor: Monitor, desired: Callable[[], Desired]) -> None:
-        self._doors, self._host, self._monitor, self._desired = doors, host, monitor, desired
+    def __init__(
+        self, doors: Doors, host: Callable[[], Host], monitor: Monitor, surroundings: Surroundings, desired: Callable[[], Desired]
+    ) -> None:  # fmt: skip
+        self._doors, self._host, self._monitor, self._surroundings, self._desired = doors, host, monitor, surroundings, desired
         self._lock = asyncio.Lock()
         self._found: tuple[float, Sequence[Finding]] | None = None
 
@@ -34,4 +37,5 @@ class Doctor:
     def _scope(self) -> Scope:
         host = self._host()
         why = {name: state.reason for name, state in self._monitor.states.items()}
-        return Scope({one.name: one.mode for one in host.interfaces}, host.config, self._desired(), why, running=True)
+        modes = {one.name: one.mode for one in host.interfaces}
+        return Scope(modes, host.config, self._desired(), why, running=True, next_hops=dict(self._surroundings.next_hops))

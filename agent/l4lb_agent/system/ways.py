@@ -15,7 +15,6 @@ from l4lb_agent.system.routing import NUD_FIXED, NUD_USABLE, Neighbour
 
 PATIENCE_SECONDS: Final = 1.3  # the kernel asks at once and again after a second
 POLL_SECONDS: Final = 0.05
-MOST_ASKED: Final = 256  # VIPs on one link at a time
 _NTF_USE = 1  # resolve it once
 _STATES = {1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", 64: "noarp", 128: "permanent"}
 
@@ -53,7 +52,7 @@ class Ways:
     async def claims(self, addresses: Iterable[Address], interfaces: Mapping[str, int]) -> tuple[Claim, ...]:
         """Who answers on the links of `interfaces` (name -> index) for addresses that nobody but the load balancer should have."""
         names = {index: name for name, index in interfaces.items()}
-        wanted = {Neighbour(address, index) for address in sorted(addresses)[:MOST_ASKED] for index in names}
+        wanted = {Neighbour(address, index) for address in addresses for index in names}
         before = {one: await self._network.entry(one) for one in wanted}
         for one, entry in before.items():  # what is known may be old
             if entry is not None and not entry["state"] & NUD_FIXED:

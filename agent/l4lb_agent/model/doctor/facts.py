@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.observed import NextHop
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,17 @@ class Scope:
     desired: Desired = field(default_factory=Desired)
     why: Mapping[str, str] = field(default_factory=dict)
     running: bool = False
+    next_hops: Mapping[Address, NextHop] = field(default_factory=dict)  # that are in use already: nobody has to be asked for them
 
     @property
     def vips(self) -> frozenset[Address]:
         """Of every virtual service."""
         return frozenset(service.vip for service in self.desired.services.values())
+
+    @property
+    def owned(self) -> frozenset[Address]:
+        """Addresses that nobody but the load balancer may answer for."""
+        return self.vips | frozenset(self.config.snat)
 
     @property
     def backends(self) -> frozenset[Address]:

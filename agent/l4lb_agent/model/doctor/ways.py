@@ -6,7 +6,7 @@ from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity
 from l4lb_agent.model.mtu import LEAST, effective, outer_bytes
-from l4lb_agent.model.service import Mode, VirtualService
+from l4lb_agent.model.service import Mode, MssClamp, Protocol, VirtualService
 
 FORWARDING_COMMAND = "/usr/lib/l4lb/forwarding on"  # what sets it for every configured interface, lastingly
 CLIENT_MTU = 1500  # what comes from beyond the links here is no larger
@@ -69,13 +69,12 @@ def _room(scope: Scope, facts: Facts) -> Iterator[Finding]:
     if not devices:
         return
     largest = min(CLIENT_MTU, max(device.mtu for device in devices))
-
     places: dict[tuple[str, str, int, int], list[Backend]] = {}
     for backend in scope.desired.backends.values():
         way, service = facts.ways.get(backend.address), scope.desired.services[backend.service]
         outer = outer_bytes(service.mode, backend.address)
         mtu = effective(backend.mtu, way.mtu) if way is not None else 0
-        if way is not None and mtu and mtu < largest + outer:
+        if way is not None and mtu and mtu < largest + outer and not _clamped(service, mtu - outer):
             places.setdefault((service.name, way.interface, mtu, outer), []).append(backend)
     for (name, interface, mtu, outer), backends in places.items():
         service, others = scope.desired.services[name], len(backends) - 1
@@ -85,14 +84,33 @@ def _room(scope: Scope, facts: Facts) -> Iterator[Finding]:
             f"{largest} bytes only {mtu - outer} do, and senders are told so by packet too big, which not all of them hear"
         )
         severity = Severity.ERROR if mtu - outer < LEAST[service.vip.family] else Severity.WARNING
-        yield Finding(Id.MTU_SHORT, severity, name, evidence, (f"ip link set dev {interface} mtu {largest + outer}",))
+        cure = [f"ip link set dev {interface} mtu {largest + outer}"]
+        if backends[0].mtu == mtu:
+            cure = [f"l4lbctl backend set {_short(backends[0].name)} --mtu {largest + outer}"]
+        if service.protocol is Protocol.TCP:
+            cure.append(f"l4lbctl service update {_short(name)} --mss-clamp auto")
+        yield Finding(Id.MTU_SHORT, severity, name, evidence, tuple(cure))
+
+
+def _clamped(service: VirtualService, room: int) -> bool:
+    """Whether both sides of a TCP connection are told to send no more than that."""
+    if service.protocol is not Protocol.TCP or room < LEAST[service.vip.family]:
+        return False
+    fixed = service.mss_clamp is MssClamp.FIXED and service.mss <= room - (40 if service.vip.family == 4 else 60)
+    return fixed or service.mss_clamp is MssClamp.AUTO
+
+
+def _short(name: str) -> str:
+    """The name as l4lbctl takes it: web, web/a."""
+    return name.removeprefix("services/").replace("/backends/", "/")
 
 
 def _vips(scope: Scope, facts: Facts) -> Iterator[Finding]:
     for claim in facts.claims:
         if claim.mac not in facts.macs:
             who = f"{claim.mac.hex(':')} on the link of {claim.interface}"
-            evidence = f"{who} answers for {claim.address} too: clients there reach it and not the load balancer; the cure is for that host"
+            lost = "clients" if claim.address in scope.vips else "backends' replies"
+            evidence = f"{who} answers for {claim.address} too: {lost} reach it and not the load balancer; the cure is for that host"
             cure = ("sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",)  # docs/backends.md
             yield Finding(Id.VIP_DUPLICATE, Severity.ERROR, str(claim.address), evidence, cure)
     for service in scope.desired.services.values():
