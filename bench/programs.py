@@ -12,7 +12,7 @@ from l4lb_agent.dataplane import compiler, program, syscall
 from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.generation import Generation
 from l4lb_agent.model import layout
-from l4lb_agent.model.mapspec import MapType
+from l4lb_agent.model.mapspec import NO_PREALLOC, MapType
 
 _SOURCE: Final = Path(__file__).resolve().parent / "wrapper.c"
 _NAMES: Final = ("wrapper", "empty_wrapper", "nothing", "generator", "sink", "yardstick", "gather", "clear")
@@ -41,7 +41,8 @@ class Programs:
             numbers = {}
             for name, (type_, key_bytes, value_bytes) in self._datapath.maps.items():
                 entries = layout.TAILS if type_ == MapType.PROG_ARRAY else 1
-                numbers[name] = maps.enter_context(Fd(syscall.map_create(type_, key_bytes, value_bytes, entries, 0, name))).fileno()
+                flags = NO_PREALLOC if type_ == MapType.LPM_TRIE else 0
+                numbers[name] = maps.enter_context(Fd(syscall.map_create(type_, key_bytes, value_bytes, entries, flags, name))).fileno()
             return tuple(_figures(name, code.bound(numbers)) for name, code in self._datapath.programs.items())
 
 

@@ -172,4 +172,4 @@ def _own_maps(tuples: int) -> tuple[mapspec.MapSpec, ...]:
 
 
 def _create(spec: mapspec.MapSpec) -> Fd:
-    return Fd(syscall.map_create(spec.type, spec.key_size, spec.value_size, spec.max_entries, 0, spec.name))
+    return Fd(syscall.map_create(spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags, spec.name))

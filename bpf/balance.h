@@ -29,6 +29,8 @@ static __always_inline __u32 nat(struct xdp_md *ctx, struct scratch *s, const st
 /* A client's packet for a service */
 static __always_inline __u32 to_backend(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
+	if (s->word & SERVICE_LISTED && barred(s, s->service, &s->tuple.source))
+		return DROP(s->refused);
 	return service_mode(s->word) <= MODE_KEEP ? nat(ctx, s, c) : direct(ctx, s, c);
 }
 
@@ -37,6 +39,8 @@ static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, co
 {
 	const struct backend *backend = backend_get(r->backend);
 
+	if (backend && backend->flags & BACKEND_LISTED && barred(s, r->service, &r->client))
+		return DROP(s->refused);
 	if (backend && backend->flags & BACKEND_KEEP) {
 		__u32 outcome = send_to_client(ctx, s, c, r);
 

@@ -148,6 +148,8 @@ static __always_inline __u32 error_to_backend(struct xdp_md *ctx, struct scratch
 
 	if (!backend || !(backend->flags & BACKEND_KEEP))
 		return refuse(s, REASON_ICMP_NO_FLOW);
+	if (backend->flags & BACKEND_LISTED && barred(s, f->service, &s->tuple.source))
+		return DROP(s->refused);
 	why = obstacle(s, backend->ifindex, backend->mtu);
 	if (why)
 		return DROP(why);
@@ -177,6 +179,8 @@ static __always_inline __u32 error_to_client(struct xdp_md *ctx, struct scratch 
 
 	if (!backend || !(backend->flags & BACKEND_KEEP) || !flow_of(s, r))
 		return refuse(s, REASON_ICMP_NO_FLOW);
+	if (backend->flags & BACKEND_LISTED && barred(s, r->service, &r->client))
+		return DROP(s->refused);
 	renew_way_back(ctx, s, c, r);
 	why = obstacle(s, r->ifindex, r->mtu);
 	if (why)

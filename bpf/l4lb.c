@@ -4,16 +4,14 @@
 #include "types.h"
 #include "choice.h"
 #include "counters.h"
+#include "policy.h"
 #include "reasons.h"
 #include "packet.h"
 #include "scratch.h"
 
 /* BCC generates a printer for each slot of a ring unless a ring is bytes to it: four seconds of compilation */
 #define RING_BYTES(slots) struct ring_bytes_##slots { __u8 bytes[sizeof(struct ring_##slots)]; }
-RING_BYTES(1021);
-RING_BYTES(4093);
-RING_BYTES(16381);
-RING_BYTES(65537);
+RING_BYTES(1021); RING_BYTES(4093); RING_BYTES(16381); RING_BYTES(65537);
 
 BPF_ARRAY(config, struct config, 1);
 BPF_ARRAY(snat, struct address, 1);
@@ -22,6 +20,7 @@ BPF_ARRAY(addresses, struct owned_address, 1);
 BPF_ARRAY(port_ranges, struct port_ranges, 1);
 BPF_ARRAY(services, struct service, 1);
 BPF_ARRAY(policies, struct policy, 1);
+BPF_F_TABLE("lpm_trie", struct list_key, __u32, lists, 1, BPF_F_NO_PREALLOC);
 BPF_ARRAY(rings_1021, struct ring_bytes_1021, 1);
 BPF_ARRAY(rings_4093, struct ring_bytes_4093, 1);
 BPF_ARRAY(rings_16381, struct ring_bytes_16381, 1);
@@ -107,6 +106,11 @@ static __always_inline struct service *service_get(__u32 element)
 static __always_inline struct policy *policy_get(__u32 element)
 {
 	return policies.lookup(&element);
+}
+
+static __always_inline __u32 *list_get(struct list_key *key)
+{
+	return lists.lookup(key);
 }
 
 static __always_inline struct ring_1021 *ring_1021_get(__u32 element)
@@ -225,6 +229,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "source.h"
 #include "ring.h"
 #include "limit.h"
+#include "lists.h"
 #include "flow.h"
 #include "tcp.h"
 #include "next_hop.h"

@@ -60,6 +60,8 @@ enum reason {
 	REASON_NO_BACKEND_LIMITED = 64,  /* as NO_BACKEND_ANSWERED, and no answer left to spend */
 	REASON_NEW_FLOWS_LIMITED = 68,   /* would start a flow beyond the service's limit */
 	REASON_SOURCE_LIMITED = 69,      /* would start a flow beyond the limit of its source's prefix */
+	REASON_DENIED = 70,              /* the service's deny list has the client */
+	REASON_NOT_ALLOWED = 71,         /* the service has an allow list, without the client */
 	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
 	REASON_TOO_BIG_LIMITED = 87,     /* longer than the MTU of the way out, and no answer left to spend */
 	REASONS = 128,

@@ -63,6 +63,7 @@ struct scratch {
 	struct bpf_fib_lookup route;
 	struct ways ways;
 	struct limit_place limit;
+	struct list_key list_key;
 	__u64 word;                /* of the service, as read */
 	__u8 block[SUM_BYTES + 4]; /* part of a message that is being summed, filled up to whole words */
 	__u32 frame_bytes;         /* as received */
@@ -79,7 +80,7 @@ struct scratch {
 	__u8 tcp_flags;
 	__u8 ttl;                  /* or hop limit */
 	__u8 answer;               /* enum answer */
-	__u8 refused;              /* why the packet may not start a flow, 0 = it may */
+	__u8 refused;              /* why the packet may not pass or start a flow, 0 = it may */
 	__u8 displaces;            /* the new flow takes the place of an element in flows */
 };
 

@@ -93,6 +93,7 @@ struct service {
 #define SERVICE_ON_EMPTY_SHIFT 11
 #define SERVICE_ON_EMPTY 0x1800 /* enum on_empty << SERVICE_ON_EMPTY_SHIFT */
 #define SERVICE_LIMITED 0x1000000 /* new flows are limited: see policies */
+#define SERVICE_LISTED 0x2000000  /* clients are looked up in lists: see policies */
 
 #define MSS_AUTO 0xffff
 
@@ -119,22 +120,6 @@ enum on_empty {
 	EMPTY_UNREACHABLE = 2, /* ICMP: port unreachable */
 	EMPTY_PROHIBITED = 3,  /* ICMP: administratively prohibited */
 };
-
-/* policies[service]: who may begin a flow, read only where the service's word says so. Intervals and tolerances are 2^-40 seconds */
-struct policy {
-	__u64 service_interval;  /* between new flows at the service's rate, 0 = no limit */
-	__u64 service_tolerance; /* its burst, as time */
-	__u64 source_interval;   /* for each prefix of sources: a multiple of 2^16, 0 = no limit */
-	__u64 source_tolerance;
-	__u64 source_mask[2];    /* network order: what of a source is its prefix */
-	__u64 reserved[2];
-}; /* 64 bytes */
-
-/* service_limits[service], of which the first word counts; source_limits[hash of prefix and service]: eight prefixes each. See limit.h */
-struct limit_line {
-	__u64 word[8];
-}; /* 64 bytes */
-#define SOURCE_LIMIT_LINES 8192
 
 /* rings_N[index]: slot = at_risk:1 | backend:15; backend 0 = none. Padded: LLVM folds shift and scaling, and the verifier
  * then sees one byte past the last slot. */
@@ -165,6 +150,7 @@ struct backend {
 #define BACKEND_RESET 2 /* flows that have an entry are answered by RST, in both directions, and closed */
 #define BACKEND_ELIGIBLE 4 /* new flows may come here */
 #define BACKEND_HERE 8  /* an address of this host: its packets are passed up */
+#define BACKEND_LISTED 64 /* its service is SERVICE_LISTED */
 
 /* flow_table[hash & flow_mask]: flows of DSR and ENCAP services that a change put at risk, or all of them (SERVICE_TRACK_ALL). Shared
  * between CPUs without a lock: `word` is stored whole and decides, the rest is advisory. Up to three entries of one tuple are ways. */

@@ -16,8 +16,8 @@ _HEAD = """# The gRPC API
 
 Generated from the comments in `proto/l4lb/v1` by `scripts/generate`: change them there.
 
-Names of resources are `services/{service}` and `services/{service}/backends/{backend}`. The shape follows the API Improvement Proposals of
-aip.dev where they fit. `scripts/proto-check` keeps it from changing under clients.
+Names of resources are `services/{service}`, `services/{service}/backends/{backend}` and `lists/{list}`. The shape follows the API
+Improvement Proposals of aip.dev where they fit. `scripts/proto-check` keeps it from changing under clients.
 """
 # Numbers of fields in descriptor.proto, which paths of source info are made of.
 _MESSAGE, _ENUM, _SERVICE = 4, 5, 6

@@ -157,7 +157,8 @@ def _datapath(top: Table) -> DatapathConfig:
         sizes=_numbers(
             sizes,
             Sizes(),
-            dict.fromkeys(_names(Sizes), (3, 65535)) | {"backends": (2, 32768), "flows": (1, 1 << 26), "tracked_flows": (256, 1 << 26)},
+            dict.fromkeys(_names(Sizes), (3, 65535))
+            | {"backends": (2, 32768), "flows": (1, 1 << 26), "tracked_flows": (256, 1 << 26), "prefixes": (256, 1 << 20)},
         ),
     )
     for part in (timeouts, sizes, table):

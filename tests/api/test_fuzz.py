@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from l4lb.v1 import backend_pb2, service_pb2_grpc, virtual_service_pb2
+from l4lb.v1 import backend_pb2, prefix_list_pb2, service_pb2_grpc, virtual_service_pb2
 from l4lb.v1 import service_pb2 as pb
 from l4lb_agent.api import roles
 from l4lb_agent.api.server import SERVICE
@@ -36,6 +36,10 @@ def backend(**changes: Any) -> backend_pb2.Backend:
     return backend_pb2.Backend(**({"address": "198.51.100.1", "weight": 1} | changes))
 
 
+def prefixes(*texts: str, **more: Any) -> prefix_list_pb2.PrefixList:
+    return prefix_list_pb2.PrefixList(prefixes=texts, **more)
+
+
 def good() -> list[tuple[str, Message]]:
     """One request of each unary rpc; in this order each can be answered with OK."""
     return [
@@ -53,6 +57,12 @@ def good() -> list[tuple[str, Message]]:
         ("UndrainBackend", pb.UndrainBackendRequest(name=A)),
         ("RemoveBackend", pb.RemoveBackendRequest(name=A, force=True)),
         ("DeleteVirtualService", pb.DeleteVirtualServiceRequest(name=WEB, force=True)),
+        ("CreatePrefixList", pb.CreatePrefixListRequest(list_id="bad", list=prefixes("192.0.2.0/24", "2001:db8::/32"))),
+        ("GetPrefixList", pb.GetPrefixListRequest(name="lists/bad")),
+        ("ListPrefixLists", pb.ListPrefixListsRequest(page_size=10)),
+        ("UpdatePrefixList", pb.UpdatePrefixListRequest(
+            list=prefixes("10.0.0.0/8", name="lists/bad"), add_prefixes=["192.0.2.7"], remove_prefixes=["10.0.0.0/8"])),
+        ("DeletePrefixList", pb.DeletePrefixListRequest(name="lists/bad")),
         ("GetAgent", pb.GetAgentRequest()),
         ("GetConfig", pb.GetConfigRequest()),
         ("Diagnose", pb.DiagnoseRequest()),

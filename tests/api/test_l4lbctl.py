@@ -32,6 +32,10 @@ TABLE = {
     "GetBackend": ("get_backend", "backend show web/a"),
     "ListBackends": ("list_backends", "backend list web"),
     "UpdateBackend": ("update_backend", "backend set web/a --weight 5"),
+    "CreatePrefixList": ("create_list", "list create bad --prefix 192.0.2.0/24"),
+    "GetPrefixList": ("get_list", "list show bad"),
+    "ListPrefixLists": ("list_lists", "list list"),
+    "UpdatePrefixList": ("update_list", "list update bad --add 192.0.3.0/24"),
     "WatchBackends": ("watch", "backend watch --for 300ms"),
     "DrainBackend": ("drain", "drain web/a --timeout 1h --at-deadline reset --no-wait"),
     "UndrainBackend": ("undrain", "undrain web/a"),
@@ -41,6 +45,7 @@ TABLE = {
     "GetConfig": ("config", "config"),
     "Diagnose": ("diagnose", "doctor"),
     "RemoveBackend": ("remove_backend", "backend remove web/a"),
+    "DeletePrefixList": ("delete_list", "list delete bad"),
     "DeleteVirtualService": ("delete_service", "service delete web"),
 }
 

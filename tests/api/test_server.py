@@ -147,6 +147,8 @@ READS = {
     "ListVirtualServices",
     "GetBackend",
     "ListBackends",
+    "GetPrefixList",
+    "ListPrefixLists",
     "WatchBackends",
     "StreamStats",
     "GetRing",
@@ -154,8 +156,8 @@ READS = {
     "GetConfig",
     "Diagnose",
 }
-BACKENDS = {"AddBackend", "UpdateBackend", "RemoveBackend", "DrainBackend", "UndrainBackend"}
-SERVICES = {"CreateVirtualService", "UpdateVirtualService", "DeleteVirtualService"}
+BACKENDS = {"AddBackend", "UpdateBackend", "RemoveBackend", "DrainBackend", "UndrainBackend", "UpdatePrefixList"}
+SERVICES = {"CreateVirtualService", "UpdateVirtualService", "DeleteVirtualService", "CreatePrefixList", "DeletePrefixList"}
 
 
 def test_a_viewer_reads_an_operator_changes_backends_too_and_an_admin_everything() -> None:

@@ -5,10 +5,24 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, RingShare, RingView, ServiceView, Snapshot, StatsSample
+from l4lb_agent.control.facade import (
+    AgentView,
+    BackendEvent,
+    BackendView,
+    ListView,
+    Outcome,
+    RingShare,
+    RingView,
+    ServiceView,
+    Snapshot,
+    StatsSample,
+)
 from l4lb_agent.model import errors
+from l4lb_agent.model.access.lists import Members
 from l4lb_agent.model.backend import AdminState, Backend, Drain
-from l4lb_agent.model.changes import checks, commands
+from l4lb_agent.model.changes import checks, commands, lists
+from l4lb_agent.model.config import DatapathConfig
+from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.doctor.finding import Finding
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
 
@@ -23,6 +37,7 @@ class FakeControl:
         self.revision = 0
         self.services: dict[str, ServiceView] = {}
         self.backends: dict[str, BackendView] = {}
+        self.lists: dict[str, ListView] = {}
         self.commands: list[commands.Command] = []
         self.requests: dict[str, tuple[str, Outcome]] = {}
         self.events: list[BackendEvent] = []
@@ -49,15 +64,15 @@ class FakeControl:
             if known != request_hash:
                 raise errors.InvalidArgument("request_id was used for another request", reason="REQUEST_ID_REUSED", field="request_id")
             return outcome
-        before = (self.revision, dict(self.services), dict(self.backends), list(self.events))
+        before = (self.revision, dict(self.services), dict(self.backends), dict(self.lists), list(self.events))
         self.revision += 1
         try:
             outcome = self._decide(command)
         except errors.Refused:
-            self.revision, self.services, self.backends, self.events = before
+            self.revision, self.services, self.backends, self.lists, self.events = before
             raise
         if validate_only:
-            self.revision, self.services, self.backends, self.events = before
+            self.revision, self.services, self.backends, self.lists, self.events = before
             return outcome
         if request_id:
             self.requests[request_id] = (request_hash, outcome)
@@ -95,12 +110,29 @@ class FakeControl:
             case commands.UndrainBackend(name):
                 self._match(self._backend(name).backend, command.etag)
                 return self._set(name, admin=AdminState.ENABLED, drain=None)
+            case commands.CreateList() | commands.UpdateList() | commands.DeleteList():
+                return self._decide_list(command)
             case commands.EndDrain(name, result, remaining):
                 drained = replace(self._backend(name).backend.drain or Drain(0, None, command.result, ""), ended=NOW, result=result)  # type: ignore[arg-type]
                 return self._set(name, admin=AdminState.DRAINED, drain=replace(drained, remaining_flows=remaining))
 
+    def _decide_list(self, command: lists.Command) -> Outcome:
+        made = lists.decide(self._asked(self.revision - 1), command, NOW, DatapathConfig())
+        if made.change is None:
+            return Outcome(self.revision, prefix_list=ListView(made.list) if made.list else None)
+        after = self._asked(self.revision - 1).apply(made.change)
+        self.lists = {name: ListView(one, after.members[name], lists.users(after, name)) for name, one in after.lists.items()}
+        return Outcome(self.revision, prefix_list=replace(self.lists[made.list.name], members=None) if made.list else None)
+
+    def _asked(self, revision: int) -> Desired:
+        services = {name: view.service for name, view in self.services.items()}
+        named = {name: view.list for name, view in self.lists.items()}
+        members = {name: view.members or Members(0) for name, view in self.lists.items()}
+        return Desired(revision, services, lists=named, members=members)
+
     def _create(self, service: Any) -> Outcome:
         checks.service(service)
+        lists.named(self._asked(self.revision), service)
         if service.name in self.services:
             raise errors.AlreadyExists(f"{service.name} exists", reason="ALREADY_EXISTS", field="service_id")
         view = ServiceView(replace(service, revision=self.revision, created=NOW, updated=NOW), ring_digest="ab")
@@ -114,10 +146,11 @@ class FakeControl:
         self._match(service, command.etag)
         checks.unchanged(service, command)
         changeable = ("idle_seconds", "window_seconds", "down_grace_seconds", "on_empty", "mss_clamp", "mss", "new_flow_limit")
-        changeable += ("annotations",)
+        changeable += ("allow_list", "deny_list", "annotations")
         changes = {f: getattr(command, f) for f in changeable if getattr(command, f) is not None}
         view = ServiceView(replace(service, revision=self.revision, **changes))
         checks.service(view.service)
+        lists.named(self._asked(self.revision), view.service)
         self.services[name] = view
         return Outcome(self.revision, service=view)
 
@@ -180,6 +213,11 @@ class FakeControl:
         self._raise()
         return self.backends.get(name)
 
+    def prefix_list(self, name: str) -> ListView | None:
+        """See facade.Control."""
+        self._raise()
+        return self.lists.get(name)
+
     def listen(self, listener: Callable[[Outcome], None]) -> None:
         """See facade.Control; call `tell` to make it happen."""
         self.tell = listener
@@ -188,7 +226,8 @@ class FakeControl:
         """See facade.Control."""
         self._raise()
         services, backends = sorted(self.services), sorted(self.backends)
-        return Snapshot(self.revision, [self.services[n] for n in services], [self.backends[n] for n in backends])
+        found = [self.lists[name] for name in sorted(self.lists)]
+        return Snapshot(self.revision, [self.services[n] for n in services], [self.backends[n] for n in backends], found)
 
     async def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
         """See facade.Control."""

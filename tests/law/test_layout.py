@@ -11,7 +11,7 @@ from l4lb_agent.model import layout
 from tests.law.python_rules import ROOT
 
 BPF = ROOT / "bpf"
-FILES = ("types.h", "choice.h", "counters.h")
+FILES = ("types.h", "choice.h", "counters.h", "policy.h")
 TYPES = "".join((BPF / name).read_text() for name in FILES)
 ONLY_IN_C = {"address"}  # an array of 16 bytes in Python
 DERIVED = {"RING_SIZES", "SNAT_SLOTS", "BACKEND_ID_MAX"}  # Python's own names for what C says in other words

@@ -60,7 +60,7 @@ class Balancer:
     def __init__(self, objects: Objects, sizes: mapspec.Sizes = SIZES, missing: frozenset[str] = frozenset()) -> None:
         self.specs = {spec.name: spec for spec in mapspec.specs(sizes)}
         self.maps = {
-            name: Fd(syscall.map_create(s.type, s.key_size, s.value_size, s.max_entries, 0, name)) for name, s in self.specs.items()
+            name: Fd(syscall.map_create(s.type, s.key_size, s.value_size, s.max_entries, s.flags, name)) for name, s in self.specs.items()
         }
         self.generation: Generation = objects.load({name: fd.fileno() for name, fd in self.maps.items()}, missing)
         self._sizes, self._cpus = sizes, cpus()

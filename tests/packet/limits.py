@@ -1,6 +1,7 @@
 """What the packet tests of limits share: a clock that stands still, limits in whole numbers, buckets found by the mirrored hash."""
 
 import ctypes
+import functools
 from dataclasses import dataclass
 
 from l4lb_agent.model import hashing, layout
@@ -63,18 +64,23 @@ def line_and_tag(client: str, service: int, prefix: int) -> tuple[int, int]:
     packed = address(client)
     family = 4 if packed.startswith(bytes(10) + b"\xff\xff") else 6
     low, high = (part & bits for part, bits in zip(hashing.words(packed), hashing.words(source_mask(family, prefix))))
+    return _place(low, high, service)
+
+
+def _place(low: int, high: int, service: int) -> tuple[int, int]:
     hash_ = hashing.mix(low, high, INDEX_SECRET) ^ (service * 0xBF58476D1CE4E5B9 & MASK)
     return hash_ >> 32 & (layout.SOURCE_LIMIT_LINES - 1), hash_ & 0xFFFF
 
 
+@functools.cache
 def clients_of_one_line(count: int, service: int) -> list[str]:
-    """IPv4 clients whose buckets are in the same line, each with a tag of its own."""
-    lines: dict[int, dict[int, str]] = {}
+    """IPv4 clients whose buckets are in the same line, each with a tag of its own. Some twenty thousand are tried."""
+    lines: dict[int, dict[int, int]] = {}
     for number in range(1 << 20):
-        text = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-        line, tag = line_and_tag(text, service, 32)
+        packed = (0x0A000000 + number).to_bytes(4, "big")
+        line, tag = _place(0, int.from_bytes(b"\0\0\xff\xff" + packed, "little"), service)
         tags = lines.setdefault(line, {})
-        tags.setdefault(tag, text)
+        tags.setdefault(tag, number)
         if len(tags) == count:
-            return list(tags.values())
+            return [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in tags.values()]
     raise AssertionError("no line with so many")

@@ -22,7 +22,7 @@ LIMIT = NewFlowLimit(Rate(1000, 2000), Rate(10, 50), 24, 56)
 
 
 def told(of: VirtualService) -> layout.Policy:
-    return layout.Policy.from_buffer_copy(policy.element(of))
+    return layout.Policy.from_buffer_copy(policy.element(of, {}))
 
 
 def create(limit: NewFlowLimit, **more: object) -> Desired:
@@ -74,7 +74,7 @@ def test_limits_are_changed_and_taken_away_by_an_update() -> None:
 
 
 def test_a_service_without_limits_is_told_nothing() -> None:
-    assert not any(policy.element(service("web")))
+    assert not any(policy.element(service("web"), {}))
     assert policy.flags(service("web")) == 0
 
 

@@ -68,7 +68,7 @@ def test_a_service_of_an_older_journal_has_the_defaults_of_fields_that_came_late
     later = {
         "mode", "tracking", "window_seconds", "down_grace_seconds", "encap_port", "outer_source", "outer_checksum", "hash",
         "on_empty", "mss_clamp", "mss",
-        "new_flow_limit", "port_end",
+        "new_flow_limit", "port_end", "allow_list", "deny_list",
     }  # fmt: skip
     (item,) = record["services"]  # type: ignore[misc]
     for field in later:

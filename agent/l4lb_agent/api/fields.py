@@ -20,7 +20,8 @@ _ID = "[a-z][a-z0-9-]{0,62}"
 _ID_WORDS = "1 to 63 of a-z, 0-9 and -, beginning with a letter"
 SERVICE_NAME = re.compile(f"services/{_ID}")
 BACKEND_NAME = re.compile(f"services/{_ID}/backends/{_ID}")
-_SHAPES = {SERVICE_NAME: "services/{service}", BACKEND_NAME: "services/{service}/backends/{backend}"}
+LIST_NAME = re.compile(f"lists/{_ID}")
+_SHAPES = {SERVICE_NAME: "services/{service}", BACKEND_NAME: "services/{service}/backends/{backend}", LIST_NAME: "lists/{list}"}
 
 
 def known(message: Message, path: str = "") -> None:
@@ -138,11 +139,13 @@ def target(request: Message) -> str:
     """Name of the resource that a change is about, as the caller wrote it."""
     if name := getattr(request, "name", ""):
         return str(name)
-    for part in ("service", "backend"):
+    for part in ("service", "backend", "list"):
         if name := getattr(getattr(request, part, None), "name", ""):
             return str(name)
     if hasattr(request, "backend_id"):
         return f"{getattr(request, 'parent', '')}/backends/{request.backend_id}"
+    if hasattr(request, "list_id"):
+        return f"lists/{request.list_id}"
     return f"services/{getattr(request, 'service_id', '')}"
 
 

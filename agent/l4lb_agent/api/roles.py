@@ -11,7 +11,7 @@ class Role(enum.IntEnum):
     """What a caller may do; each role may also do what the smaller ones may."""
 
     VIEWER = 1  # reads
-    OPERATOR = 2  # and changes the backends of the services there are
+    OPERATOR = 2  # and changes the backends of the services and the prefixes of the lists there are
     ADMIN = 3  # and everything else
 
 
@@ -28,6 +28,11 @@ _METHODS = {
     "RemoveBackend": Role.OPERATOR,
     "DrainBackend": Role.OPERATOR,
     "UndrainBackend": Role.OPERATOR,
+    "CreatePrefixList": Role.ADMIN,
+    "GetPrefixList": Role.VIEWER,
+    "ListPrefixLists": Role.VIEWER,
+    "UpdatePrefixList": Role.OPERATOR,
+    "DeletePrefixList": Role.ADMIN,
     "WatchBackends": Role.VIEWER,
     "StreamStats": Role.VIEWER,
     "GetRing": Role.VIEWER,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
-from l4lb.v1 import backend_pb2, service_pb2_grpc, stats_pb2, virtual_service_pb2
+from l4lb.v1 import backend_pb2, prefix_list_pb2, service_pb2_grpc, stats_pb2, virtual_service_pb2
 from l4lb.v1 import service_pb2 as pb
 from l4lb_agent.api import audit, convert, fields, pages
 from l4lb_agent.api.caller import Context
@@ -92,6 +92,35 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         """Ends a drain."""
         return pb.UndrainBackendResponse(backend=_backend(await self._change(convert.undrain_backend(request), request)))
 
+    async def CreatePrefixList(self, request: pb.CreatePrefixListRequest, _context: Context) -> pb.CreatePrefixListResponse:
+        """Creates a list of prefixes. Thousands of them are read in a thread: other calls go on."""
+        command = await asyncio.to_thread(convert.create_list, request)
+        return pb.CreatePrefixListResponse(list=_list(await self._change(command, request)))
+
+    async def GetPrefixList(self, request: pb.GetPrefixListRequest, _context: Context) -> pb.GetPrefixListResponse:
+        """Reads one list with its prefixes."""
+        name = fields.name(request.name, fields.LIST_NAME, "name")
+        view = self._control.prefix_list(name)
+        if view is None:
+            raise _not_found(name, "name")
+        return pb.GetPrefixListResponse(list=await asyncio.to_thread(convert.prefix_list, view))
+
+    async def ListPrefixLists(self, request: pb.ListPrefixListsRequest, _context: Context) -> pb.ListPrefixListsResponse:
+        """Reads lists by name, without their prefixes."""
+        snapshot = self._control.snapshot()
+        lists = [(view.list.name, replace(view, members=None)) for view in snapshot.lists]
+        page, token = pages.page(lists, convert.prefix_list, request.page_size, request.page_token, "lists")
+        return pb.ListPrefixListsResponse(lists=page, next_page_token=token, revision=snapshot.revision)
+
+    async def UpdatePrefixList(self, request: pb.UpdatePrefixListRequest, _context: Context) -> pb.UpdatePrefixListResponse:
+        """Changes the fields that the mask names, and adds and removes prefixes."""
+        command = await asyncio.to_thread(convert.update_list, request)
+        return pb.UpdatePrefixListResponse(list=_list(await self._change(command, request)))
+
+    async def DeletePrefixList(self, request: pb.DeletePrefixListRequest, _context: Context) -> pb.DeletePrefixListResponse:
+        """Deletes a list."""
+        return pb.DeletePrefixListResponse(revision=(await self._change(convert.delete_list(request), request)).revision)
+
     async def WatchBackends(self, request: pb.WatchBackendsRequest, context: Context) -> None:
         """Sends backends as they are and as they change."""
         parent = self._parent(request.parent)
@@ -128,7 +157,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
 
     async def GetConfig(self, _request: pb.GetConfigRequest, _context: Context) -> pb.GetConfigResponse:
         """Reads all desired state."""
-        return pb.GetConfigResponse(config=convert.config(self._control.snapshot()))
+        return pb.GetConfigResponse(config=await asyncio.to_thread(convert.config, self._control.snapshot()))
 
     async def Diagnose(self, _request: pb.DiagnoseRequest, _context: Context) -> pb.DiagnoseResponse:
         """Looks at the host; what the agent warns of by itself belongs to it."""
@@ -194,6 +223,10 @@ def _service(outcome: Outcome) -> virtual_service_pb2.VirtualService | None:
 
 def _backend(outcome: Outcome) -> backend_pb2.Backend | None:
     return convert.backend(outcome.backend) if outcome.backend else None
+
+
+def _list(outcome: Outcome) -> prefix_list_pb2.PrefixList | None:
+    return convert.prefix_list(outcome.prefix_list) if outcome.prefix_list else None
 
 
 def _not_found(name: str, field: str) -> NotFound:

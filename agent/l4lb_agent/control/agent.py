@@ -8,7 +8,7 @@ from dataclasses import replace
 from l4lb_agent.control import views
 from l4lb_agent.control.doctor import Doctor
 from l4lb_agent.control.drainer import Drainer
-from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, Outcome, RingView, ServiceView, Snapshot, StatsSample
+from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, ListView, Outcome, RingView, ServiceView, Snapshot, StatsSample
 from l4lb_agent.control.forwarding import Forwarding
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.measure import Measure, Measured
@@ -145,6 +145,10 @@ class Agent:
     def backend(self, name: str) -> BackendView | None:
         """See facade.Control."""
         return self._views.backend_named(self._store.desired, name)
+
+    def prefix_list(self, name: str) -> ListView | None:
+        """See facade.Control."""
+        return self._views.list_named(self._store.desired, name)
 
     async def ring(self, name: str, *, slots: bool = False) -> RingView | None:
         """See facade.Control."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from l4lb_agent.model.access.lists import Members, PrefixList
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.changes import difference
 from l4lb_agent.model.changes.commands import Command
@@ -64,12 +65,23 @@ class RingView:
 
 
 @dataclass(frozen=True)
+class ListView:
+    """A list of prefixes and what is seen of it."""
+
+    list: PrefixList
+    members: Members | None = None  # only where they are asked for
+    services: Sequence[str] = ()  # names of those that use it
+    reconciling: str = ""  # why, "" when the kernel does as asked
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The answer to a change. At most one of the views is set; both are None for deletions. With validate_only, as it would be."""
 
     revision: int
     service: ServiceView | None = None
     backend: BackendView | None = None
+    prefix_list: ListView | None = None
     differences: Differences = difference.NONE  # what the change did
     repeated: bool = False  # whether it is the answer to an earlier request with the same id
 
@@ -81,6 +93,7 @@ class Snapshot:
     revision: int
     services: Sequence[ServiceView]  # by name
     backends: Sequence[BackendView]  # by name
+    lists: Sequence[ListView] = ()  # by name, with their prefixes
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,9 @@ class Control(Protocol):
 
     async def ring(self, name: str, *, slots: bool = False) -> RingView | None:
         """The ring of the virtual service of that name, with every slot when `slots` are asked for."""
+
+    def prefix_list(self, name: str) -> ListView | None:
+        """The list of that name, with its prefixes."""
 
     def listen(self, listener: Callable[[Outcome], None]) -> None:
         """Calls `listener` for each change that the agent makes by itself, the end of a drain, once it is journaled."""

@@ -5,12 +5,14 @@ import math
 from dataclasses import replace
 
 from l4lb_agent.control import ring_view, rings
-from l4lb_agent.control.facade import AgentView, BackendView, Outcome, RingView, ServiceView, Snapshot
+from l4lb_agent.control.facade import AgentView, BackendView, ListView, Outcome, RingView, ServiceView, Snapshot
 from l4lb_agent.control.ports import Clock
 from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.surroundings import Surroundings
+from l4lb_agent.model.access.lists import PrefixList
 from l4lb_agent.model.backend import AdminState, Backend
+from l4lb_agent.model.changes import lists
 from l4lb_agent.model.changes.decide import Decision
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
@@ -41,6 +43,7 @@ class Views:
             decision.revision,
             self.service(decision.desired, decision.service) if decision.service else None,
             self.backend(decision.desired, decision.backend) if decision.backend else None,
+            self.prefix_list(decision.desired, decision.prefix_list) if decision.prefix_list else None,
             decision.differences,
             decision.answered is not None,
         )
@@ -85,7 +88,17 @@ class Views:
             desired.revision,
             [self.service(desired, desired.services[name]) for name in sorted(desired.services)],
             [self.backend(desired, desired.backends[name]) for name in sorted(desired.backends)],
+            [replace(self.prefix_list(desired, one), members=desired.members[name]) for name, one in sorted(desired.lists.items())],
         )
+
+    def prefix_list(self, desired: Desired, one: PrefixList) -> ListView:
+        """One list, without its prefixes."""
+        return ListView(one, services=lists.users(desired, one.name), reconciling=self._behind(one.revision))
+
+    def list_named(self, desired: Desired, name: str) -> ListView | None:
+        """The list of that name with its prefixes, if there is one."""
+        one = desired.lists.get(name)
+        return replace(self.prefix_list(desired, one), members=desired.members[name]) if one else None
 
     def service_named(self, desired: Desired, name: str) -> ServiceView | None:
         """The virtual service of that name, if there is one."""
@@ -177,6 +190,9 @@ class Views:
                 found.append(("VIP_IS_LOCAL", vip_is_local(service)))
             if service.mode is Mode.NAT and not self._config.snat_of(service.vip.family):
                 found.append(("NO_SNAT_ADDRESS", f"{service.name} forwards nothing: {self._service_waits(desired, service)}"))
+            if service.allow_list and service.vip.family not in desired.members[service.allow_list].families:
+                why = f"{service.allow_list} has no prefix of IPv{service.vip.family}"
+                found.append(("ALLOW_LIST_EMPTY", f"{service.name} lets nobody in: {why}"))
             backends = len(desired.backends_of(service.name))
             if backends * SLOTS_FOR_EACH > service.ring_size:
                 found.append(

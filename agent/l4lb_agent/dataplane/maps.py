@@ -14,6 +14,7 @@ from l4lb_agent.model.observed import MapState
 from l4lb_agent.model.tables import Elements, Tables, array_key
 
 _CHUNK_BYTES = 1 << 20
+_BATCH = 4096  # elements of a trie
 
 
 class ShapeError(OSError):
@@ -39,7 +40,7 @@ def check_shape(spec: mapspec.MapSpec, fd: Fd, path: Path) -> None:
     """Raises ShapeError unless the map is exactly as `spec` says."""
     info = syscall.map_info(fd.fileno())
     there = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
-    wanted = (int(spec.type), spec.key_size, spec.value_size, spec.max_entries, 0)
+    wanted = (int(spec.type), spec.key_size, spec.value_size, spec.max_entries, spec.flags)
     if there != wanted or info.name != spec.name[:15]:
         message = f"map {spec.name} pinned at {path} is {info.name!r}: {_describe(*there)}; wanted: {_describe(*wanted)}"
         raise ShapeError(errno.EINVAL, f"{message}. Restore the sizes in the configuration, or run `l4lb-agent detach` (traffic stops)")
@@ -77,7 +78,7 @@ class Maps:
     def _create(self, where: Path) -> None:
         missing = [spec for spec in self.specs.values() if spec.name not in self.fds]
         for spec in missing:
-            number = syscall.map_create(spec.type, spec.key_size, spec.value_size, spec.max_entries, 0, spec.name)
+            number = syscall.map_create(spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags, spec.name)
             self.fds[spec.name] = Fd(number)
         if len(missing) == len(self.specs):
             pins.publish_folder(where, self.fds)
@@ -107,11 +108,14 @@ class Maps:
         return syscall.map_lookup(self.number(name), key, self.value_bytes(name))
 
     def write(self, name: str, key: bytes, value: bytes) -> None:
-        """Set one element. Raises ValueError when sizes do not fit: the kernel would read past the buffers."""
+        """Set one element; zeros take it out of a trie. Raises ValueError when sizes do not fit: the kernel would read past buffers."""
         spec = self.specs[name]
         if len(key) != spec.key_size or len(value) != self.value_bytes(name):
             raise ValueError(f"{name}: {len(key)}+{len(value)} bytes, the map holds {spec.key_size}+{self.value_bytes(name)}")
-        syscall.map_update(self.number(name), key, value)
+        if spec.type is mapspec.MapType.LPM_TRIE and not any(value):
+            syscall.map_delete(self.number(name), key)
+        else:
+            syscall.map_update(self.number(name), key, value)
 
     def zero(self, name: str, index: int) -> None:
         """Zero one array element, on all CPUs."""
@@ -132,11 +136,27 @@ class Maps:
                 if element != zeros:
                     yield index, element
 
+    def entries(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Key and value of every element of a trie."""
+        spec = self.specs[name]
+        keys, values = bytearray(spec.key_size * _BATCH), bytearray(spec.value_size * _BATCH)
+        state, first, end = bytearray(spec.key_size), True, False
+        while not end:
+            found, end = syscall.map_lookup_batch(self.number(name), state, first, keys, values, _BATCH)
+            first = False
+            for i in range(found):
+                yield (
+                    bytes(keys[i * spec.key_size : (i + 1) * spec.key_size]),
+                    bytes(values[i * spec.value_size : (i + 1) * spec.value_size]),
+                )
+
     def control_tables(self) -> Tables:
         """Every control map's elements that are not all zero."""
         tables: dict[str, Elements] = {}
         for spec in self.specs.values():
-            if spec.control:
+            if spec.control and spec.type is mapspec.MapType.LPM_TRIE:
+                tables[spec.name] = dict(self.entries(spec.name))
+            elif spec.control:
                 tables[spec.name] = {array_key(index): bytes(element) for index, element in self.elements(spec.name)}
         return Tables(tables)
 

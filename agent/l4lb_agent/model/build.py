@@ -64,6 +64,7 @@ def build(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: 
             services[key] = service_element(service, *numbers)
     ranges = port_ranges.place(desired, ids, world.config, actual)
     maps = {**pool.maps, "services": services, "policies": _policies(desired, ids), port_ranges.MAP: ranges.elements}
+    maps["lists"] = policy.elements(desired.members.values())
     maps["addresses"] = _addresses(desired, ids, rings, world, ranges.numbers)
     maps["backends"] = _backends(desired, ids, keys, world, actual, pool.held)
     maps["index"] = _index(desired, ids, world, actual)
@@ -117,6 +118,7 @@ def backend_element(backend: Backend, service: VirtualService, service_id: int, 
         | (layout.BACKEND_RESET if backend.resets_flows else 0)
         | (layout.BACKEND_ELIGIBLE if backend.wants_new_flows and (hop or here) else 0)
         | (layout.BACKEND_HERE if here else 0)
+        | (layout.BACKEND_LISTED if policy.listed(service) else 0)
     )
     source = None
     if service.mode.encapsulates and hop is not None:
@@ -251,7 +253,7 @@ def _backends(desired: Desired, ids: Ids, keys: Mapping[str, BackendKey], world:
 
 def _policies(desired: Desired, ids: Ids) -> Elements:
     services = ((ids.services.get(service.identity), service) for service in desired.services.values())
-    elements = {array_key(id_): policy.element(service) for id_, service in services if id_ is not None}
+    elements = {array_key(id_): policy.element(service, desired.lists) for id_, service in services if id_ is not None}
     return {key: element for key, element in elements.items() if any(element)}
 
 

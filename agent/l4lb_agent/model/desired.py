@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from l4lb_agent.model.access.lists import ListChange, Members, PrefixList
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.service import VirtualService
 
@@ -21,6 +22,7 @@ class Remembered:
     revision: int
     service: VirtualService | None = None
     backend: Backend | None = None
+    prefix_list: PrefixList | None = None
 
 
 class Requests(Mapping[str, Remembered]):
@@ -68,6 +70,7 @@ class Change:
     backends: tuple[Backend, ...] = ()
     deleted: tuple[str, ...] = ()  # resource names, backends before their service
     request: Remembered | None = None
+    lists: tuple[ListChange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Desired:
     services: Mapping[str, VirtualService] = field(default_factory=dict)  # by name
     backends: Mapping[str, Backend] = field(default_factory=dict)  # by name
     remembered: Requests = field(default_factory=Requests)
+    lists: Mapping[str, PrefixList] = field(default_factory=dict)  # by name
+    members: Mapping[str, Members] = field(default_factory=dict)  # of those lists
     by_service: Mapping[str, Mapping[str, Backend]] = field(default_factory=dict, compare=False, repr=False)  # the backends again
 
     def __post_init__(self) -> None:
@@ -89,6 +94,7 @@ class Desired:
         services, backends = dict(self.services), dict(self.backends)
         for name in change.deleted:
             (backends if "/backends/" in name else services).pop(name, None)
+        lists, members = self._relisted(change)
         services.update((service.name, service) for service in change.services)
         backends.update((backend.name, backend) for backend in change.backends)
         return replace(
@@ -96,6 +102,8 @@ class Desired:
             revision=change.revision,
             services=services,
             backends=backends,
+            lists=lists,
+            members=members,
             by_service=self._regrouped(change),
             remembered=self.remembered.with_one_more(change.request, change.time) if change.request else self.remembered,
         )
@@ -103,6 +111,19 @@ class Desired:
     def backends_of(self, service: str) -> tuple[Backend, ...]:
         """Backends of the virtual service of that name."""
         return tuple(self.by_service.get(service, {}).values())
+
+    def _relisted(self, change: Change) -> tuple[Mapping[str, PrefixList], Mapping[str, Members]]:
+        """`lists` and `members` after `change`: the same ones when it touches none."""
+        gone = {name for name in change.deleted if name in self.lists}
+        if not gone and not change.lists:
+            return self.lists, self.members
+        lists = {name: one for name, one in self.lists.items() if name not in gone}
+        members = {name: of for name, of in self.members.items() if name not in gone}
+        for one in change.lists:
+            name = one.list.name
+            lists[name] = one.list
+            members[name] = members.get(name, Members(one.list.number)).changed(one.added, one.removed)
+        return lists, members
 
     def _regrouped(self, change: Change) -> Mapping[str, Mapping[str, Backend]]:
         """`by_service` after `change`: only the services it touches are copied."""

@@ -87,6 +87,7 @@ SERVICE_ON_EMPTY_SHIFT: Final = 11
 SERVICE_ON_EMPTY: Final = 0x1800
 SERVICE_LIMITED: Final = 0x1000000
 MSS_AUTO: Final = 0xFFFF
+SERVICE_LISTED: Final = 0x2000000
 HASH_TUPLE: Final = 0
 HASH_SOURCE: Final = 1
 HASH_SOURCE_DESTINATION: Final = 2
@@ -110,8 +111,14 @@ class Policy(ctypes.Structure):
 
     _fields_ = [
         ("service_interval", U64), ("service_tolerance", U64), ("source_interval", U64), ("source_tolerance", U64),
-        ("source_mask", U64 * 2), ("reserved", U64 * 2),
+        ("source_mask", U64 * 2), ("allow_list", U32), ("deny_list", U32), ("reserved", U64),
     ]  # fmt: skip
+
+
+class ListKey(ctypes.Structure):
+    """Key of lists."""
+
+    _fields_ = [("bits", U32), ("list", U32), ("address", Address)]
 
 
 class LimitLine(ctypes.Structure):
@@ -142,6 +149,7 @@ BACKEND_KEEP: Final = 1
 BACKEND_RESET: Final = 2
 BACKEND_ELIGIBLE: Final = 4
 BACKEND_HERE: Final = 8
+BACKEND_LISTED: Final = 64
 BACKEND_ID_MAX: Final = 32767
 
 

@@ -15,6 +15,10 @@ class MapType(enum.IntEnum):
     ARRAY = 2
     PROG_ARRAY = 3
     PERCPU_ARRAY = 6
+    LPM_TRIE = 11
+
+
+NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, without which there are no tries: what is not there takes no memory
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Sizes:
     port_ranges: int = 128  # of a VIP and protocol that has services with more than one port
     flows: int = 131072
     tracked_flows: int = 262144  # of DSR and ENCAP services
+    prefixes: int = 65536  # of all lists
     rings_1021: int = 160
     rings_4093: int = 160
     rings_16381: int = 160
@@ -44,6 +49,7 @@ class MapSpec:
     value_size: int
     max_entries: int
     control: bool  # written by the agent's plan; else by the datapath
+    flags: int = 0  # BPF_F_*
 
 
 def index_buckets(sizes: Sizes) -> int:
@@ -71,6 +77,8 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         array("config", size(layout.Config), 1),
         array("snat", 16, layout.SNAT_SLOTS),
         array("index", size(layout.Bucket), index_buckets(sizes)),
+        # While lists change both their old and their new prefixes are there
+        MapSpec("lists", MapType.LPM_TRIE, size(layout.ListKey), 4, 2 * sizes.prefixes, True, NO_PREALLOC),
         array("addresses", size(layout.OwnedAddress), sizes.addresses),
         array("port_ranges", size(layout.PortRanges), sizes.port_ranges),
         array("services", size(layout.Service), sizes.services),

@@ -3,16 +3,17 @@
 What is pointed at is written before what points to it, and taken away after: a packet that arrives after any prefix of the plan finds a
 service, a ring and its backends all as before or all as wanted. The order:
 
-1. backends that appear or change and can take flows
-2. rings that no service points to yet and port ranges that no address does, after a grace period when packets may still be reading what
+1. prefixes of lists that appear
+2. backends that appear or change and can take flows
+3. rings that no service points to yet and port ranges that no address does, after a grace period when packets may still be reading what
    was there
-3. policies, services, then addresses, which may lead to services by port ranges; the one 64-bit word of a service's element exchanges both
+4. policies, services, then addresses, which may lead to services by port ranges; the one 64-bit word of a service's element exchanges both
    its rings
-4. index entries that appear, beside those that go
-5. SNAT addresses, config
-6. index entries that go
-7. after a grace period, what nothing points to any more: services, policies, addresses, SNAT addresses, backends that take or keep no
-   more flows
+5. index entries that appear, beside those that go
+6. SNAT addresses, config
+7. index entries that go
+8. after a grace period, what nothing points to any more: services, policies, prefixes of lists, addresses, SNAT addresses, backends that
+   take or keep no more flows
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +28,9 @@ def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
     """The steps from `actual` to `wanted`; none when they agree. Elements of rings and port ranges that `wanted` does not name are left as
     they are."""
     appearing, going = _index(actual.get("index"), wanted.get("index"))
+    listed, unlisted = _lists(actual.get("lists"), wanted.get("lists"))
     steps: list[Step] = [
+        *listed,
         *_early(actual, wanted, "backends", _backend),
         *_beside(actual, wanted),
         *_early(actual, wanted, "policies", any),
@@ -41,6 +44,7 @@ def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
     late = [
         *_late(actual, wanted, "services", any),
         *_late(actual, wanted, "policies", any),
+        *unlisted,
         *_late(actual, wanted, "addresses", any),
         *_late(actual, wanted, "snat", any),
         *_late(actual, wanted, "backends", _backend),
@@ -90,6 +94,16 @@ def _beside(actual: Tables, wanted: Tables) -> list[Step]:
                 writes.append(_write(name, key, element))
                 rewritten |= any(there.get(key, b""))
     return [Grace(), *writes] if rewritten else writes
+
+
+def _lists(actual: Elements, wanted: Elements) -> tuple[list[Write], list[Write]]:
+    """Prefixes that appear, and those that go. Between, both are there: since the longest one counts, an address then gets the answer of
+    the old list or that of the new one, whichever prefixes are written already. Thousands stay: they are not sorted."""
+    if actual == wanted:
+        return [], []
+    appearing = [Write("lists", key, value, "a prefix") for key, value in wanted.items() if actual.get(key) != value]
+    going = [Write("lists", key, bytes(len(value)), "a prefix is given up") for key, value in actual.items() if key not in wanted]
+    return appearing, going
 
 
 def _index(actual: Elements, wanted: Elements) -> tuple[list[Write], list[Write]]:

@@ -57,6 +57,8 @@ class Reason(enum.IntEnum):
     NO_BACKEND_LIMITED = 64
     NEW_FLOWS_LIMITED = 68
     SOURCE_LIMITED = 69
+    DENIED = 70
+    NOT_ALLOWED = 71
     NO_HEADROOM = 72
     TOO_BIG_LIMITED = 87
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from l4lb_agent.model.access.limits import NewFlowLimit, Rate
+from l4lb_agent.model.access.lists import ListChange, Members, PrefixList
+from l4lb_agent.model.access.prefixes import parse
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain, DrainResult
 from l4lb_agent.model.config import Secrets
@@ -51,6 +53,7 @@ def snapshot(desired: Desired, secrets: Secrets, kept: Iterable[Kept] = ()) -> R
         "secrets": {"slot": secrets.slot.hex(), "index": secrets.index.hex()},
         "services": [_service(service) for service in desired.services.values()],
         "backends": [_backend(backend) for backend in desired.backends.values()],
+        "lists": [_list(ListChange(one, desired.members[name].ordered)) for name, one in desired.lists.items()],
         "requests": [_remembered(request) for request in desired.remembered.values()],
         "before": [_kept(one) for one in kept],
     }
@@ -68,6 +71,8 @@ def change(made: Change) -> Record:
         record["services"] = [_service(service) for service in made.services]
     if made.backends:
         record["backends"] = [_backend(backend) for backend in made.backends]
+    if made.lists:
+        record["lists"] = [_list(one) for one in made.lists]
     if made.deleted:
         record["deleted"] = list(made.deleted)
     if made.request:
@@ -111,6 +116,7 @@ def _of_services_there(replayed: Replayed) -> Replayed:
 def _read_snapshot(record: Mapping[str, Any]) -> Replayed:
     services = [_read_service(item) for item in record["services"]]
     backends = [_read_backend(item) for item in record["backends"]]
+    lists = [_read_list(item) for item in record.get("lists", ())]
     requests = [_read_remembered(item) for item in record["requests"]]
     secrets = Secrets(bytes.fromhex(record["secrets"]["slot"]), bytes.fromhex(record["secrets"]["index"]))
     desired = Desired(
@@ -118,6 +124,8 @@ def _read_snapshot(record: Mapping[str, Any]) -> Replayed:
         {service.name: service for service in services},
         {backend.name: backend for backend in backends},
         Requests.of(requests),
+        {one.list.name: one.list for one in lists},
+        {one.list.name: Members(one.list.number, frozenset(one.added)) for one in lists},
     )
     return Replayed(secrets, desired, (), {one.service: one for one in map(_read_kept, record.get("before", ()))})
 
@@ -130,6 +138,7 @@ def _read_change(record: Mapping[str, Any]) -> Change:
         tuple(_read_backend(item) for item in record.get("backends", ())),
         tuple(record.get("deleted", ())),
         _read_remembered(record["request"]) if "request" in record else None,
+        tuple(_read_list(item) for item in record.get("lists", ())),
     )
 
 
@@ -153,6 +162,8 @@ def _service(service: VirtualService) -> Record:
         "mss_clamp": service.mss_clamp.name,
         "mss": service.mss,
         "new_flow_limit": _limit(service.new_flow_limit),
+        "allow_list": service.allow_list,
+        "deny_list": service.deny_list,
         "port_end": service.port_end,
         "annotations": dict(service.annotations),
         "revision": service.revision,
@@ -177,6 +188,15 @@ def _limit(limit: NewFlowLimit) -> Record:
 def _read_limit(item: Mapping[str, Any]) -> NewFlowLimit:
     rates = {name: Rate(**item[name]) if item[name] else None for name in ("per_service", "per_source")}
     return NewFlowLimit(**dict(item, **rates))
+
+
+def _list(change: ListChange) -> Record:
+    return {"list": asdict(change.list), "added": list(map(str, change.added)), "removed": list(map(str, change.removed))}
+
+
+def _read_list(item: Mapping[str, Any]) -> ListChange:
+    added, removed = (tuple(parse(text, field) for text in item[field]) for field in ("added", "removed"))
+    return ListChange(PrefixList(**item["list"]), added, removed)
 
 
 def _backend(backend: Backend) -> Record:
@@ -226,6 +246,7 @@ def _remembered(request: Remembered) -> Record:
         "revision": request.revision,
         "service": _service(request.service) if request.service else None,
         "backend": _backend(request.backend) if request.backend else None,
+        "list": asdict(request.prefix_list) if request.prefix_list else None,
     }
 
 
@@ -237,6 +258,7 @@ def _read_remembered(item: Mapping[str, Any]) -> Remembered:
         int(item["revision"]),
         _read_service(item["service"]) if item["service"] else None,
         _read_backend(item["backend"]) if item["backend"] else None,
+        PrefixList(**item["list"]) if item.get("list") else None,
     )
 
 

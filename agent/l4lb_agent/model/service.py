@@ -108,6 +108,8 @@ class VirtualService:
     mss_clamp: MssClamp = MssClamp.OFF
     mss: int = 0  # of FIXED
     new_flow_limit: NewFlowLimit = UNLIMITED
+    allow_list: str = ""  # name of the list of those who are let in; "" lets in all
+    deny_list: str = ""  # name of the list of those who are not
     port_end: int = 0  # last port of a range that begins with `port`, 0 for a single port; every port is the range 0 to 65535
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0

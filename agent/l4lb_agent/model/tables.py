@@ -11,7 +11,7 @@ Elements = dict[bytes, bytes]
 
 @dataclass(frozen=True)
 class Tables:
-    """The control maps only (config, snat, index, addresses, port_ranges, services, policies, rings_*, backends); the rest is the
+    """The control maps only (config, snat, index, addresses, port_ranges, services, policies, lists, rings_*, backends); the rest is the
     datapath's."""
 
     maps: Mapping[str, Elements] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Write:
-    """Set one element. For arrays deletion is a write of zeros."""
+    """Set one element. Deletion is a write of zeros; no element that is there is all zero."""
 
     map: str
     key: bytes

@@ -476,7 +476,9 @@ type Config struct {
 	// By name.
 	Services []*VirtualService `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
 	// By name.
-	Backends      []*Backend `protobuf:"bytes,3,rep,name=backends,proto3" json:"backends,omitempty"`
+	Backends []*Backend `protobuf:"bytes,3,rep,name=backends,proto3" json:"backends,omitempty"`
+	// By name, with their prefixes.
+	Lists         []*PrefixList `protobuf:"bytes,4,rep,name=lists,proto3" json:"lists,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -532,11 +534,18 @@ func (x *Config) GetBackends() []*Backend {
 	return nil
 }
 
+func (x *Config) GetLists() []*PrefixList {
+	if x != nil {
+		return x.Lists
+	}
+	return nil
+}
+
 var File_l4lb_v1_agent_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x13l4lb/v1/agent.proto\x12\al4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15l4lb/v1/backend.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xd9\x01\n" +
+	"\x13l4lb/v1/agent.proto\x12\al4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15l4lb/v1/backend.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xd9\x01\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aifindex\x18\x02 \x01(\rR\aifindex\x12$\n" +
@@ -575,11 +584,12 @@ const file_l4lb_v1_agent_proto_rawDesc = "" +
 	"\x0esnat_addresses\x18\r \x03(\tR\rsnatAddresses\x12%\n" +
 	"\x0elayout_version\x18\x0e \x01(\rR\rlayoutVersion\x12\x16\n" +
 	"\x06kernel\x18\x0f \x01(\tR\x06kernel\x12+\n" +
-	"\x11reconcile_retries\x18\x10 \x01(\x04R\x10reconcileRetries\"\x87\x01\n" +
+	"\x11reconcile_retries\x18\x10 \x01(\x04R\x10reconcileRetries\"\xb2\x01\n" +
 	"\x06Config\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x123\n" +
 	"\bservices\x18\x02 \x03(\v2\x17.l4lb.v1.VirtualServiceR\bservices\x12,\n" +
-	"\bbackends\x18\x03 \x03(\v2\x10.l4lb.v1.BackendR\bbackends*N\n" +
+	"\bbackends\x18\x03 \x03(\v2\x10.l4lb.v1.BackendR\bbackends\x12)\n" +
+	"\x05lists\x18\x04 \x03(\v2\x13.l4lb.v1.PrefixListR\x05lists*N\n" +
 	"\aXdpMode\x12\x18\n" +
 	"\x14XDP_MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fXDP_MODE_NATIVE\x10\x01\x12\x14\n" +
@@ -610,21 +620,23 @@ var file_l4lb_v1_agent_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 	(*VirtualService)(nil),        // 8: l4lb.v1.VirtualService
 	(*Backend)(nil),               // 9: l4lb.v1.Backend
+	(*PrefixList)(nil),            // 10: l4lb.v1.PrefixList
 }
 var file_l4lb_v1_agent_proto_depIdxs = []int32{
-	0, // 0: l4lb.v1.Interface.mode:type_name -> l4lb.v1.XdpMode
-	6, // 1: l4lb.v1.MapInfo.stats:type_name -> l4lb.v1.MapStats
-	1, // 2: l4lb.v1.Agent.interfaces:type_name -> l4lb.v1.Interface
-	3, // 3: l4lb.v1.Agent.maps:type_name -> l4lb.v1.MapInfo
-	2, // 4: l4lb.v1.Agent.warnings:type_name -> l4lb.v1.Warning
-	7, // 5: l4lb.v1.Agent.start_time:type_name -> google.protobuf.Timestamp
-	8, // 6: l4lb.v1.Config.services:type_name -> l4lb.v1.VirtualService
-	9, // 7: l4lb.v1.Config.backends:type_name -> l4lb.v1.Backend
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	0,  // 0: l4lb.v1.Interface.mode:type_name -> l4lb.v1.XdpMode
+	6,  // 1: l4lb.v1.MapInfo.stats:type_name -> l4lb.v1.MapStats
+	1,  // 2: l4lb.v1.Agent.interfaces:type_name -> l4lb.v1.Interface
+	3,  // 3: l4lb.v1.Agent.maps:type_name -> l4lb.v1.MapInfo
+	2,  // 4: l4lb.v1.Agent.warnings:type_name -> l4lb.v1.Warning
+	7,  // 5: l4lb.v1.Agent.start_time:type_name -> google.protobuf.Timestamp
+	8,  // 6: l4lb.v1.Config.services:type_name -> l4lb.v1.VirtualService
+	9,  // 7: l4lb.v1.Config.backends:type_name -> l4lb.v1.Backend
+	10, // 8: l4lb.v1.Config.lists:type_name -> l4lb.v1.PrefixList
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_agent_proto_init() }
@@ -633,6 +645,7 @@ func file_l4lb_v1_agent_proto_init() {
 		return
 	}
 	file_l4lb_v1_backend_proto_init()
+	file_l4lb_v1_prefix_list_proto_init()
 	file_l4lb_v1_stats_proto_init()
 	file_l4lb_v1_virtual_service_proto_init()
 	type x struct{}

@@ -131,6 +131,10 @@ const (
 	Reason_REASON_NEW_FLOWS_LIMITED Reason = 68
 	// Dropped: would start a flow, and the virtual service takes no more new ones from the prefix of its source now.
 	Reason_REASON_SOURCE_LIMITED Reason = 69
+	// Dropped: from or to a client that the virtual service's deny list has.
+	Reason_REASON_DENIED Reason = 70
+	// Dropped: from or to a client that the virtual service's allow list has not.
+	Reason_REASON_NOT_ALLOWED Reason = 71
 	// Dropped: no room before the packet for an outer header.
 	Reason_REASON_NO_HEADROOM Reason = 72
 	// Dropped: longer than the MTU of the way out, and the budget of answers is spent.
@@ -191,6 +195,8 @@ var (
 		64: "REASON_NO_BACKEND_LIMITED",
 		68: "REASON_NEW_FLOWS_LIMITED",
 		69: "REASON_SOURCE_LIMITED",
+		70: "REASON_DENIED",
+		71: "REASON_NOT_ALLOWED",
 		72: "REASON_NO_HEADROOM",
 		87: "REASON_TOO_BIG_LIMITED",
 	}
@@ -246,6 +252,8 @@ var (
 		"REASON_NO_BACKEND_LIMITED":   64,
 		"REASON_NEW_FLOWS_LIMITED":    68,
 		"REASON_SOURCE_LIMITED":       69,
+		"REASON_DENIED":               70,
+		"REASON_NOT_ALLOWED":          71,
 		"REASON_NO_HEADROOM":          72,
 		"REASON_TOO_BIG_LIMITED":      87,
 	}
@@ -343,8 +351,7 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xd9\n" +
-	"\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\x84\v\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_NOT_IP\x10\x01\x12\x12\n" +
@@ -397,7 +404,9 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x14REASON_FRAME_FOREIGN\x10?\x12\x1d\n" +
 	"\x19REASON_NO_BACKEND_LIMITED\x10@\x12\x1c\n" +
 	"\x18REASON_NEW_FLOWS_LIMITED\x10D\x12\x19\n" +
-	"\x15REASON_SOURCE_LIMITED\x10E\x12\x16\n" +
+	"\x15REASON_SOURCE_LIMITED\x10E\x12\x11\n" +
+	"\rREASON_DENIED\x10F\x12\x16\n" +
+	"\x12REASON_NOT_ALLOWED\x10G\x12\x16\n" +
 	"\x12REASON_NO_HEADROOM\x10H\x12\x1a\n" +
 	"\x16REASON_TOO_BIG_LIMITED\x10W*l\n" +
 	"\aVerdict\x12\x17\n" +

@@ -425,7 +425,8 @@ type UpdateVirtualServiceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With name; with etag to change exactly what was read.
 	Service *VirtualService `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	// Fields to change: idle_timeout, change_window, down_grace, new_flow_limit, annotations, or *. Absent: those that are set.
+	// Fields to change: idle_timeout, change_window, down_grace, on_empty, new_flow_limit, allow_list, deny_list, annotations, or *. Absent:
+	// those that are set.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Create it when it does not exist.
 	AllowMissing bool `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
@@ -1894,6 +1895,610 @@ func (x *GetRingResponse) GetRing() *Ring {
 	return nil
 }
 
+// For CreatePrefixList.
+type CreatePrefixListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `{list}` of the resource name.
+	ListId string `protobuf:"bytes,1,opt,name=list_id,json=listId,proto3" json:"list_id,omitempty"`
+	// Without name and output-only fields.
+	List *PrefixList `protobuf:"bytes,2,opt,name=list,proto3" json:"list,omitempty"`
+	// UUID.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Checks and changes nothing.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreatePrefixListRequest) Reset() {
+	*x = CreatePrefixListRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreatePrefixListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreatePrefixListRequest) ProtoMessage() {}
+
+func (x *CreatePrefixListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreatePrefixListRequest.ProtoReflect.Descriptor instead.
+func (*CreatePrefixListRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *CreatePrefixListRequest) GetListId() string {
+	if x != nil {
+		return x.ListId
+	}
+	return ""
+}
+
+func (x *CreatePrefixListRequest) GetList() *PrefixList {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *CreatePrefixListRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreatePrefixListRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// For CreatePrefixList.
+type CreatePrefixListResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now, without prefixes.
+	List          *PrefixList `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreatePrefixListResponse) Reset() {
+	*x = CreatePrefixListResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreatePrefixListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreatePrefixListResponse) ProtoMessage() {}
+
+func (x *CreatePrefixListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreatePrefixListResponse.ProtoReflect.Descriptor instead.
+func (*CreatePrefixListResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *CreatePrefixListResponse) GetList() *PrefixList {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+// For GetPrefixList.
+type GetPrefixListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPrefixListRequest) Reset() {
+	*x = GetPrefixListRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPrefixListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPrefixListRequest) ProtoMessage() {}
+
+func (x *GetPrefixListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPrefixListRequest.ProtoReflect.Descriptor instead.
+func (*GetPrefixListRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *GetPrefixListRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// For GetPrefixList.
+type GetPrefixListResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now.
+	List          *PrefixList `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPrefixListResponse) Reset() {
+	*x = GetPrefixListResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPrefixListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPrefixListResponse) ProtoMessage() {}
+
+func (x *GetPrefixListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPrefixListResponse.ProtoReflect.Descriptor instead.
+func (*GetPrefixListResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *GetPrefixListResponse) GetList() *PrefixList {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+// For ListPrefixLists.
+type ListPrefixListsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1000; 0 is 100. A page may be shorter: only an empty `next_page_token` says that it is the last.
+	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPrefixListsRequest) Reset() {
+	*x = ListPrefixListsRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPrefixListsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPrefixListsRequest) ProtoMessage() {}
+
+func (x *ListPrefixListsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPrefixListsRequest.ProtoReflect.Descriptor instead.
+func (*ListPrefixListsRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListPrefixListsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListPrefixListsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// For ListPrefixLists.
+type ListPrefixListsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name, without prefixes.
+	Lists []*PrefixList `protobuf:"bytes,1,rep,name=lists,proto3" json:"lists,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Revision that was read.
+	Revision      uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPrefixListsResponse) Reset() {
+	*x = ListPrefixListsResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPrefixListsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPrefixListsResponse) ProtoMessage() {}
+
+func (x *ListPrefixListsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPrefixListsResponse.ProtoReflect.Descriptor instead.
+func (*ListPrefixListsResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListPrefixListsResponse) GetLists() []*PrefixList {
+	if x != nil {
+		return x.Lists
+	}
+	return nil
+}
+
+func (x *ListPrefixListsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListPrefixListsResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// For UpdatePrefixList.
+type UpdatePrefixListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With name; with etag to change exactly what was read.
+	List *PrefixList `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	// Fields to change: prefixes, annotations, or *. Absent: those that are set.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// Prefixes to add after that; those that are there stay.
+	AddPrefixes []string `protobuf:"bytes,3,rep,name=add_prefixes,json=addPrefixes,proto3" json:"add_prefixes,omitempty"`
+	// Prefixes to remove, exactly as they are in the list; those that are not there are no error.
+	RemovePrefixes []string `protobuf:"bytes,4,rep,name=remove_prefixes,json=removePrefixes,proto3" json:"remove_prefixes,omitempty"`
+	// Create it when it does not exist, with `list.prefixes` and `add_prefixes`.
+	AllowMissing bool `protobuf:"varint,5,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	// UUID.
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Checks and changes nothing.
+	ValidateOnly  bool `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePrefixListRequest) Reset() {
+	*x = UpdatePrefixListRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePrefixListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePrefixListRequest) ProtoMessage() {}
+
+func (x *UpdatePrefixListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePrefixListRequest.ProtoReflect.Descriptor instead.
+func (*UpdatePrefixListRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *UpdatePrefixListRequest) GetList() *PrefixList {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *UpdatePrefixListRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdatePrefixListRequest) GetAddPrefixes() []string {
+	if x != nil {
+		return x.AddPrefixes
+	}
+	return nil
+}
+
+func (x *UpdatePrefixListRequest) GetRemovePrefixes() []string {
+	if x != nil {
+		return x.RemovePrefixes
+	}
+	return nil
+}
+
+func (x *UpdatePrefixListRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *UpdatePrefixListRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *UpdatePrefixListRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// For UpdatePrefixList.
+type UpdatePrefixListResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now, without prefixes.
+	List          *PrefixList `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePrefixListResponse) Reset() {
+	*x = UpdatePrefixListResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePrefixListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePrefixListResponse) ProtoMessage() {}
+
+func (x *UpdatePrefixListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePrefixListResponse.ProtoReflect.Descriptor instead.
+func (*UpdatePrefixListResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *UpdatePrefixListResponse) GetList() *PrefixList {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+// For DeletePrefixList.
+type DeletePrefixListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Must match when set.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Answer OK when it does not exist.
+	AllowMissing bool `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	// UUID.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Checks and changes nothing.
+	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletePrefixListRequest) Reset() {
+	*x = DeletePrefixListRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletePrefixListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletePrefixListRequest) ProtoMessage() {}
+
+func (x *DeletePrefixListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletePrefixListRequest.ProtoReflect.Descriptor instead.
+func (*DeletePrefixListRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *DeletePrefixListRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeletePrefixListRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *DeletePrefixListRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *DeletePrefixListRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DeletePrefixListRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// For DeletePrefixList.
+type DeletePrefixListResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision of the deletion.
+	Revision      uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletePrefixListResponse) Reset() {
+	*x = DeletePrefixListResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletePrefixListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletePrefixListResponse) ProtoMessage() {}
+
+func (x *DeletePrefixListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletePrefixListResponse.ProtoReflect.Descriptor instead.
+func (*DeletePrefixListResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *DeletePrefixListResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // For GetAgent.
 type GetAgentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1903,7 +2508,7 @@ type GetAgentRequest struct {
 
 func (x *GetAgentRequest) Reset() {
 	*x = GetAgentRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[30]
+	mi := &file_l4lb_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2520,7 @@ func (x *GetAgentRequest) String() string {
 func (*GetAgentRequest) ProtoMessage() {}
 
 func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[30]
+	mi := &file_l4lb_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2533,7 @@ func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentRequest.ProtoReflect.Descriptor instead.
 func (*GetAgentRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 // For GetAgent.
@@ -1942,7 +2547,7 @@ type GetAgentResponse struct {
 
 func (x *GetAgentResponse) Reset() {
 	*x = GetAgentResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[31]
+	mi := &file_l4lb_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2559,7 @@ func (x *GetAgentResponse) String() string {
 func (*GetAgentResponse) ProtoMessage() {}
 
 func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[31]
+	mi := &file_l4lb_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2572,7 @@ func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentResponse.ProtoReflect.Descriptor instead.
 func (*GetAgentResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetAgentResponse) GetAgent() *Agent {
@@ -1986,7 +2591,7 @@ type GetConfigRequest struct {
 
 func (x *GetConfigRequest) Reset() {
 	*x = GetConfigRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	mi := &file_l4lb_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2603,7 @@ func (x *GetConfigRequest) String() string {
 func (*GetConfigRequest) ProtoMessage() {}
 
 func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	mi := &file_l4lb_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2616,7 @@ func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetConfigRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 // For GetConfig.
@@ -2025,7 +2630,7 @@ type GetConfigResponse struct {
 
 func (x *GetConfigResponse) Reset() {
 	*x = GetConfigResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	mi := &file_l4lb_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2642,7 @@ func (x *GetConfigResponse) String() string {
 func (*GetConfigResponse) ProtoMessage() {}
 
 func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	mi := &file_l4lb_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2655,7 @@ func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetConfigResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetConfigResponse) GetConfig() *Config {
@@ -2069,7 +2674,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[34]
+	mi := &file_l4lb_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2686,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[34]
+	mi := &file_l4lb_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2699,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 // For Diagnose.
@@ -2108,7 +2713,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[35]
+	mi := &file_l4lb_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2725,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[35]
+	mi := &file_l4lb_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2738,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DiagnoseResponse) GetFindings() []*Finding {
@@ -2147,7 +2752,7 @@ var File_l4lb_v1_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
+	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
 	"\x1bCreateVirtualServiceRequest\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x121\n" +
@@ -2276,7 +2881,48 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\rinclude_slots\x18\x02 \x01(\bR\fincludeSlots\"4\n" +
 	"\x0fGetRingResponse\x12!\n" +
-	"\x04ring\x18\x01 \x01(\v2\r.l4lb.v1.RingR\x04ring\"\x11\n" +
+	"\x04ring\x18\x01 \x01(\v2\r.l4lb.v1.RingR\x04ring\"\x9f\x01\n" +
+	"\x17CreatePrefixListRequest\x12\x17\n" +
+	"\alist_id\x18\x01 \x01(\tR\x06listId\x12'\n" +
+	"\x04list\x18\x02 \x01(\v2\x13.l4lb.v1.PrefixListR\x04list\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"C\n" +
+	"\x18CreatePrefixListResponse\x12'\n" +
+	"\x04list\x18\x01 \x01(\v2\x13.l4lb.v1.PrefixListR\x04list\"*\n" +
+	"\x14GetPrefixListRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"@\n" +
+	"\x15GetPrefixListResponse\x12'\n" +
+	"\x04list\x18\x01 \x01(\v2\x13.l4lb.v1.PrefixListR\x04list\"T\n" +
+	"\x16ListPrefixListsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"\x88\x01\n" +
+	"\x17ListPrefixListsResponse\x12)\n" +
+	"\x05lists\x18\x01 \x03(\v2\x13.l4lb.v1.PrefixListR\x05lists\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\"\xb4\x02\n" +
+	"\x17UpdatePrefixListRequest\x12'\n" +
+	"\x04list\x18\x01 \x01(\v2\x13.l4lb.v1.PrefixListR\x04list\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12!\n" +
+	"\fadd_prefixes\x18\x03 \x03(\tR\vaddPrefixes\x12'\n" +
+	"\x0fremove_prefixes\x18\x04 \x03(\tR\x0eremovePrefixes\x12#\n" +
+	"\rallow_missing\x18\x05 \x01(\bR\fallowMissing\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\"C\n" +
+	"\x18UpdatePrefixListResponse\x12'\n" +
+	"\x04list\x18\x01 \x01(\v2\x13.l4lb.v1.PrefixListR\x04list\"\xaa\x01\n" +
+	"\x17DeletePrefixListRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12#\n" +
+	"\rallow_missing\x18\x03 \x01(\bR\fallowMissing\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"6\n" +
+	"\x18DeletePrefixListResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\x11\n" +
 	"\x0fGetAgentRequest\"8\n" +
 	"\x10GetAgentResponse\x12$\n" +
 	"\x05agent\x18\x01 \x01(\v2\x0e.l4lb.v1.AgentR\x05agent\"\x12\n" +
@@ -2285,7 +2931,7 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x06config\x18\x01 \x01(\v2\x0f.l4lb.v1.ConfigR\x06config\"\x11\n" +
 	"\x0fDiagnoseRequest\"@\n" +
 	"\x10DiagnoseResponse\x12,\n" +
-	"\bfindings\x18\x01 \x03(\v2\x10.l4lb.v1.FindingR\bfindings2\xbf\v\n" +
+	"\bfindings\x18\x01 \x03(\v2\x10.l4lb.v1.FindingR\bfindings2\xf0\x0e\n" +
 	"\x13LoadBalancerService\x12c\n" +
 	"\x14CreateVirtualService\x12$.l4lb.v1.CreateVirtualServiceRequest\x1a%.l4lb.v1.CreateVirtualServiceResponse\x12Z\n" +
 	"\x11GetVirtualService\x12!.l4lb.v1.GetVirtualServiceRequest\x1a\".l4lb.v1.GetVirtualServiceResponse\x12`\n" +
@@ -2303,7 +2949,12 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x0eUndrainBackend\x12\x1e.l4lb.v1.UndrainBackendRequest\x1a\x1f.l4lb.v1.UndrainBackendResponse\x12P\n" +
 	"\rWatchBackends\x12\x1d.l4lb.v1.WatchBackendsRequest\x1a\x1e.l4lb.v1.WatchBackendsResponse0\x01\x12J\n" +
 	"\vStreamStats\x12\x1b.l4lb.v1.StreamStatsRequest\x1a\x1c.l4lb.v1.StreamStatsResponse0\x01\x12<\n" +
-	"\aGetRing\x12\x17.l4lb.v1.GetRingRequest\x1a\x18.l4lb.v1.GetRingResponse\x12?\n" +
+	"\aGetRing\x12\x17.l4lb.v1.GetRingRequest\x1a\x18.l4lb.v1.GetRingResponse\x12W\n" +
+	"\x10CreatePrefixList\x12 .l4lb.v1.CreatePrefixListRequest\x1a!.l4lb.v1.CreatePrefixListResponse\x12N\n" +
+	"\rGetPrefixList\x12\x1d.l4lb.v1.GetPrefixListRequest\x1a\x1e.l4lb.v1.GetPrefixListResponse\x12T\n" +
+	"\x0fListPrefixLists\x12\x1f.l4lb.v1.ListPrefixListsRequest\x1a .l4lb.v1.ListPrefixListsResponse\x12W\n" +
+	"\x10UpdatePrefixList\x12 .l4lb.v1.UpdatePrefixListRequest\x1a!.l4lb.v1.UpdatePrefixListResponse\x12W\n" +
+	"\x10DeletePrefixList\x12 .l4lb.v1.DeletePrefixListRequest\x1a!.l4lb.v1.DeletePrefixListResponse\x12?\n" +
 	"\bGetAgent\x12\x18.l4lb.v1.GetAgentRequest\x1a\x19.l4lb.v1.GetAgentResponse\x12B\n" +
 	"\tGetConfig\x12\x19.l4lb.v1.GetConfigRequest\x1a\x1a.l4lb.v1.GetConfigResponse\x12?\n" +
 	"\bDiagnose\x12\x18.l4lb.v1.DiagnoseRequest\x1a\x19.l4lb.v1.DiagnoseResponseb\x06proto3"
@@ -2321,7 +2972,7 @@ func file_l4lb_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_l4lb_v1_service_proto_goTypes = []any{
 	(WatchBackendsResponse_Event)(0),     // 0: l4lb.v1.WatchBackendsResponse.Event
 	(*CreateVirtualServiceRequest)(nil),  // 1: l4lb.v1.CreateVirtualServiceRequest
@@ -2354,90 +3005,118 @@ var file_l4lb_v1_service_proto_goTypes = []any{
 	(*StreamStatsResponse)(nil),          // 28: l4lb.v1.StreamStatsResponse
 	(*GetRingRequest)(nil),               // 29: l4lb.v1.GetRingRequest
 	(*GetRingResponse)(nil),              // 30: l4lb.v1.GetRingResponse
-	(*GetAgentRequest)(nil),              // 31: l4lb.v1.GetAgentRequest
-	(*GetAgentResponse)(nil),             // 32: l4lb.v1.GetAgentResponse
-	(*GetConfigRequest)(nil),             // 33: l4lb.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),            // 34: l4lb.v1.GetConfigResponse
-	(*DiagnoseRequest)(nil),              // 35: l4lb.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),             // 36: l4lb.v1.DiagnoseResponse
-	(*VirtualService)(nil),               // 37: l4lb.v1.VirtualService
-	(*fieldmaskpb.FieldMask)(nil),        // 38: google.protobuf.FieldMask
-	(*Backend)(nil),                      // 39: l4lb.v1.Backend
-	(*DrainPolicy)(nil),                  // 40: l4lb.v1.DrainPolicy
-	(*durationpb.Duration)(nil),          // 41: google.protobuf.Duration
-	(*Stats)(nil),                        // 42: l4lb.v1.Stats
-	(*Ring)(nil),                         // 43: l4lb.v1.Ring
-	(*Agent)(nil),                        // 44: l4lb.v1.Agent
-	(*Config)(nil),                       // 45: l4lb.v1.Config
-	(*Finding)(nil),                      // 46: l4lb.v1.Finding
+	(*CreatePrefixListRequest)(nil),      // 31: l4lb.v1.CreatePrefixListRequest
+	(*CreatePrefixListResponse)(nil),     // 32: l4lb.v1.CreatePrefixListResponse
+	(*GetPrefixListRequest)(nil),         // 33: l4lb.v1.GetPrefixListRequest
+	(*GetPrefixListResponse)(nil),        // 34: l4lb.v1.GetPrefixListResponse
+	(*ListPrefixListsRequest)(nil),       // 35: l4lb.v1.ListPrefixListsRequest
+	(*ListPrefixListsResponse)(nil),      // 36: l4lb.v1.ListPrefixListsResponse
+	(*UpdatePrefixListRequest)(nil),      // 37: l4lb.v1.UpdatePrefixListRequest
+	(*UpdatePrefixListResponse)(nil),     // 38: l4lb.v1.UpdatePrefixListResponse
+	(*DeletePrefixListRequest)(nil),      // 39: l4lb.v1.DeletePrefixListRequest
+	(*DeletePrefixListResponse)(nil),     // 40: l4lb.v1.DeletePrefixListResponse
+	(*GetAgentRequest)(nil),              // 41: l4lb.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),             // 42: l4lb.v1.GetAgentResponse
+	(*GetConfigRequest)(nil),             // 43: l4lb.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),            // 44: l4lb.v1.GetConfigResponse
+	(*DiagnoseRequest)(nil),              // 45: l4lb.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),             // 46: l4lb.v1.DiagnoseResponse
+	(*VirtualService)(nil),               // 47: l4lb.v1.VirtualService
+	(*fieldmaskpb.FieldMask)(nil),        // 48: google.protobuf.FieldMask
+	(*Backend)(nil),                      // 49: l4lb.v1.Backend
+	(*DrainPolicy)(nil),                  // 50: l4lb.v1.DrainPolicy
+	(*durationpb.Duration)(nil),          // 51: google.protobuf.Duration
+	(*Stats)(nil),                        // 52: l4lb.v1.Stats
+	(*Ring)(nil),                         // 53: l4lb.v1.Ring
+	(*PrefixList)(nil),                   // 54: l4lb.v1.PrefixList
+	(*Agent)(nil),                        // 55: l4lb.v1.Agent
+	(*Config)(nil),                       // 56: l4lb.v1.Config
+	(*Finding)(nil),                      // 57: l4lb.v1.Finding
 }
 var file_l4lb_v1_service_proto_depIdxs = []int32{
-	37, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	37, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	37, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	37, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
-	37, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	38, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	37, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	39, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
-	39, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
-	39, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
-	39, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
-	39, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
-	38, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
-	39, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
-	40, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
-	39, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
-	39, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	47, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	47, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	47, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	47, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
+	47, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	48, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	47, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	49, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
+	49, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
+	49, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
+	49, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
+	49, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
+	48, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
+	49, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
+	50, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
+	49, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	49, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
 	0,  // 17: l4lb.v1.WatchBackendsResponse.event:type_name -> l4lb.v1.WatchBackendsResponse.Event
-	39, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
-	41, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
-	42, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
-	43, // 21: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
-	44, // 22: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
-	45, // 23: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
-	46, // 24: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
-	1,  // 25: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
-	3,  // 26: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
-	5,  // 27: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
-	7,  // 28: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
-	9,  // 29: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
-	11, // 30: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
-	13, // 31: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
-	15, // 32: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
-	17, // 33: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
-	19, // 34: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
-	21, // 35: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
-	23, // 36: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
-	25, // 37: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
-	27, // 38: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
-	29, // 39: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
-	31, // 40: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
-	33, // 41: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
-	35, // 42: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
-	2,  // 43: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
-	4,  // 44: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
-	6,  // 45: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
-	8,  // 46: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
-	10, // 47: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
-	12, // 48: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
-	14, // 49: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
-	16, // 50: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
-	18, // 51: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
-	20, // 52: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
-	22, // 53: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
-	24, // 54: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
-	26, // 55: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
-	28, // 56: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
-	30, // 57: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
-	32, // 58: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
-	34, // 59: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
-	36, // 60: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
-	43, // [43:61] is the sub-list for method output_type
-	25, // [25:43] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	49, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
+	51, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
+	52, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
+	53, // 21: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
+	54, // 22: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	54, // 23: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	54, // 24: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	54, // 25: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
+	54, // 26: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	48, // 27: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
+	54, // 28: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	55, // 29: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
+	56, // 30: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
+	57, // 31: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
+	1,  // 32: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
+	3,  // 33: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
+	5,  // 34: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
+	7,  // 35: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
+	9,  // 36: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
+	11, // 37: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
+	13, // 38: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
+	15, // 39: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
+	17, // 40: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
+	19, // 41: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
+	21, // 42: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
+	23, // 43: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
+	25, // 44: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
+	27, // 45: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
+	29, // 46: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
+	31, // 47: l4lb.v1.LoadBalancerService.CreatePrefixList:input_type -> l4lb.v1.CreatePrefixListRequest
+	33, // 48: l4lb.v1.LoadBalancerService.GetPrefixList:input_type -> l4lb.v1.GetPrefixListRequest
+	35, // 49: l4lb.v1.LoadBalancerService.ListPrefixLists:input_type -> l4lb.v1.ListPrefixListsRequest
+	37, // 50: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
+	39, // 51: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
+	41, // 52: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
+	43, // 53: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
+	45, // 54: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
+	2,  // 55: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
+	4,  // 56: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
+	6,  // 57: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
+	8,  // 58: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
+	10, // 59: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
+	12, // 60: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
+	14, // 61: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
+	16, // 62: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
+	18, // 63: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
+	20, // 64: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
+	22, // 65: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
+	24, // 66: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
+	26, // 67: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
+	28, // 68: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
+	30, // 69: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
+	32, // 70: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
+	34, // 71: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
+	36, // 72: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
+	38, // 73: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
+	40, // 74: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
+	42, // 75: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
+	44, // 76: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
+	46, // 77: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
+	55, // [55:78] is the sub-list for method output_type
+	32, // [32:55] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_service_proto_init() }
@@ -2448,6 +3127,7 @@ func file_l4lb_v1_service_proto_init() {
 	file_l4lb_v1_agent_proto_init()
 	file_l4lb_v1_backend_proto_init()
 	file_l4lb_v1_doctor_proto_init()
+	file_l4lb_v1_prefix_list_proto_init()
 	file_l4lb_v1_ring_proto_init()
 	file_l4lb_v1_stats_proto_init()
 	file_l4lb_v1_virtual_service_proto_init()
@@ -2457,7 +3137,7 @@ func file_l4lb_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_service_proto_rawDesc), len(file_l4lb_v1_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   36,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,11 @@ const (
 	LoadBalancerService_WatchBackends_FullMethodName        = "/l4lb.v1.LoadBalancerService/WatchBackends"
 	LoadBalancerService_StreamStats_FullMethodName          = "/l4lb.v1.LoadBalancerService/StreamStats"
 	LoadBalancerService_GetRing_FullMethodName              = "/l4lb.v1.LoadBalancerService/GetRing"
+	LoadBalancerService_CreatePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/CreatePrefixList"
+	LoadBalancerService_GetPrefixList_FullMethodName        = "/l4lb.v1.LoadBalancerService/GetPrefixList"
+	LoadBalancerService_ListPrefixLists_FullMethodName      = "/l4lb.v1.LoadBalancerService/ListPrefixLists"
+	LoadBalancerService_UpdatePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/UpdatePrefixList"
+	LoadBalancerService_DeletePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/DeletePrefixList"
 	LoadBalancerService_GetAgent_FullMethodName             = "/l4lb.v1.LoadBalancerService/GetAgent"
 	LoadBalancerService_GetConfig_FullMethodName            = "/l4lb.v1.LoadBalancerService/GetConfig"
 	LoadBalancerService_Diagnose_FullMethodName             = "/l4lb.v1.LoadBalancerService/Diagnose"
@@ -85,6 +90,17 @@ type LoadBalancerServiceClient interface {
 	StreamStats(ctx context.Context, in *StreamStatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamStatsResponse], error)
 	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
 	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error)
+	// Creates a list of prefixes.
+	CreatePrefixList(ctx context.Context, in *CreatePrefixListRequest, opts ...grpc.CallOption) (*CreatePrefixListResponse, error)
+	// Reads one list with its prefixes.
+	GetPrefixList(ctx context.Context, in *GetPrefixListRequest, opts ...grpc.CallOption) (*GetPrefixListResponse, error)
+	// Reads all lists by name, page by page, without their prefixes.
+	ListPrefixLists(ctx context.Context, in *ListPrefixListsRequest, opts ...grpc.CallOption) (*ListPrefixListsResponse, error)
+	// Changes the fields that the mask names, and adds and removes prefixes. While it is being written a packet is judged by the list as it
+	// was or as it is to be, never by less or more than these.
+	UpdatePrefixList(ctx context.Context, in *UpdatePrefixListRequest, opts ...grpc.CallOption) (*UpdatePrefixListResponse, error)
+	// Deletes a list. FAILED_PRECONDITION while a virtual service names it.
+	DeletePrefixList(ctx context.Context, in *DeletePrefixListRequest, opts ...grpc.CallOption) (*DeletePrefixListResponse, error)
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -270,6 +286,56 @@ func (c *loadBalancerServiceClient) GetRing(ctx context.Context, in *GetRingRequ
 	return out, nil
 }
 
+func (c *loadBalancerServiceClient) CreatePrefixList(ctx context.Context, in *CreatePrefixListRequest, opts ...grpc.CallOption) (*CreatePrefixListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreatePrefixListResponse)
+	err := c.cc.Invoke(ctx, LoadBalancerService_CreatePrefixList_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *loadBalancerServiceClient) GetPrefixList(ctx context.Context, in *GetPrefixListRequest, opts ...grpc.CallOption) (*GetPrefixListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPrefixListResponse)
+	err := c.cc.Invoke(ctx, LoadBalancerService_GetPrefixList_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *loadBalancerServiceClient) ListPrefixLists(ctx context.Context, in *ListPrefixListsRequest, opts ...grpc.CallOption) (*ListPrefixListsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPrefixListsResponse)
+	err := c.cc.Invoke(ctx, LoadBalancerService_ListPrefixLists_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *loadBalancerServiceClient) UpdatePrefixList(ctx context.Context, in *UpdatePrefixListRequest, opts ...grpc.CallOption) (*UpdatePrefixListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdatePrefixListResponse)
+	err := c.cc.Invoke(ctx, LoadBalancerService_UpdatePrefixList_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *loadBalancerServiceClient) DeletePrefixList(ctx context.Context, in *DeletePrefixListRequest, opts ...grpc.CallOption) (*DeletePrefixListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeletePrefixListResponse)
+	err := c.cc.Invoke(ctx, LoadBalancerService_DeletePrefixList_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *loadBalancerServiceClient) GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetAgentResponse)
@@ -344,6 +410,17 @@ type LoadBalancerServiceServer interface {
 	StreamStats(*StreamStatsRequest, grpc.ServerStreamingServer[StreamStatsResponse]) error
 	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
 	GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error)
+	// Creates a list of prefixes.
+	CreatePrefixList(context.Context, *CreatePrefixListRequest) (*CreatePrefixListResponse, error)
+	// Reads one list with its prefixes.
+	GetPrefixList(context.Context, *GetPrefixListRequest) (*GetPrefixListResponse, error)
+	// Reads all lists by name, page by page, without their prefixes.
+	ListPrefixLists(context.Context, *ListPrefixListsRequest) (*ListPrefixListsResponse, error)
+	// Changes the fields that the mask names, and adds and removes prefixes. While it is being written a packet is judged by the list as it
+	// was or as it is to be, never by less or more than these.
+	UpdatePrefixList(context.Context, *UpdatePrefixListRequest) (*UpdatePrefixListResponse, error)
+	// Deletes a list. FAILED_PRECONDITION while a virtual service names it.
+	DeletePrefixList(context.Context, *DeletePrefixListRequest) (*DeletePrefixListResponse, error)
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -405,6 +482,21 @@ func (UnimplementedLoadBalancerServiceServer) StreamStats(*StreamStatsRequest, g
 }
 func (UnimplementedLoadBalancerServiceServer) GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRing not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) CreatePrefixList(context.Context, *CreatePrefixListRequest) (*CreatePrefixListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreatePrefixList not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) GetPrefixList(context.Context, *GetPrefixListRequest) (*GetPrefixListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPrefixList not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) ListPrefixLists(context.Context, *ListPrefixListsRequest) (*ListPrefixListsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPrefixLists not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) UpdatePrefixList(context.Context, *UpdatePrefixListRequest) (*UpdatePrefixListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdatePrefixList not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) DeletePrefixList(context.Context, *DeletePrefixListRequest) (*DeletePrefixListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeletePrefixList not implemented")
 }
 func (UnimplementedLoadBalancerServiceServer) GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAgent not implemented")
@@ -692,6 +784,96 @@ func _LoadBalancerService_GetRing_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LoadBalancerService_CreatePrefixList_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreatePrefixListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoadBalancerServiceServer).CreatePrefixList(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoadBalancerService_CreatePrefixList_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoadBalancerServiceServer).CreatePrefixList(ctx, req.(*CreatePrefixListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LoadBalancerService_GetPrefixList_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPrefixListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoadBalancerServiceServer).GetPrefixList(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoadBalancerService_GetPrefixList_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoadBalancerServiceServer).GetPrefixList(ctx, req.(*GetPrefixListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LoadBalancerService_ListPrefixLists_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPrefixListsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoadBalancerServiceServer).ListPrefixLists(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoadBalancerService_ListPrefixLists_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoadBalancerServiceServer).ListPrefixLists(ctx, req.(*ListPrefixListsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LoadBalancerService_UpdatePrefixList_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdatePrefixListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoadBalancerServiceServer).UpdatePrefixList(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoadBalancerService_UpdatePrefixList_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoadBalancerServiceServer).UpdatePrefixList(ctx, req.(*UpdatePrefixListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LoadBalancerService_DeletePrefixList_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeletePrefixListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoadBalancerServiceServer).DeletePrefixList(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoadBalancerService_DeletePrefixList_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoadBalancerServiceServer).DeletePrefixList(ctx, req.(*DeletePrefixListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LoadBalancerService_GetAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetAgentRequest)
 	if err := dec(in); err != nil {
@@ -804,6 +986,26 @@ var LoadBalancerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetRing",
 			Handler:    _LoadBalancerService_GetRing_Handler,
+		},
+		{
+			MethodName: "CreatePrefixList",
+			Handler:    _LoadBalancerService_CreatePrefixList_Handler,
+		},
+		{
+			MethodName: "GetPrefixList",
+			Handler:    _LoadBalancerService_GetPrefixList_Handler,
+		},
+		{
+			MethodName: "ListPrefixLists",
+			Handler:    _LoadBalancerService_ListPrefixLists_Handler,
+		},
+		{
+			MethodName: "UpdatePrefixList",
+			Handler:    _LoadBalancerService_UpdatePrefixList_Handler,
+		},
+		{
+			MethodName: "DeletePrefixList",
+			Handler:    _LoadBalancerService_DeletePrefixList_Handler,
 		},
 		{
 			MethodName: "GetAgent",

@@ -722,6 +722,12 @@ type VirtualService struct {
 	Mss uint32 `protobuf:"varint,41,opt,name=mss,proto3" json:"mss,omitempty"`
 	// Absent: no limits.
 	NewFlowLimit *NewFlowLimit `protobuf:"bytes,46,opt,name=new_flow_limit,json=newFlowLimit,proto3" json:"new_flow_limit,omitempty"`
+	// Resource name of a list, `lists/{list}`: only clients with a prefix in it are let in. Empty: all are. A client that is in this list and in
+	// deny_list is let in when its longest prefix in this one is longer than that in the other. Both lists hold for every packet of the
+	// virtual service, of established flows too, and in NAT for the answers: who is taken off the list is cut off at once.
+	AllowList string `protobuf:"bytes,47,opt,name=allow_list,json=allowList,proto3" json:"allow_list,omitempty"`
+	// Resource name of a list: clients with a prefix in it are not let in. Empty: nobody is kept out.
+	DenyList string `protobuf:"bytes,48,opt,name=deny_list,json=denyList,proto3" json:"deny_list,omitempty"`
 	// Output only. Quoted version of this resource; send it back to change exactly what was read.
 	Etag string `protobuf:"bytes,20,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. True while the kernel does not yet forward as asked.
@@ -913,6 +919,20 @@ func (x *VirtualService) GetNewFlowLimit() *NewFlowLimit {
 	return nil
 }
 
+func (x *VirtualService) GetAllowList() string {
+	if x != nil {
+		return x.AllowList
+	}
+	return ""
+}
+
+func (x *VirtualService) GetDenyList() string {
+	if x != nil {
+		return x.DenyList
+	}
+	return ""
+}
+
 func (x *VirtualService) GetEtag() string {
 	if x != nil {
 		return x.Etag
@@ -1009,8 +1029,7 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\n" +
 	"per_source\x18\x02 \x01(\v2\x11.l4lb.v1.FlowRateR\tperSource\x12\x1b\n" +
 	"\tprefix_v4\x18\x03 \x01(\rR\bprefixV4\x12\x1b\n" +
-	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"\xd7\n" +
-	"\n" +
+	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"\x93\v\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -1032,7 +1051,10 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\bany_port\x18! \x01(\bR\aanyPort\x12.\n" +
 	"\tmss_clamp\x18( \x01(\x0e2\x11.l4lb.v1.MssClampR\bmssClamp\x12\x10\n" +
 	"\x03mss\x18) \x01(\rR\x03mss\x12;\n" +
-	"\x0enew_flow_limit\x18. \x01(\v2\x15.l4lb.v1.NewFlowLimitR\fnewFlowLimit\x12\x12\n" +
+	"\x0enew_flow_limit\x18. \x01(\v2\x15.l4lb.v1.NewFlowLimitR\fnewFlowLimit\x12\x1d\n" +
+	"\n" +
+	"allow_list\x18/ \x01(\tR\tallowList\x12\x1b\n" +
+	"\tdeny_list\x180 \x01(\tR\bdenyList\x12\x12\n" +
 	"\x04etag\x18\x14 \x01(\tR\x04etag\x12 \n" +
 	"\vreconciling\x18\x15 \x01(\bR\vreconciling\x12-\n" +
 	"\x12reconciling_reason\x18\x16 \x01(\tR\x11reconcilingReason\x12\x1a\n" +

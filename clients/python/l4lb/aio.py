@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import grpc
 import tenacity
 
-from l4lb import DEFAULT_TARGET, calls, channel
+from l4lb import DEFAULT_TARGET, calls, channel, list_calls
 from l4lb.calls import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
@@ -59,6 +59,11 @@ class AsyncClient:
     list_backends = _awaited_list(calls.list_backends)
     update_backend = _awaited(calls.update_backend)
     remove_backend = _awaited(calls.remove_backend)
+    create_list = _awaited(list_calls.create_list)
+    get_list = _awaited(list_calls.get_list)
+    list_lists = _awaited_list(list_calls.list_lists)
+    update_list = _awaited(list_calls.update_list)
+    delete_list = _awaited(list_calls.delete_list)
     drain = _awaited(calls.drain)
     undrain = _awaited(calls.undrain)
     ring = _awaited(calls.ring)

@@ -42,8 +42,8 @@ def create_service(
     name: str, *, vip: str, port: int = 0, port_end: int = 0, any_port: bool = False, protocol: str = "tcp", forwarding_mode: str = "",
     encap: Mapping[str, Any] | None = None, flow_tracking: str = "", hash: str = "", ring_size: int = 0,
     idle_timeout: float | None = None, change_window: float | None = None, down_grace: float | None = None, on_empty: str = "",
-    mss_clamp: str = "", mss: int = 0, new_flow_limit: Mapping[str, Any] | None = None, annotations: Mapping[str, str] | None = None,
-    request_id: str = "", validate_only: bool = False,
+    mss_clamp: str = "", mss: int = 0, new_flow_limit: Mapping[str, Any] | None = None, allow_list: str = "", deny_list: str = "",
+    annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
     """Creates a virtual service without backends. It has `port`, those from `port` to `port_end`, or with `any_port` all. `encap` has the
     fields of Encap: encapsulation, port, outer_source, outer_checksum; `new_flow_limit` those of NewFlowLimit: per_service and per_source,
@@ -51,11 +51,12 @@ def create_service(
     service = _service(
         vip=vip, port=port, port_end=port_end, any_port=any_port, protocol=protocol, forwarding_mode=forwarding_mode, encap=encap,
         flow_tracking=flow_tracking, hash=hash, ring_size=ring_size, idle_timeout=idle_timeout, change_window=change_window,
-        down_grace=down_grace, on_empty=on_empty, mss_clamp=mss_clamp, mss=mss, new_flow_limit=new_flow_limit, annotations=annotations,
+        down_grace=down_grace, on_empty=on_empty, mss_clamp=mss_clamp, mss=mss, new_flow_limit=new_flow_limit, allow_list=allow_list,
+        deny_list=deny_list, annotations=annotations,
     )  # fmt: skip
     service_id = names.split(names.service(name))[1]
     request = service_pb2.CreateVirtualServiceRequest(
-        service_id=service_id, service=service, request_id=_id(request_id), validate_only=validate_only
+        service_id=service_id, service=service, request_id=own_id(request_id), validate_only=validate_only
     )  # fmt: skip
     return Call("CreateVirtualService", request, lambda response: response.service)
 
@@ -81,20 +82,20 @@ def update_service(
     protocol: str | None = None, forwarding_mode: str | None = None, encap: Mapping[str, Any] | None = None,
     flow_tracking: str | None = None, hash: str | None = None, ring_size: int | None = None, idle_timeout: float | None = None,
     change_window: float | None = None, down_grace: float | None = None, on_empty: str | None = None, mss_clamp: str | None = None,
-    mss: int | None = None, new_flow_limit: Mapping[str, Any] | None = None,
-    annotations: Mapping[str, str] | None = None, etag: str = "", allow_missing: bool = False, request_id: str = "",
-    validate_only: bool = False,
+    mss: int | None = None, new_flow_limit: Mapping[str, Any] | None = None, allow_list: str | None = None,
+    deny_list: str | None = None, annotations: Mapping[str, str] | None = None, etag: str = "", allow_missing: bool = False,
+    request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
     """Changes what is given. With `allow_missing` creates it when it does not exist; what is fixed at creation is compared otherwise."""
     given = {
         "vip": vip, "port": port, "port_end": port_end, "any_port": any_port, "protocol": protocol, "forwarding_mode": forwarding_mode,
         "encap": encap, "flow_tracking": flow_tracking, "hash": hash, "ring_size": ring_size, "idle_timeout": idle_timeout,
         "change_window": change_window, "down_grace": down_grace, "on_empty": on_empty, "mss_clamp": mss_clamp, "mss": mss,
-        "new_flow_limit": new_flow_limit, "annotations": annotations,
+        "new_flow_limit": new_flow_limit, "allow_list": allow_list, "deny_list": deny_list, "annotations": annotations,
     }  # fmt: skip
     service = _service(name=names.service(name), etag=etag, **given)
     request = service_pb2.UpdateVirtualServiceRequest(
-        service=service, update_mask=_mask(given), allow_missing=allow_missing, request_id=_id(request_id), validate_only=validate_only
+        service=service, update_mask=_mask(given), allow_missing=allow_missing, request_id=own_id(request_id), validate_only=validate_only
     )  # fmt: skip
     return Call("UpdateVirtualService", request, lambda response: response.service)
 
@@ -104,7 +105,7 @@ def delete_service(
 ) -> Call[int]:
     """Deletes a virtual service, its backends too with `force`. Gives the revision."""
     request = service_pb2.DeleteVirtualServiceRequest(
-        name=names.service(name), etag=etag, force=force, allow_missing=allow_missing, request_id=_id(request_id),
+        name=names.service(name), etag=etag, force=force, allow_missing=allow_missing, request_id=own_id(request_id),
         validate_only=validate_only,
     )  # fmt: skip
     return Call("DeleteVirtualService", request, lambda response: response.revision)
@@ -119,7 +120,7 @@ def add_backend(
     parent, backend_id = names.split(names.backend(name))
     backend = _backend(address=address, port=port, weight=weight, admin_state=admin_state, mtu=mtu, annotations=annotations)
     request = service_pb2.AddBackendRequest(
-        parent=parent, backend_id=backend_id, backend=backend, request_id=_id(request_id), validate_only=validate_only
+        parent=parent, backend_id=backend_id, backend=backend, request_id=own_id(request_id), validate_only=validate_only
     )  # fmt: skip
     return Call("AddBackend", request, lambda response: response.backend)
 
@@ -151,7 +152,7 @@ def update_backend(
     }  # fmt: skip
     request = service_pb2.UpdateBackendRequest(
         backend=_backend(name=names.backend(name), etag=etag, **given), update_mask=_mask(given), allow_missing=allow_missing,
-        request_id=_id(request_id), validate_only=validate_only,
+        request_id=own_id(request_id), validate_only=validate_only,
     )  # fmt: skip
     return Call("UpdateBackend", request, lambda response: response.backend)
 
@@ -161,7 +162,7 @@ def remove_backend(
 ) -> Call[int]:
     """Removes a backend, also one with flows with `force`. Gives the revision."""
     request = service_pb2.RemoveBackendRequest(
-        name=names.backend(name), etag=etag, force=force, allow_missing=allow_missing, request_id=_id(request_id),
+        name=names.backend(name), etag=etag, force=force, allow_missing=allow_missing, request_id=own_id(request_id),
         validate_only=validate_only,
     )  # fmt: skip
     return Call("RemoveBackend", request, lambda response: response.revision)
@@ -176,7 +177,8 @@ def drain(
     action = _enum(backend_pb2.DeadlineAction, "DEADLINE_ACTION", at_deadline)
     policy = backend_pb2.DrainPolicy(timeout=_duration(timeout), deadline_action=action)
     request = service_pb2.DrainBackendRequest(
-        name=names.backend(name), policy=policy, etag=etag, allow_empty=allow_empty, request_id=_id(request_id), validate_only=validate_only
+        name=names.backend(name), policy=policy, etag=etag, allow_empty=allow_empty, request_id=own_id(request_id),
+        validate_only=validate_only,
     )  # fmt: skip
     return Call("DrainBackend", request, lambda response: response.backend)
 
@@ -184,7 +186,7 @@ def drain(
 def undrain(name: str, *, etag: str = "", request_id: str = "", validate_only: bool = False) -> Call[Backend]:
     """Ends a drain, or DRAINED: the backend is ENABLED again."""
     request = service_pb2.UndrainBackendRequest(
-        name=names.backend(name), etag=etag, request_id=_id(request_id), validate_only=validate_only
+        name=names.backend(name), etag=etag, request_id=own_id(request_id), validate_only=validate_only
     )  # fmt: skip
     return Call("UndrainBackend", request, lambda response: response.backend)
 
@@ -225,6 +227,9 @@ def _service(**given: Any) -> VirtualService:
     for field in ("idle_timeout", "change_window", "down_grace"):
         if field in wanted:
             wanted[field] = _duration(wanted[field])
+    for field in ("allow_list", "deny_list"):
+        if field in wanted:
+            wanted[field] = names.prefix_list(wanted[field])
     if "encap" in wanted:
         wanted["encap"] = _encap(wanted["encap"])
     return VirtualService(**wanted)
@@ -272,5 +277,6 @@ def _enum(kind: Any, prefix: str, text: str) -> Any:
     return number
 
 
-def _id(request_id: str) -> str:
+def own_id(request_id: str) -> str:
+    """The id of a change: the one given, else one of its own."""
     return request_id or str(uuid.uuid4())

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import grpc
 import tenacity
 
-from l4lb import DEFAULT_TARGET, calls, channel
+from l4lb import DEFAULT_TARGET, calls, channel, list_calls
 from l4lb.calls import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
@@ -60,6 +60,11 @@ class Client:
     list_backends = _blocking_list(calls.list_backends)
     update_backend = _blocking(calls.update_backend)
     remove_backend = _blocking(calls.remove_backend)
+    create_list = _blocking(list_calls.create_list)
+    get_list = _blocking(list_calls.get_list)
+    list_lists = _blocking_list(list_calls.list_lists)
+    update_list = _blocking(list_calls.update_list)
+    delete_list = _blocking(list_calls.delete_list)
     drain = _blocking(calls.drain)
     undrain = _blocking(calls.undrain)
     ring = _blocking(calls.ring)

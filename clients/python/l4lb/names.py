@@ -1,4 +1,4 @@
-"""Resource names: `web` and `web/a` for people, `services/web` and `services/web/backends/a` for the API. Full ones pass."""
+"""Resource names: `web`, `web/a` for people, `services/web`, `services/web/backends/a`, `lists/web` for the API. Full ones pass."""
 
 ALL = "services/-"
 
@@ -23,11 +23,21 @@ def backend(text: str) -> str:
     raise ValueError(f"{text!r} is not the name of a backend: write it like web/a")
 
 
+def prefix_list(text: str) -> str:
+    """Full name of a list of prefixes. Raises ValueError for what cannot be one."""
+    parts = text.split("/")
+    if len(parts) == 1 and text:
+        return f"lists/{text}"
+    if len(parts) == 2 and parts[0] == "lists" and parts[1]:
+        return text
+    raise ValueError(f"{text!r} is not the name of a list: write it like offices")
+
+
 def short(name: str) -> str:
     """`web` or `web/a` of a full name; anything else is left as it is."""
     match name.split("/"):
-        case ["services", service_id]:
-            return service_id
+        case ["services" | "lists", one]:
+            return one
         case ["services", service_id, "backends", backend_id]:
             return f"{service_id}/{backend_id}"
     return name

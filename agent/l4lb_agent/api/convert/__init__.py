@@ -7,6 +7,7 @@ AIP-154).
 
 from l4lb_agent.api.convert.backends import add_backend, backend, drain_backend, event, remove_backend, undrain_backend, update_backend
 from l4lb_agent.api.convert.diagnosis import findings, findings_json
+from l4lb_agent.api.convert.lists import create_list, delete_list, prefix_list, update_list
 from l4lb_agent.api.convert.rings import ring
 from l4lb_agent.api.convert.seen import agent, config, stats
 from l4lb_agent.api.convert.services import create_service, delete_service, service, update_service
@@ -16,17 +17,21 @@ __all__ = [
     "agent",
     "backend",
     "config",
+    "create_list",
     "create_service",
+    "delete_list",
     "delete_service",
     "drain_backend",
     "event",
     "findings",
     "findings_json",
+    "prefix_list",
     "remove_backend",
     "ring",
     "service",
     "stats",
     "undrain_backend",
     "update_backend",
+    "update_list",
     "update_service",
 ]

@@ -1,6 +1,7 @@
-"""Who may use a virtual service: the parts of its message about limits."""
+"""Who may use a virtual service: the parts of its message about limits and lists."""
 
 from l4lb.v1 import virtual_service_pb2
+from l4lb_agent.api import fields
 from l4lb_agent.model.access.limits import DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6, NewFlowLimit, Rate
 
 
@@ -13,6 +14,11 @@ def limit(message: virtual_service_pb2.VirtualService) -> NewFlowLimit:
         asked.prefix_v4 or DEFAULT_PREFIX_V4,
         asked.prefix_v6 or DEFAULT_PREFIX_V6,
     )
+
+
+def list_name(text: str, field: str) -> str:
+    """The name of a list, or "" for none."""
+    return fields.name(text, fields.LIST_NAME, field) if text else ""
 
 
 def shown_limit(of: NewFlowLimit) -> virtual_service_pb2.NewFlowLimit | None:

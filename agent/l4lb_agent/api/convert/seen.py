@@ -5,6 +5,7 @@ from typing import cast
 
 from l4lb.v1 import agent_pb2, reason_pb2, stats_pb2
 from l4lb_agent.api.convert.backends import backend
+from l4lb_agent.api.convert.lists import prefix_list
 from l4lb_agent.api.convert.parts import moment
 from l4lb_agent.api.convert.services import service
 from l4lb_agent.control.facade import AgentView, Snapshot, StatsSample
@@ -16,7 +17,8 @@ _MODES = {"": agent_pb2.XDP_MODE_UNSPECIFIED, "native": agent_pb2.XDP_MODE_NATIV
 def config(snapshot: Snapshot) -> agent_pb2.Config:
     """All desired state."""
     return agent_pb2.Config(
-        revision=snapshot.revision, services=map(service, snapshot.services), backends=map(backend, snapshot.backends)
+        revision=snapshot.revision, services=map(service, snapshot.services), backends=map(backend, snapshot.backends),
+        lists=map(prefix_list, snapshot.lists),
     )  # fmt: skip
 
 

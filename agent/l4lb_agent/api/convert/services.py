@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from l4lb.v1 import service_pb2, virtual_service_pb2
 from l4lb_agent.api import fields
 from l4lb_agent.api.convert.parts import address, moment
-from l4lb_agent.api.convert.policies import limit, shown_limit
+from l4lb_agent.api.convert.policies import limit, list_name, shown_limit
 from l4lb_agent.control.facade import Control, ServiceView
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.service import (
@@ -29,7 +29,8 @@ from l4lb_agent.model.service import (
 )  # fmt: skip
 
 SERVICE_CHANGEABLE = frozenset({
-    "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "annotations"
+    "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list",
+    "annotations",
 })  # fmt: skip
 SERVICE_FIXED = frozenset({
     "vip", "port", "port_end", "any_port", "protocol", "forwarding_mode", "ring_size", "encap", "flow_tracking", "hash"
@@ -72,6 +73,8 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Co
         mss_clamp=clamp,
         mss=message.mss if "mss" in touched else no_mss,
         new_flow_limit=limit(message) if "new_flow_limit" in touched else None,
+        allow_list=list_name(message.allow_list, "service.allow_list") if "allow_list" in touched else None,
+        deny_list=list_name(message.deny_list, "service.deny_list") if "deny_list" in touched else None,
         annotations=dict(message.annotations) if "annotations" in touched else None,
         etag=message.etag,
         vip=address(message.vip, "service.vip") if "vip" in touched else None,
@@ -104,6 +107,7 @@ def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualS
         name, vip, port, protocol, message.ring_size or DEFAULT_RING_SIZE, idle, mode, _tracking(message, mode),
         _window(message, idle), _down_grace(message), _encap_port(message, mode), _outer_source(message, mode),
         message.encap.outer_checksum, _hash(message), _on_empty(message), _mss_clamp(message), message.mss, limit(message),
+        list_name(message.allow_list, "service.allow_list"), list_name(message.deny_list, "service.deny_list"),
         port_end, dict(message.annotations),
     )  # fmt: skip
 
@@ -195,6 +199,7 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
         change_window=Duration(seconds=of.window_seconds) if tracked else None,
         down_grace=Duration(seconds=of.down_grace_seconds) if tracked else None, ring_size=of.ring_size,
         idle_timeout=Duration(seconds=of.idle_seconds), new_flow_limit=shown_limit(of.new_flow_limit),
+        allow_list=of.allow_list, deny_list=of.deny_list,
         annotations=of.annotations, etag=of.etag,
         reconciling=bool(view.reconciling), reconciling_reason=view.reconciling, revision=of.revision, create_time=moment(of.created),
         update_time=moment(of.updated), ring_digest=view.ring_digest,

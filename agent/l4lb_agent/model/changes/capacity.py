@@ -1,6 +1,7 @@
 """Whether there is room for one more: configured sizes against what was asked for. Element 0 of every array stays unused."""
 
 from l4lb_agent.model import layout, port_ranges
+from l4lb_agent.model.access.lists import MAX_PREFIXES
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.errors import ResourceExhausted
@@ -51,6 +52,18 @@ def backend(desired: Desired, config: DatapathConfig) -> None:
     """Raises ResourceExhausted, naming the setting, when one more backend does not fit."""
     size = config.sizes.backends
     _check("backends", len(desired.backends), min(size - 1, layout.BACKEND_ID_MAX), size)
+
+
+def prefixes(desired: Desired, name: str, count: int, config: DatapathConfig) -> None:
+    """Raises ResourceExhausted, naming the setting, when the list `name` cannot have so many."""
+    if count > MAX_PREFIXES:
+        raise ResourceExhausted(
+            f"{name} would have {count} prefixes, and a list has at most {MAX_PREFIXES}: make several, or shorter prefixes",
+            reason="LIST_TOO_LONG",
+            metadata={"list": name, "prefixes": str(count), "maximum": str(MAX_PREFIXES)},
+        )
+    others = sum(other.count for other in desired.lists.values() if other.name != name)
+    _check("prefixes", others + count - 1, config.sizes.prefixes, config.sizes.prefixes)
 
 
 def _check(setting: str, used: int, room: int, configured: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.access import limits
+from l4lb_agent.model.access.lists import PrefixList
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.changes.commands import UpdateService
 from l4lb_agent.model.errors import InvalidArgument
@@ -52,6 +53,14 @@ def _new_flow_limit(value: VirtualService, field: str) -> None:
         _rate(limit.per_source, limits.MAX_SOURCE_RATE, f"{field}.per_source")
     if limit and value.protocol is Protocol.UDP and value.tracking is Tracking.CHANGES:
         raise _invalid(field, "a limit", "is for services that know their flows, and UDP is not tracked: set flow_tracking to ALL")
+
+
+def prefix_list(value: PrefixList) -> None:
+    """Raises InvalidArgument naming the field of `value` that cannot be."""
+    parts = value.name.split("/")
+    if len(parts) != 2 or parts[0] != "lists" or not _ID.fullmatch(parts[1]):
+        raise _invalid("list_id", parts[-1], "is not 1 to 63 of a-z, 0-9 and -, beginning with a letter")
+    annotations(value.annotations, "list.annotations")
 
 
 def _rate(rate: limits.Rate, most: int, field: str) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from l4lb_agent.model.access.limits import NewFlowLimit
+from l4lb_agent.model.access.lists import PrefixList
+from l4lb_agent.model.access.prefixes import Prefix
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
 from l4lb_agent.model.service import Hash, Mode, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
@@ -29,6 +31,8 @@ class UpdateService:
     mss_clamp: MssClamp | None = None
     mss: int | None = None
     new_flow_limit: NewFlowLimit | None = None
+    allow_list: str | None = None
+    deny_list: str | None = None
     annotations: Mapping[str, str] | None = None
     etag: str = ""
     create: VirtualService | None = None
@@ -116,9 +120,40 @@ class EndDrain:
     remaining_flows: int
 
 
+@dataclass(frozen=True)
+class CreateList:
+    """Create `list` with `prefixes`; number, count, revision and times of the value are ignored."""
+
+    list: PrefixList
+    prefixes: frozenset[Prefix] = frozenset()
+
+
+@dataclass(frozen=True)
+class UpdateList:
+    """Set what is not None; then remove and add. With `create`, create that when it is missing."""
+
+    name: str
+    prefixes: frozenset[Prefix] | None = None
+    add: frozenset[Prefix] = frozenset()
+    remove: frozenset[Prefix] = frozenset()
+    annotations: Mapping[str, str] | None = None
+    etag: str = ""
+    create: CreateList | None = None
+
+
+@dataclass(frozen=True)
+class DeleteList:
+    """Delete it."""
+
+    name: str
+    etag: str = ""
+    allow_missing: bool = False
+
+
 Command = (
     CreateService | UpdateService | DeleteService | AddBackend | UpdateBackend | RemoveBackend | DrainBackend | UndrainBackend | EndDrain
-)
+    | CreateList | UpdateList | DeleteList
+)  # fmt: skip
 
 
 def places(command: Command) -> bool:

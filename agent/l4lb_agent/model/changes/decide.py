@@ -5,21 +5,20 @@ The rules about several resources live here; checks.py holds those about one, dr
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from l4lb_agent.model import drain
+from l4lb_agent.model.access.lists import PrefixList
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, Drain
-from l4lb_agent.model.changes import capacity, checks, commands, difference, places
+from l4lb_agent.model.changes import capacity, checks, commands, difference, lists, places
 from l4lb_agent.model.changes.commands import Command
 from l4lb_agent.model.changes.difference import Differences
+from l4lb_agent.model.changes.found import known, missing
 from l4lb_agent.model.changes.places import address_taken, exists
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import REMEMBER_SECONDS, Change, Desired, Remembered
-from l4lb_agent.model.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
+from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument
 from l4lb_agent.model.service import VirtualService
-
-Resource = TypeVar("Resource", VirtualService, Backend)
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Decision:
     change: Change | None = None
     service: VirtualService | None = None
     backend: Backend | None = None
+    prefix_list: PrefixList | None = None
     answered: int | None = None  # revision of the first answer to a repeated request
     differences: Differences = difference.NONE
 
@@ -70,11 +70,14 @@ def decide(desired: Desired, command: Command, facts: Facts) -> Decision:
         case commands.DrainBackend():
             return _drain_backend(desired, command, facts)
         case commands.UndrainBackend():
-            backend = _known(desired.backends, command.name, "name", command.etag, "etag")
+            backend = known(desired.backends, command.name, "name", command.etag, "etag")
             state = drain.transition(backend, drain.Event.UNDRAIN, "name")
             return _put_backend(desired, backend, replace(backend, admin=state, drain=None), facts)
         case commands.EndDrain():
             return _end_drain(desired, command, facts)
+        case commands.CreateList() | commands.UpdateList() | commands.DeleteList():
+            made = lists.decide(desired, command, facts.now, facts.config)
+            return Decision(desired.apply(made.change) if made.change else desired, made.change, prefix_list=made.list)
 
 
 def decide_once(desired: Desired, command: Command, facts: Facts, request_id: str, request_hash: str) -> Decision:
@@ -92,9 +95,10 @@ def decide_once(desired: Desired, command: Command, facts: Facts, request_id: st
                 field="request_id",
                 metadata={"request_id": request_id},
             )
-        return Decision(desired, None, seen.service, seen.backend, seen.revision)
+        return Decision(desired, None, seen.service, seen.backend, seen.prefix_list, seen.revision)
     decision = decide(desired, command, facts)
-    remembered = Remembered(request_id, request_hash, facts.now, decision.revision, decision.service, decision.backend)
+    resources = (decision.service, decision.backend, decision.prefix_list)
+    remembered = Remembered(request_id, request_hash, facts.now, decision.revision, *resources)
     change = decision.change or Change(desired.revision, facts.now)
     change = replace(change, request=remembered)
     return replace(decision, desired=desired.apply(change), change=change)
@@ -110,6 +114,7 @@ def _create_service(desired: Desired, asked: VirtualService, facts: Facts) -> De
     for backend in desired.backends.values():
         if backend.address == asked.vip:
             raise address_taken("service.vip", asked.vip, f"is the address of {backend.name}: packets would go round in circles")
+    lists.named(desired, asked)
     capacity.service(desired, asked, facts.config)
     return _put_service(desired, None, asked, facts)
 
@@ -117,7 +122,7 @@ def _create_service(desired: Desired, asked: VirtualService, facts: Facts) -> De
 def _update_service(desired: Desired, command: commands.UpdateService, facts: Facts) -> Decision:
     if command.name not in desired.services and command.create is not None:
         return _create_service(desired, command.create, facts)
-    before = _known(desired.services, command.name, "service.name", command.etag, "service.etag")
+    before = known(desired.services, command.name, "service.name", command.etag, "service.etag")
     checks.unchanged(before, command)
     after = replace(
         before,
@@ -128,16 +133,19 @@ def _update_service(desired: Desired, command: commands.UpdateService, facts: Fa
         mss_clamp=before.mss_clamp if command.mss_clamp is None else command.mss_clamp,
         mss=before.mss if command.mss is None else command.mss,
         new_flow_limit=before.new_flow_limit if command.new_flow_limit is None else command.new_flow_limit,
+        allow_list=before.allow_list if command.allow_list is None else command.allow_list,
+        deny_list=before.deny_list if command.deny_list is None else command.deny_list,
         annotations=before.annotations if command.annotations is None else command.annotations,
     )
     checks.service(after)
+    lists.named(desired, after)
     return _put_service(desired, before, after, facts)
 
 
 def _delete_service(desired: Desired, command: commands.DeleteService, facts: Facts) -> Decision:
     if command.allow_missing and command.name not in desired.services:
         return Decision(desired)
-    _known(desired.services, command.name, "name", command.etag, "etag")
+    known(desired.services, command.name, "name", command.etag, "etag")
     children = [backend.name for backend in desired.backends_of(command.name)]
     if children and not command.force:
         raise FailedPrecondition(
@@ -152,7 +160,7 @@ def _delete_service(desired: Desired, command: commands.DeleteService, facts: Fa
 def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Decision:
     service = desired.services.get(asked.service)
     if service is None:
-        raise _missing(asked.service, "parent")
+        raise missing(asked.service, "parent")
     asked = replace(asked, port=asked.port or service.backend_port)
     checks.backend(asked, service)
     checks.mtu(asked, service)
@@ -167,7 +175,7 @@ def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Decision:
 def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Facts) -> Decision:
     if command.name not in desired.backends and command.create is not None:
         return _add_backend(desired, command.create, facts)
-    before = _known(desired.backends, command.name, "backend.name", command.etag, "backend.etag")
+    before = known(desired.backends, command.name, "backend.name", command.etag, "backend.etag")
     service = desired.services[before.service]
     after = replace(
         before,
@@ -191,7 +199,7 @@ def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Fa
 def _remove_backend(desired: Desired, command: commands.RemoveBackend, facts: Facts) -> Decision:
     if command.allow_missing and command.name not in desired.backends:
         return Decision(desired)
-    backend = _known(desired.backends, command.name, "name", command.etag, "etag")
+    backend = known(desired.backends, command.name, "name", command.etag, "etag")
     flows = facts.live_flows.get(backend.name, 0) if backend.keeps_flows else 0
     if flows and not command.force:
         raise FailedPrecondition(
@@ -211,7 +219,7 @@ def _remove_backend(desired: Desired, command: commands.RemoveBackend, facts: Fa
 
 
 def _drain_backend(desired: Desired, command: commands.DrainBackend, facts: Facts) -> Decision:
-    backend = _known(desired.backends, command.name, "name", command.etag, "etag")
+    backend = known(desired.backends, command.name, "name", command.etag, "etag")
     state = drain.transition(backend, drain.Event.DRAIN, "name")
     others = [
         other
@@ -238,7 +246,7 @@ def _drain_backend(desired: Desired, command: commands.DrainBackend, facts: Fact
 
 
 def _end_drain(desired: Desired, command: commands.EndDrain, facts: Facts) -> Decision:
-    backend = _known(desired.backends, command.name, "name", "", "etag")
+    backend = known(desired.backends, command.name, "name", "", "etag")
     state = drain.transition(backend, drain.Event.END, "name")
     if backend.drain is None:
         raise AssertionError(f"{backend.name} is DRAINING without a drain")
@@ -267,22 +275,3 @@ def _put_backend(desired: Desired, before: Backend | None, after: Backend, facts
 def _delete(desired: Desired, names: tuple[str, ...], facts: Facts) -> Decision:
     change = Change(desired.revision + 1, facts.now, deleted=names)
     return Decision(desired.apply(change), change)
-
-
-def _known(resources: Mapping[str, Resource], name: str, field: str, etag: str, etag_field: str) -> Resource:
-    """The resource `name`. Raises NotFound, or Aborted when `etag` is given and another one."""
-    found = resources.get(name)
-    if found is None:
-        raise _missing(name, field)
-    if etag and etag != found.etag:
-        raise Aborted(
-            f"{etag_field}: {name} has changed since it was read: read it again and repeat the change",
-            reason="ETAG_MISMATCH",
-            field=etag_field,
-            metadata={"resource": name, "etag": found.etag},
-        )
-    return found
-
-
-def _missing(name: str, field: str) -> NotFound:
-    return NotFound(f"{name} does not exist", reason="NOT_FOUND", field=field, metadata={"resource": name})

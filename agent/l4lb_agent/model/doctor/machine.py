@@ -44,13 +44,19 @@ def _kernel(kernel: Kernel) -> Iterator[Finding]:
 
 def map_bytes(config: DatapathConfig, cpus: int) -> int:
     """About what the kernel takes for all maps."""
-    per_cpu, hashed = mapspec.MapType.PERCPU_ARRAY, mapspec.MapType.HASH
-    total = 0
-    for spec in mapspec.specs(config.sizes):
-        value = (spec.value_size + 7) // 8 * 8
-        each = value * cpus if spec.type is per_cpu else value + spec.key_size + 48 if spec.type is hashed else value
-        total += each * spec.max_entries
-    return total
+    return sum(_element_bytes(spec, cpus) * spec.max_entries for spec in mapspec.specs(config.sizes))
+
+
+def _element_bytes(spec: mapspec.MapSpec, cpus: int) -> int:
+    value = (spec.value_size + 7) // 8 * 8
+    match spec.type:
+        case mapspec.MapType.PERCPU_ARRAY:
+            return value * cpus
+        case mapspec.MapType.HASH:
+            return value + spec.key_size + 48
+        case mapspec.MapType.LPM_TRIE:
+            return value + spec.key_size + 64  # once the prefixes are there
+    return value
 
 
 def _memory(config: DatapathConfig, facts: Facts) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from l4lb.cli.base import LIST
+
 
 class FlowRate(click.ParamType[dict[str, int]]):
     """RATE or RATE:BURST, new flows a second and at once."""
@@ -41,3 +43,33 @@ def take_limit(options: dict[str, Any]) -> dict[str, Any] | None:
     asked = {field: options.pop(option) for option, field in _LIMITS.items()}
     given = {field: value for field, value in asked.items() if value is not None}
     return given or None
+
+
+def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that name lists."""
+    for option in (
+        click.option("--deny-list", type=LIST, help="List of those who are not let in."),
+        click.option("--allow-list", type=LIST, help="List of those who are let in, and nobody else."),
+    ):
+        command = option(command)
+    return command
+
+
+def no_list_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that take lists away; take_lists() reads them."""
+    for option in (
+        click.option("--no-deny-list", is_flag=True, help="Nobody is kept out by a list any more."),
+        click.option("--no-allow-list", is_flag=True, help="All are let in, but those on the deny list."),
+    ):
+        command = option(command)
+    return command
+
+
+def take_lists(options: dict[str, Any]) -> None:
+    """Makes "" of a list that is taken away. Raises UsageError when it is named as well."""
+    for field in ("allow_list", "deny_list"):
+        if options.pop(f"no_{field}"):
+            if options[field]:
+                flag = field.replace("_", "-")
+                raise click.UsageError(f"--no-{flag} takes away what --{flag} asks for")
+            options[field] = ""

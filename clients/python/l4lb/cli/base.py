@@ -1,7 +1,7 @@
 """What every command shares: the connection, the output format, the types of its arguments, exit codes."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -88,7 +88,8 @@ class _Name(click.ParamType[str]):
         tls: dict[str, Any] = {name: given.get(name) or "" for name in ("ca", "cert", "key", "server_name")}
         try:
             with Client(given.get("server") or DEFAULT_TARGET, timeout=_COMPLETION_SECONDS, **tls) as lb:
-                found = lb.list_services() if self.name == "service" else lb.list_backends()
+                lists: dict[str, Callable[[], Iterable[Any]]] = {"service": lb.list_services, "backend": lb.list_backends}
+                found = lists.get(self.name, lb.list_lists)()
                 return [CompletionItem(s) for s in (names.short(item.name) for item in found) if s.startswith(incomplete)]
         except Exception:  # a completion that fails says nothing, or it would spoil the line being typed
             return []
@@ -109,6 +110,7 @@ class Pairs(click.ParamType[tuple[str, str]]):
 
 SERVICE = _Name("service", names.service)
 BACKEND = _Name("backend", names.backend)
+LIST = _Name("list", names.prefix_list)
 DURATION = Duration()
 
 

@@ -5,7 +5,7 @@ import os
 import click
 
 from l4lb import DEFAULT_TARGET, __version__
-from l4lb.cli import backend, doctor, drain, events, observe, ring, service, top
+from l4lb.cli import backend, doctor, drain, events, observe, prefix_list, ring, service, top
 from l4lb.cli.base import DURATION, FORMATS, Root, Session
 
 _EPILOG = """\b
@@ -42,6 +42,7 @@ def cli(
 
 cli.add_command(service.service)
 cli.add_command(backend.backend)
+cli.add_command(prefix_list.prefix_list)
 cli.add_command(drain.drain)
 cli.add_command(drain.undrain)
 cli.add_command(observe.stats)

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from l4lb import names
 from l4lb.cli.base import Session
 from l4lb.streams import Event
-from l4lb.v1 import agent_pb2, backend_pb2, virtual_service_pb2
+from l4lb.v1 import agent_pb2, backend_pb2, prefix_list_pb2, virtual_service_pb2
 
 Column = tuple[str, Callable[[Any], str]]
 
@@ -74,6 +74,18 @@ def _ports(service: Any) -> str:
     return f"{service.port}-{service.port_end}" if service.port_end else str(service.port)
 
 
+_LIST: Sequence[Column] = (
+    ("NAME", lambda one: names.short(one.name)),
+    ("PREFIXES", lambda one: str(one.prefix_count)),
+    ("SERVICES", lambda one: " ".join(map(names.short, one.services))),
+    ("STATE", lambda one: "reconciling" if one.reconciling else "ok"),
+)
+_LIST_WIDE: Sequence[Column] = (
+    ("ETAG", lambda one: one.etag),
+    ("WHY", lambda one: one.reconciling_reason),
+)
+
+
 def _drain(backend: Any) -> str:
     if not backend.HasField("drain"):
         return ""
@@ -86,6 +98,8 @@ def _drain(backend: Any) -> str:
 def _columns(message: Message, wide: bool) -> Sequence[Column]:
     if isinstance(message, backend_pb2.Backend):
         return (*_BACKEND, *_BACKEND_WIDE) if wide else _BACKEND
+    if isinstance(message, prefix_list_pb2.PrefixList):
+        return (*_LIST, *_LIST_WIDE) if wide else _LIST
     return (*_SERVICE, *_SERVICE_WIDE) if wide else _SERVICE
 
 
@@ -156,6 +170,8 @@ def config(session: Session, of: agent_pb2.Config) -> None:
     many(session, "services", of.services)
     click.echo()
     many(session, "backends", of.backends)
+    click.echo()
+    many(session, "lists", of.lists)
 
 
 def structured(session: Session, value: Any, stream: bool = False) -> bool:

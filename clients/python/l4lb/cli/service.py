@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from l4lb.cli.access import limit_options, take_limit
+from l4lb.cli.access import limit_options, list_options, no_list_options, take_limit, take_lists
 from l4lb.cli.base import (
     DURATION,
     SERVICE,
@@ -22,7 +22,7 @@ _on_empty = click.option(
     "--on-empty", type=click.Choice(("drop", "reset", "unreachable", "prohibited")), help="What becomes of new flows without a backend."
 )
 _ENCAP = {"encapsulation": "encapsulation", "port": "encap_port", "outer_source": "outer_source", "outer_checksum": "outer_checksum"}
-_CHANGEABLE = ("idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit")
+_CHANGEABLE = ("idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list")
 _change_window = click.option("--change-window", type=DURATION, help="How long after a change silent flows of dsr and encap stay put.")
 _down_grace = click.option("--down-grace", type=DURATION, help="How long flows stay with a backend that has become unreachable.")
 
@@ -57,6 +57,7 @@ def service() -> None:
 @_mss_clamp
 @_mss
 @limit_options
+@list_options
 @annotate_option
 @change_options
 @click.pass_obj
@@ -103,6 +104,8 @@ def show(session: Session, /, name: str) -> None:
 @_mss
 @limit_options
 @click.option("--no-limits", is_flag=True, help="New flows are no longer limited.")
+@list_options
+@no_list_options
 @annotate_option
 @etag_option
 @change_options
@@ -115,6 +118,7 @@ def update(session: Session, /, name: str, annotations: tuple[tuple[str, str], .
     if limit and no_limits:
         raise click.UsageError("--no-limits takes away what the other options ask for")
     options["new_flow_limit"] = {} if no_limits else limit
+    take_lists(options)
     if not annotations and all(options[name] is None for name in _CHANGEABLE):
         known = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
         raise click.UsageError(f"nothing to change: give {known}, --source-flow-limit, --no-limits or --annotate")

@@ -24,27 +24,28 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from l4lb.v1 import backend_pb2 as l4lb_dot_v1_dot_backend__pb2
+from l4lb.v1 import prefix_list_pb2 as l4lb_dot_v1_dot_prefix__list__pb2
 from l4lb.v1 import stats_pb2 as l4lb_dot_v1_dot_stats__pb2
 from l4lb.v1 import virtual_service_pb2 as l4lb_dot_v1_dot_virtual__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13l4lb/v1/agent.proto\x12\x07l4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15l4lb/v1/backend.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\x99\x01\n\tInterface\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07ifindex\x18\x02 \x01(\r\x12\x1e\n\x04mode\x18\x03 \x01(\x0e\x32\x10.l4lb.v1.XdpMode\x12\x13\n\x0bmode_reason\x18\x04 \x01(\t\x12\x0f\n\x07link_id\x18\x05 \x01(\r\x12\x12\n\nprogram_id\x18\x06 \x01(\r\x12\x13\n\x0bprogram_tag\x18\x07 \x01(\t\"*\n\x07Warning\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\";\n\x07MapInfo\x12 \n\x05stats\x18\x01 \x01(\x0b\x32\x11.l4lb.v1.MapStats\x12\x0e\n\x06map_id\x18\x02 \x01(\r\"\xa1\x03\n\x05\x41gent\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x18\n\x10not_ready_reason\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x18\n\x10\x61pplied_revision\x18\x05 \x01(\x04\x12&\n\ninterfaces\x18\x06 \x03(\x0b\x32\x12.l4lb.v1.Interface\x12\x14\n\x0c\x63\x61pabilities\x18\x07 \x03(\t\x12\x1e\n\x04maps\x18\x08 \x03(\x0b\x32\x10.l4lb.v1.MapInfo\x12\x11\n\tmap_bytes\x18\t \x01(\x04\x12\"\n\x08warnings\x18\n \x03(\x0b\x32\x10.l4lb.v1.Warning\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmap_writes\x18\x0c \x01(\x04\x12\x16\n\x0esnat_addresses\x18\r \x03(\t\x12\x16\n\x0elayout_version\x18\x0e \x01(\r\x12\x0e\n\x06kernel\x18\x0f \x01(\t\x12\x19\n\x11reconcile_retries\x18\x10 \x01(\x04\"i\n\x06\x43onfig\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12)\n\x08services\x18\x02 \x03(\x0b\x32\x17.l4lb.v1.VirtualService\x12\"\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32\x10.l4lb.v1.Backend*N\n\x07XdpMode\x12\x18\n\x14XDP_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fXDP_MODE_NATIVE\x10\x01\x12\x14\n\x10XDP_MODE_GENERIC\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13l4lb/v1/agent.proto\x12\x07l4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15l4lb/v1/backend.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\x99\x01\n\tInterface\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07ifindex\x18\x02 \x01(\r\x12\x1e\n\x04mode\x18\x03 \x01(\x0e\x32\x10.l4lb.v1.XdpMode\x12\x13\n\x0bmode_reason\x18\x04 \x01(\t\x12\x0f\n\x07link_id\x18\x05 \x01(\r\x12\x12\n\nprogram_id\x18\x06 \x01(\r\x12\x13\n\x0bprogram_tag\x18\x07 \x01(\t\"*\n\x07Warning\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\";\n\x07MapInfo\x12 \n\x05stats\x18\x01 \x01(\x0b\x32\x11.l4lb.v1.MapStats\x12\x0e\n\x06map_id\x18\x02 \x01(\r\"\xa1\x03\n\x05\x41gent\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x18\n\x10not_ready_reason\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x18\n\x10\x61pplied_revision\x18\x05 \x01(\x04\x12&\n\ninterfaces\x18\x06 \x03(\x0b\x32\x12.l4lb.v1.Interface\x12\x14\n\x0c\x63\x61pabilities\x18\x07 \x03(\t\x12\x1e\n\x04maps\x18\x08 \x03(\x0b\x32\x10.l4lb.v1.MapInfo\x12\x11\n\tmap_bytes\x18\t \x01(\x04\x12\"\n\x08warnings\x18\n \x03(\x0b\x32\x10.l4lb.v1.Warning\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmap_writes\x18\x0c \x01(\x04\x12\x16\n\x0esnat_addresses\x18\r \x03(\t\x12\x16\n\x0elayout_version\x18\x0e \x01(\r\x12\x0e\n\x06kernel\x18\x0f \x01(\t\x12\x19\n\x11reconcile_retries\x18\x10 \x01(\x04\"\x8d\x01\n\x06\x43onfig\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12)\n\x08services\x18\x02 \x03(\x0b\x32\x17.l4lb.v1.VirtualService\x12\"\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32\x10.l4lb.v1.Backend\x12\"\n\x05lists\x18\x04 \x03(\x0b\x32\x13.l4lb.v1.PrefixList*N\n\x07XdpMode\x12\x18\n\x14XDP_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fXDP_MODE_NATIVE\x10\x01\x12\x14\n\x10XDP_MODE_GENERIC\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'l4lb.v1.agent_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_XDPMODE']._serialized_start=928
-  _globals['_XDPMODE']._serialized_end=1006
-  _globals['_INTERFACE']._serialized_start=141
-  _globals['_INTERFACE']._serialized_end=294
-  _globals['_WARNING']._serialized_start=296
-  _globals['_WARNING']._serialized_end=338
-  _globals['_MAPINFO']._serialized_start=340
-  _globals['_MAPINFO']._serialized_end=399
-  _globals['_AGENT']._serialized_start=402
-  _globals['_AGENT']._serialized_end=819
-  _globals['_CONFIG']._serialized_start=821
-  _globals['_CONFIG']._serialized_end=926
+  _globals['_XDPMODE']._serialized_start=992
+  _globals['_XDPMODE']._serialized_end=1070
+  _globals['_INTERFACE']._serialized_start=168
+  _globals['_INTERFACE']._serialized_end=321
+  _globals['_WARNING']._serialized_start=323
+  _globals['_WARNING']._serialized_end=365
+  _globals['_MAPINFO']._serialized_start=367
+  _globals['_MAPINFO']._serialized_end=426
+  _globals['_AGENT']._serialized_start=429
+  _globals['_AGENT']._serialized_end=846
+  _globals['_CONFIG']._serialized_start=849
+  _globals['_CONFIG']._serialized_end=990
 # @@protoc_insertion_point(module_scope)

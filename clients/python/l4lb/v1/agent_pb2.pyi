@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from l4lb.v1 import backend_pb2 as _backend_pb2
+from l4lb.v1 import prefix_list_pb2 as _prefix_list_pb2
 from l4lb.v1 import stats_pb2 as _stats_pb2
 from l4lb.v1 import virtual_service_pb2 as _virtual_service_pb2
 from google.protobuf.internal import containers as _containers
@@ -93,11 +94,13 @@ class Agent(_message.Message):
     def __init__(self, version: _Optional[str] = ..., ready: _Optional[bool] = ..., not_ready_reason: _Optional[str] = ..., revision: _Optional[int] = ..., applied_revision: _Optional[int] = ..., interfaces: _Optional[_Iterable[_Union[Interface, _Mapping]]] = ..., capabilities: _Optional[_Iterable[str]] = ..., maps: _Optional[_Iterable[_Union[MapInfo, _Mapping]]] = ..., map_bytes: _Optional[int] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., map_writes: _Optional[int] = ..., snat_addresses: _Optional[_Iterable[str]] = ..., layout_version: _Optional[int] = ..., kernel: _Optional[str] = ..., reconcile_retries: _Optional[int] = ...) -> None: ...
 
 class Config(_message.Message):
-    __slots__ = ("revision", "services", "backends")
+    __slots__ = ("revision", "services", "backends", "lists")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     BACKENDS_FIELD_NUMBER: _ClassVar[int]
+    LISTS_FIELD_NUMBER: _ClassVar[int]
     revision: int
     services: _containers.RepeatedCompositeFieldContainer[_virtual_service_pb2.VirtualService]
     backends: _containers.RepeatedCompositeFieldContainer[_backend_pb2.Backend]
-    def __init__(self, revision: _Optional[int] = ..., services: _Optional[_Iterable[_Union[_virtual_service_pb2.VirtualService, _Mapping]]] = ..., backends: _Optional[_Iterable[_Union[_backend_pb2.Backend, _Mapping]]] = ...) -> None: ...
+    lists: _containers.RepeatedCompositeFieldContainer[_prefix_list_pb2.PrefixList]
+    def __init__(self, revision: _Optional[int] = ..., services: _Optional[_Iterable[_Union[_virtual_service_pb2.VirtualService, _Mapping]]] = ..., backends: _Optional[_Iterable[_Union[_backend_pb2.Backend, _Mapping]]] = ..., lists: _Optional[_Iterable[_Union[_prefix_list_pb2.PrefixList, _Mapping]]] = ...) -> None: ...

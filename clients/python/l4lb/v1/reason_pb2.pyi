@@ -57,6 +57,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NO_BACKEND_LIMITED: _ClassVar[Reason]
     REASON_NEW_FLOWS_LIMITED: _ClassVar[Reason]
     REASON_SOURCE_LIMITED: _ClassVar[Reason]
+    REASON_DENIED: _ClassVar[Reason]
+    REASON_NOT_ALLOWED: _ClassVar[Reason]
     REASON_NO_HEADROOM: _ClassVar[Reason]
     REASON_TOO_BIG_LIMITED: _ClassVar[Reason]
 
@@ -118,6 +120,8 @@ REASON_FRAME_FOREIGN: Reason
 REASON_NO_BACKEND_LIMITED: Reason
 REASON_NEW_FLOWS_LIMITED: Reason
 REASON_SOURCE_LIMITED: Reason
+REASON_DENIED: Reason
+REASON_NOT_ALLOWED: Reason
 REASON_NO_HEADROOM: Reason
 REASON_TOO_BIG_LIMITED: Reason
 VERDICT_UNSPECIFIED: Verdict

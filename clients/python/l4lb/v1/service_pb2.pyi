@@ -5,6 +5,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from l4lb.v1 import agent_pb2 as _agent_pb2
 from l4lb.v1 import backend_pb2 as _backend_pb2
 from l4lb.v1 import doctor_pb2 as _doctor_pb2
+from l4lb.v1 import prefix_list_pb2 as _prefix_list_pb2
 from l4lb.v1 import ring_pb2 as _ring_pb2
 from l4lb.v1 import stats_pb2 as _stats_pb2
 from l4lb.v1 import virtual_service_pb2 as _virtual_service_pb2
@@ -304,6 +305,98 @@ class GetRingResponse(_message.Message):
     RING_FIELD_NUMBER: _ClassVar[int]
     ring: _ring_pb2.Ring
     def __init__(self, ring: _Optional[_Union[_ring_pb2.Ring, _Mapping]] = ...) -> None: ...
+
+class CreatePrefixListRequest(_message.Message):
+    __slots__ = ("list_id", "list", "request_id", "validate_only")
+    LIST_ID_FIELD_NUMBER: _ClassVar[int]
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    list_id: str
+    list: _prefix_list_pb2.PrefixList
+    request_id: str
+    validate_only: bool
+    def __init__(self, list_id: _Optional[str] = ..., list: _Optional[_Union[_prefix_list_pb2.PrefixList, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class CreatePrefixListResponse(_message.Message):
+    __slots__ = ("list",)
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    list: _prefix_list_pb2.PrefixList
+    def __init__(self, list: _Optional[_Union[_prefix_list_pb2.PrefixList, _Mapping]] = ...) -> None: ...
+
+class GetPrefixListRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetPrefixListResponse(_message.Message):
+    __slots__ = ("list",)
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    list: _prefix_list_pb2.PrefixList
+    def __init__(self, list: _Optional[_Union[_prefix_list_pb2.PrefixList, _Mapping]] = ...) -> None: ...
+
+class ListPrefixListsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPrefixListsResponse(_message.Message):
+    __slots__ = ("lists", "next_page_token", "revision")
+    LISTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    lists: _containers.RepeatedCompositeFieldContainer[_prefix_list_pb2.PrefixList]
+    next_page_token: str
+    revision: int
+    def __init__(self, lists: _Optional[_Iterable[_Union[_prefix_list_pb2.PrefixList, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class UpdatePrefixListRequest(_message.Message):
+    __slots__ = ("list", "update_mask", "add_prefixes", "remove_prefixes", "allow_missing", "request_id", "validate_only")
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    ADD_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    list: _prefix_list_pb2.PrefixList
+    update_mask: _field_mask_pb2.FieldMask
+    add_prefixes: _containers.RepeatedScalarFieldContainer[str]
+    remove_prefixes: _containers.RepeatedScalarFieldContainer[str]
+    allow_missing: bool
+    request_id: str
+    validate_only: bool
+    def __init__(self, list: _Optional[_Union[_prefix_list_pb2.PrefixList, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., add_prefixes: _Optional[_Iterable[str]] = ..., remove_prefixes: _Optional[_Iterable[str]] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class UpdatePrefixListResponse(_message.Message):
+    __slots__ = ("list",)
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    list: _prefix_list_pb2.PrefixList
+    def __init__(self, list: _Optional[_Union[_prefix_list_pb2.PrefixList, _Mapping]] = ...) -> None: ...
+
+class DeletePrefixListRequest(_message.Message):
+    __slots__ = ("name", "etag", "allow_missing", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    allow_missing: bool
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class DeletePrefixListResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
 
 class GetAgentRequest(_message.Message):
     __slots__ = ()

@@ -117,6 +117,31 @@ class LoadBalancerServiceStub:
                 request_serializer=l4lb_dot_v1_dot_service__pb2.GetRingRequest.SerializeToString,
                 response_deserializer=l4lb_dot_v1_dot_service__pb2.GetRingResponse.FromString,
                 _registered_method=True)
+        self.CreatePrefixList = channel.unary_unary(
+                '/l4lb.v1.LoadBalancerService/CreatePrefixList',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.CreatePrefixListRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.CreatePrefixListResponse.FromString,
+                _registered_method=True)
+        self.GetPrefixList = channel.unary_unary(
+                '/l4lb.v1.LoadBalancerService/GetPrefixList',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.GetPrefixListRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.GetPrefixListResponse.FromString,
+                _registered_method=True)
+        self.ListPrefixLists = channel.unary_unary(
+                '/l4lb.v1.LoadBalancerService/ListPrefixLists',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.ListPrefixListsRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.ListPrefixListsResponse.FromString,
+                _registered_method=True)
+        self.UpdatePrefixList = channel.unary_unary(
+                '/l4lb.v1.LoadBalancerService/UpdatePrefixList',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.UpdatePrefixListRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.UpdatePrefixListResponse.FromString,
+                _registered_method=True)
+        self.DeletePrefixList = channel.unary_unary(
+                '/l4lb.v1.LoadBalancerService/DeletePrefixList',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.DeletePrefixListRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.DeletePrefixListResponse.FromString,
+                _registered_method=True)
         self.GetAgent = channel.unary_unary(
                 '/l4lb.v1.LoadBalancerService/GetAgent',
                 request_serializer=l4lb_dot_v1_dot_service__pb2.GetAgentRequest.SerializeToString,
@@ -251,6 +276,42 @@ class LoadBalancerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreatePrefixList(self, request, context):
+        """Creates a list of prefixes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPrefixList(self, request, context):
+        """Reads one list with its prefixes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrefixLists(self, request, context):
+        """Reads all lists by name, page by page, without their prefixes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePrefixList(self, request, context):
+        """Changes the fields that the mask names, and adds and removes prefixes. While it is being written a packet is judged by the list as it
+        was or as it is to be, never by less or more than these.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePrefixList(self, request, context):
+        """Deletes a list. FAILED_PRECONDITION while a virtual service names it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAgent(self, request, context):
         """Reads what the agent and its datapath are and how they are.
         """
@@ -350,6 +411,31 @@ def add_LoadBalancerServiceServicer_to_server(servicer, server):
                     servicer.GetRing,
                     request_deserializer=l4lb_dot_v1_dot_service__pb2.GetRingRequest.FromString,
                     response_serializer=l4lb_dot_v1_dot_service__pb2.GetRingResponse.SerializeToString,
+            ),
+            'CreatePrefixList': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePrefixList,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.CreatePrefixListRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.CreatePrefixListResponse.SerializeToString,
+            ),
+            'GetPrefixList': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrefixList,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.GetPrefixListRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.GetPrefixListResponse.SerializeToString,
+            ),
+            'ListPrefixLists': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrefixLists,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.ListPrefixListsRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.ListPrefixListsResponse.SerializeToString,
+            ),
+            'UpdatePrefixList': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePrefixList,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.UpdatePrefixListRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.UpdatePrefixListResponse.SerializeToString,
+            ),
+            'DeletePrefixList': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePrefixList,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.DeletePrefixListRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.DeletePrefixListResponse.SerializeToString,
             ),
             'GetAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAgent,
@@ -780,6 +866,141 @@ class LoadBalancerService:
             '/l4lb.v1.LoadBalancerService/GetRing',
             l4lb_dot_v1_dot_service__pb2.GetRingRequest.SerializeToString,
             l4lb_dot_v1_dot_service__pb2.GetRingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePrefixList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/CreatePrefixList',
+            l4lb_dot_v1_dot_service__pb2.CreatePrefixListRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.CreatePrefixListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPrefixList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/GetPrefixList',
+            l4lb_dot_v1_dot_service__pb2.GetPrefixListRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.GetPrefixListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrefixLists(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/ListPrefixLists',
+            l4lb_dot_v1_dot_service__pb2.ListPrefixListsRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.ListPrefixListsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePrefixList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/UpdatePrefixList',
+            l4lb_dot_v1_dot_service__pb2.UpdatePrefixListRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.UpdatePrefixListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePrefixList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/DeletePrefixList',
+            l4lb_dot_v1_dot_service__pb2.DeletePrefixListRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.DeletePrefixListResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,6 +10,8 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Backend } from "./backend_pb.js";
 import { file_l4lb_v1_backend } from "./backend_pb.js";
+import type { PrefixList } from "./prefix_list_pb.js";
+import { file_l4lb_v1_prefix_list } from "./prefix_list_pb.js";
 import type { MapStats } from "./stats_pb.js";
 import { file_l4lb_v1_stats } from "./stats_pb.js";
 import type { VirtualService } from "./virtual_service_pb.js";
@@ -20,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/agent.proto.
  */
 export const file_l4lb_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChNsNGxiL3YxL2FnZW50LnByb3RvEgdsNGxiLnYxIpkBCglJbnRlcmZhY2USDAoEbmFtZRgBIAEoCRIPCgdpZmluZGV4GAIgASgNEh4KBG1vZGUYAyABKA4yEC5sNGxiLnYxLlhkcE1vZGUSEwoLbW9kZV9yZWFzb24YBCABKAkSDwoHbGlua19pZBgFIAEoDRISCgpwcm9ncmFtX2lkGAYgASgNEhMKC3Byb2dyYW1fdGFnGAcgASgJIioKB1dhcm5pbmcSDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiOwoHTWFwSW5mbxIgCgVzdGF0cxgBIAEoCzIRLmw0bGIudjEuTWFwU3RhdHMSDgoGbWFwX2lkGAIgASgNIqEDCgVBZ2VudBIPCgd2ZXJzaW9uGAEgASgJEg0KBXJlYWR5GAIgASgIEhgKEG5vdF9yZWFkeV9yZWFzb24YAyABKAkSEAoIcmV2aXNpb24YBCABKAQSGAoQYXBwbGllZF9yZXZpc2lvbhgFIAEoBBImCgppbnRlcmZhY2VzGAYgAygLMhIubDRsYi52MS5JbnRlcmZhY2USFAoMY2FwYWJpbGl0aWVzGAcgAygJEh4KBG1hcHMYCCADKAsyEC5sNGxiLnYxLk1hcEluZm8SEQoJbWFwX2J5dGVzGAkgASgEEiIKCHdhcm5pbmdzGAogAygLMhAubDRsYi52MS5XYXJuaW5nEi4KCnN0YXJ0X3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCm1hcF93cml0ZXMYDCABKAQSFgoOc25hdF9hZGRyZXNzZXMYDSADKAkSFgoObGF5b3V0X3ZlcnNpb24YDiABKA0SDgoGa2VybmVsGA8gASgJEhkKEXJlY29uY2lsZV9yZXRyaWVzGBAgASgEImkKBkNvbmZpZxIQCghyZXZpc2lvbhgBIAEoBBIpCghzZXJ2aWNlcxgCIAMoCzIXLmw0bGIudjEuVmlydHVhbFNlcnZpY2USIgoIYmFja2VuZHMYAyADKAsyEC5sNGxiLnYxLkJhY2tlbmQqTgoHWGRwTW9kZRIYChRYRFBfTU9ERV9VTlNQRUNJRklFRBAAEhMKD1hEUF9NT0RFX05BVElWRRABEhQKEFhEUF9NT0RFX0dFTkVSSUMQAmIGcHJvdG8z", [file_google_protobuf_timestamp, file_l4lb_v1_backend, file_l4lb_v1_stats, file_l4lb_v1_virtual_service]);
+  fileDesc("ChNsNGxiL3YxL2FnZW50LnByb3RvEgdsNGxiLnYxIpkBCglJbnRlcmZhY2USDAoEbmFtZRgBIAEoCRIPCgdpZmluZGV4GAIgASgNEh4KBG1vZGUYAyABKA4yEC5sNGxiLnYxLlhkcE1vZGUSEwoLbW9kZV9yZWFzb24YBCABKAkSDwoHbGlua19pZBgFIAEoDRISCgpwcm9ncmFtX2lkGAYgASgNEhMKC3Byb2dyYW1fdGFnGAcgASgJIioKB1dhcm5pbmcSDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiOwoHTWFwSW5mbxIgCgVzdGF0cxgBIAEoCzIRLmw0bGIudjEuTWFwU3RhdHMSDgoGbWFwX2lkGAIgASgNIqEDCgVBZ2VudBIPCgd2ZXJzaW9uGAEgASgJEg0KBXJlYWR5GAIgASgIEhgKEG5vdF9yZWFkeV9yZWFzb24YAyABKAkSEAoIcmV2aXNpb24YBCABKAQSGAoQYXBwbGllZF9yZXZpc2lvbhgFIAEoBBImCgppbnRlcmZhY2VzGAYgAygLMhIubDRsYi52MS5JbnRlcmZhY2USFAoMY2FwYWJpbGl0aWVzGAcgAygJEh4KBG1hcHMYCCADKAsyEC5sNGxiLnYxLk1hcEluZm8SEQoJbWFwX2J5dGVzGAkgASgEEiIKCHdhcm5pbmdzGAogAygLMhAubDRsYi52MS5XYXJuaW5nEi4KCnN0YXJ0X3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCm1hcF93cml0ZXMYDCABKAQSFgoOc25hdF9hZGRyZXNzZXMYDSADKAkSFgoObGF5b3V0X3ZlcnNpb24YDiABKA0SDgoGa2VybmVsGA8gASgJEhkKEXJlY29uY2lsZV9yZXRyaWVzGBAgASgEIo0BCgZDb25maWcSEAoIcmV2aXNpb24YASABKAQSKQoIc2VydmljZXMYAiADKAsyFy5sNGxiLnYxLlZpcnR1YWxTZXJ2aWNlEiIKCGJhY2tlbmRzGAMgAygLMhAubDRsYi52MS5CYWNrZW5kEiIKBWxpc3RzGAQgAygLMhMubDRsYi52MS5QcmVmaXhMaXN0Kk4KB1hkcE1vZGUSGAoUWERQX01PREVfVU5TUEVDSUZJRUQQABITCg9YRFBfTU9ERV9OQVRJVkUQARIUChBYRFBfTU9ERV9HRU5FUklDEAJiBnByb3RvMw", [file_google_protobuf_timestamp, file_l4lb_v1_backend, file_l4lb_v1_prefix_list, file_l4lb_v1_stats, file_l4lb_v1_virtual_service]);
 
 /**
  * One interface that the agent is configured for.
@@ -293,6 +295,13 @@ export type Config = Message<"l4lb.v1.Config"> & {
    * @generated from field: repeated l4lb.v1.Backend backends = 3;
    */
   backends: Backend[];
+
+  /**
+   * By name, with their prefixes.
+   *
+   * @generated from field: repeated l4lb.v1.PrefixList lists = 4;
+   */
+  lists: PrefixList[];
 };
 
 /**

@@ -14,6 +14,8 @@ import type { Backend, DrainPolicy } from "./backend_pb.js";
 import { file_l4lb_v1_backend } from "./backend_pb.js";
 import type { Finding } from "./doctor_pb.js";
 import { file_l4lb_v1_doctor } from "./doctor_pb.js";
+import type { PrefixList } from "./prefix_list_pb.js";
+import { file_l4lb_v1_prefix_list } from "./prefix_list_pb.js";
 import type { Ring } from "./ring_pb.js";
 import { file_l4lb_v1_ring } from "./ring_pb.js";
 import type { Stats } from "./stats_pb.js";
@@ -26,7 +28,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/service.proto.
  */
 export const file_l4lb_v1_service: GenFile = /*@__PURE__*/
-  fileDesc("ChVsNGxiL3YxL3NlcnZpY2UucHJvdG8SB2w0bGIudjEihgEKG0NyZWF0ZVZpcnR1YWxTZXJ2aWNlUmVxdWVzdBISCgpzZXJ2aWNlX2lkGAEgASgJEigKB3NlcnZpY2UYAiABKAsyFy5sNGxiLnYxLlZpcnR1YWxTZXJ2aWNlEhIKCnJlcXVlc3RfaWQYAyABKAkSFQoNdmFsaWRhdGVfb25seRgEIAEoCCJIChxDcmVhdGVWaXJ0dWFsU2VydmljZVJlc3BvbnNlEigKB3NlcnZpY2UYASABKAsyFy5sNGxiLnYxLlZpcnR1YWxTZXJ2aWNlIigKGEdldFZpcnR1YWxTZXJ2aWNlUmVxdWVzdBIMCgRuYW1lGAEgASgJIkUKGUdldFZpcnR1YWxTZXJ2aWNlUmVzcG9uc2USKAoHc2VydmljZRgBIAEoCzIXLmw0bGIudjEuVmlydHVhbFNlcnZpY2UiQwoaTGlzdFZpcnR1YWxTZXJ2aWNlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkicwobTGlzdFZpcnR1YWxTZXJ2aWNlc1Jlc3BvbnNlEikKCHNlcnZpY2VzGAEgAygLMhcubDRsYi52MS5WaXJ0dWFsU2VydmljZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEAoIcmV2aXNpb24YAyABKAQiugEKG1VwZGF0ZVZpcnR1YWxTZXJ2aWNlUmVxdWVzdBIoCgdzZXJ2aWNlGAEgASgLMhcubDRsYi52MS5WaXJ0dWFsU2VydmljZRIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSFQoNYWxsb3dfbWlzc2luZxgDIAEoCBISCgpyZXF1ZXN0X2lkGAQgASgJEhUKDXZhbGlkYXRlX29ubHkYBSABKAgiSAocVXBkYXRlVmlydHVhbFNlcnZpY2VSZXNwb25zZRIoCgdzZXJ2aWNlGAEgASgLMhcubDRsYi52MS5WaXJ0dWFsU2VydmljZSKKAQobRGVsZXRlVmlydHVhbFNlcnZpY2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRINCgVmb3JjZRgDIAEoCBIVCg1hbGxvd19taXNzaW5nGAQgASgIEhIKCnJlcXVlc3RfaWQYBSABKAkSFQoNdmFsaWRhdGVfb25seRgGIAEoCCIwChxEZWxldGVWaXJ0dWFsU2VydmljZVJlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEIoUBChFBZGRCYWNrZW5kUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSEgoKYmFja2VuZF9pZBgCIAEoCRIhCgdiYWNrZW5kGAMgASgLMhAubDRsYi52MS5CYWNrZW5kEhIKCnJlcXVlc3RfaWQYBCABKAkSFQoNdmFsaWRhdGVfb25seRgFIAEoCCI3ChJBZGRCYWNrZW5kUmVzcG9uc2USIQoHYmFja2VuZBgBIAEoCzIQLmw0bGIudjEuQmFja2VuZCIhChFHZXRCYWNrZW5kUmVxdWVzdBIMCgRuYW1lGAEgASgJIjcKEkdldEJhY2tlbmRSZXNwb25zZRIhCgdiYWNrZW5kGAEgASgLMhAubDRsYi52MS5CYWNrZW5kIkwKE0xpc3RCYWNrZW5kc1JlcXVlc3QSDgoGcGFyZW50GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJImUKFExpc3RCYWNrZW5kc1Jlc3BvbnNlEiIKCGJhY2tlbmRzGAEgAygLMhAubDRsYi52MS5CYWNrZW5kEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIQCghyZXZpc2lvbhgDIAEoBCKsAQoUVXBkYXRlQmFja2VuZFJlcXVlc3QSIQoHYmFja2VuZBgBIAEoCzIQLmw0bGIudjEuQmFja2VuZBIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSFQoNYWxsb3dfbWlzc2luZxgDIAEoCBISCgpyZXF1ZXN0X2lkGAQgASgJEhUKDXZhbGlkYXRlX29ubHkYBSABKAgiOgoVVXBkYXRlQmFja2VuZFJlc3BvbnNlEiEKB2JhY2tlbmQYASABKAsyEC5sNGxiLnYxLkJhY2tlbmQigwEKFFJlbW92ZUJhY2tlbmRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRINCgVmb3JjZRgDIAEoCBIVCg1hbGxvd19taXNzaW5nGAQgASgIEhIKCnJlcXVlc3RfaWQYBSABKAkSFQoNdmFsaWRhdGVfb25seRgGIAEoCCIpChVSZW1vdmVCYWNrZW5kUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQilwEKE0RyYWluQmFja2VuZFJlcXVlc3QSDAoEbmFtZRgBIAEoCRIkCgZwb2xpY3kYAiABKAsyFC5sNGxiLnYxLkRyYWluUG9saWN5EgwKBGV0YWcYAyABKAkSEwoLYWxsb3dfZW1wdHkYBCABKAgSEgoKcmVxdWVzdF9pZBgFIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAYgASgIIjkKFERyYWluQmFja2VuZFJlc3BvbnNlEiEKB2JhY2tlbmQYASABKAsyEC5sNGxiLnYxLkJhY2tlbmQiXgoVVW5kcmFpbkJhY2tlbmRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJEhUKDXZhbGlkYXRlX29ubHkYBCABKAgiOwoWVW5kcmFpbkJhY2tlbmRSZXNwb25zZRIhCgdiYWNrZW5kGAEgASgLMhAubDRsYi52MS5CYWNrZW5kIj8KFFdhdGNoQmFja2VuZHNSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRIXCg9yZXN1bWVfcmV2aXNpb24YAiABKAQi/wEKFVdhdGNoQmFja2VuZHNSZXNwb25zZRIzCgVldmVudBgBIAEoDjIkLmw0bGIudjEuV2F0Y2hCYWNrZW5kc1Jlc3BvbnNlLkV2ZW50EiEKB2JhY2tlbmQYAiABKAsyEC5sNGxiLnYxLkJhY2tlbmQSEAoIcmV2aXNpb24YAyABKAQifAoFRXZlbnQSFQoRRVZFTlRfVU5TUEVDSUZJRUQQABIPCgtFVkVOVF9BRERFRBABEhIKDkVWRU5UX01PRElGSUVEEAISEQoNRVZFTlRfREVMRVRFRBADEhAKDEVWRU5UX1NZTkNFRBAEEhIKDkVWRU5UX0JPT0tNQVJLEAUiewoSU3RyZWFtU3RhdHNSZXF1ZXN0EisKCGludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCHNlcnZpY2VzGAIgAygJEhUKDW9taXRfYmFja2VuZHMYAyABKAgSDwoHc2FtcGxlcxgEIAEoDSI0ChNTdHJlYW1TdGF0c1Jlc3BvbnNlEh0KBXN0YXRzGAEgASgLMg4ubDRsYi52MS5TdGF0cyI1Cg5HZXRSaW5nUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDWluY2x1ZGVfc2xvdHMYAiABKAgiLgoPR2V0UmluZ1Jlc3BvbnNlEhsKBHJpbmcYASABKAsyDS5sNGxiLnYxLlJpbmciEQoPR2V0QWdlbnRSZXF1ZXN0IjEKEEdldEFnZW50UmVzcG9uc2USHQoFYWdlbnQYASABKAsyDi5sNGxiLnYxLkFnZW50IhIKEEdldENvbmZpZ1JlcXVlc3QiNAoRR2V0Q29uZmlnUmVzcG9uc2USHwoGY29uZmlnGAEgASgLMg8ubDRsYi52MS5Db25maWciEQoPRGlhZ25vc2VSZXF1ZXN0IjYKEERpYWdub3NlUmVzcG9uc2USIgoIZmluZGluZ3MYASADKAsyEC5sNGxiLnYxLkZpbmRpbmcyvwsKE0xvYWRCYWxhbmNlclNlcnZpY2USYwoUQ3JlYXRlVmlydHVhbFNlcnZpY2USJC5sNGxiLnYxLkNyZWF0ZVZpcnR1YWxTZXJ2aWNlUmVxdWVzdBolLmw0bGIudjEuQ3JlYXRlVmlydHVhbFNlcnZpY2VSZXNwb25zZRJaChFHZXRWaXJ0dWFsU2VydmljZRIhLmw0bGIudjEuR2V0VmlydHVhbFNlcnZpY2VSZXF1ZXN0GiIubDRsYi52MS5HZXRWaXJ0dWFsU2VydmljZVJlc3BvbnNlEmAKE0xpc3RWaXJ0dWFsU2VydmljZXMSIy5sNGxiLnYxLkxpc3RWaXJ0dWFsU2VydmljZXNSZXF1ZXN0GiQubDRsYi52MS5MaXN0VmlydHVhbFNlcnZpY2VzUmVzcG9uc2USYwoUVXBkYXRlVmlydHVhbFNlcnZpY2USJC5sNGxiLnYxLlVwZGF0ZVZpcnR1YWxTZXJ2aWNlUmVxdWVzdBolLmw0bGIudjEuVXBkYXRlVmlydHVhbFNlcnZpY2VSZXNwb25zZRJjChREZWxldGVWaXJ0dWFsU2VydmljZRIkLmw0bGIudjEuRGVsZXRlVmlydHVhbFNlcnZpY2VSZXF1ZXN0GiUubDRsYi52MS5EZWxldGVWaXJ0dWFsU2VydmljZVJlc3BvbnNlEkUKCkFkZEJhY2tlbmQSGi5sNGxiLnYxLkFkZEJhY2tlbmRSZXF1ZXN0GhsubDRsYi52MS5BZGRCYWNrZW5kUmVzcG9uc2USRQoKR2V0QmFja2VuZBIaLmw0bGIudjEuR2V0QmFja2VuZFJlcXVlc3QaGy5sNGxiLnYxLkdldEJhY2tlbmRSZXNwb25zZRJLCgxMaXN0QmFja2VuZHMSHC5sNGxiLnYxLkxpc3RCYWNrZW5kc1JlcXVlc3QaHS5sNGxiLnYxLkxpc3RCYWNrZW5kc1Jlc3BvbnNlEk4KDVVwZGF0ZUJhY2tlbmQSHS5sNGxiLnYxLlVwZGF0ZUJhY2tlbmRSZXF1ZXN0Gh4ubDRsYi52MS5VcGRhdGVCYWNrZW5kUmVzcG9uc2USTgoNUmVtb3ZlQmFja2VuZBIdLmw0bGIudjEuUmVtb3ZlQmFja2VuZFJlcXVlc3QaHi5sNGxiLnYxLlJlbW92ZUJhY2tlbmRSZXNwb25zZRJLCgxEcmFpbkJhY2tlbmQSHC5sNGxiLnYxLkRyYWluQmFja2VuZFJlcXVlc3QaHS5sNGxiLnYxLkRyYWluQmFja2VuZFJlc3BvbnNlElEKDlVuZHJhaW5CYWNrZW5kEh4ubDRsYi52MS5VbmRyYWluQmFja2VuZFJlcXVlc3QaHy5sNGxiLnYxLlVuZHJhaW5CYWNrZW5kUmVzcG9uc2USUAoNV2F0Y2hCYWNrZW5kcxIdLmw0bGIudjEuV2F0Y2hCYWNrZW5kc1JlcXVlc3QaHi5sNGxiLnYxLldhdGNoQmFja2VuZHNSZXNwb25zZTABEkoKC1N0cmVhbVN0YXRzEhsubDRsYi52MS5TdHJlYW1TdGF0c1JlcXVlc3QaHC5sNGxiLnYxLlN0cmVhbVN0YXRzUmVzcG9uc2UwARI8CgdHZXRSaW5nEhcubDRsYi52MS5HZXRSaW5nUmVxdWVzdBoYLmw0bGIudjEuR2V0UmluZ1Jlc3BvbnNlEj8KCEdldEFnZW50EhgubDRsYi52MS5HZXRBZ2VudFJlcXVlc3QaGS5sNGxiLnYxLkdldEFnZW50UmVzcG9uc2USQgoJR2V0Q29uZmlnEhkubDRsYi52MS5HZXRDb25maWdSZXF1ZXN0GhoubDRsYi52MS5HZXRDb25maWdSZXNwb25zZRI/CghEaWFnbm9zZRIYLmw0bGIudjEuRGlhZ25vc2VSZXF1ZXN0GhkubDRsYi52MS5EaWFnbm9zZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_l4lb_v1_agent, file_l4lb_v1_backend, file_l4lb_v1_doctor, file_l4lb_v1_ring, file_l4lb_v1_stats, file_l4lb_v1_virtual_service]);
+  fileDesc("ChVsNGxiL3YxL3NlcnZpY2UucHJvdG8SB2w0bGIudjEihgEKG0NyZWF0ZVZpcnR1YWxTZXJ2aWNlUmVxdWVzdBISCgpzZXJ2aWNlX2lkGAEgASgJEigKB3NlcnZpY2UYAiABKAsyFy5sNGxiLnYxLlZpcnR1YWxTZXJ2aWNlEhIKCnJlcXVlc3RfaWQYAyABKAkSFQoNdmFsaWRhdGVfb25seRgEIAEoCCJIChxDcmVhdGVWaXJ0dWFsU2VydmljZVJlc3BvbnNlEigKB3NlcnZpY2UYASABKAsyFy5sNGxiLnYxLlZpcnR1YWxTZXJ2aWNlIigKGEdldFZpcnR1YWxTZXJ2aWNlUmVxdWVzdBIMCgRuYW1lGAEgASgJIkUKGUdldFZpcnR1YWxTZXJ2aWNlUmVzcG9uc2USKAoHc2VydmljZRgBIAEoCzIXLmw0bGIudjEuVmlydHVhbFNlcnZpY2UiQwoaTGlzdFZpcnR1YWxTZXJ2aWNlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkicwobTGlzdFZpcnR1YWxTZXJ2aWNlc1Jlc3BvbnNlEikKCHNlcnZpY2VzGAEgAygLMhcubDRsYi52MS5WaXJ0dWFsU2VydmljZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEAoIcmV2aXNpb24YAyABKAQiugEKG1VwZGF0ZVZpcnR1YWxTZXJ2aWNlUmVxdWVzdBIoCgdzZXJ2aWNlGAEgASgLMhcubDRsYi52MS5WaXJ0dWFsU2VydmljZRIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSFQoNYWxsb3dfbWlzc2luZxgDIAEoCBISCgpyZXF1ZXN0X2lkGAQgASgJEhUKDXZhbGlkYXRlX29ubHkYBSABKAgiSAocVXBkYXRlVmlydHVhbFNlcnZpY2VSZXNwb25zZRIoCgdzZXJ2aWNlGAEgASgLMhcubDRsYi52MS5WaXJ0dWFsU2VydmljZSKKAQobRGVsZXRlVmlydHVhbFNlcnZpY2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRINCgVmb3JjZRgDIAEoCBIVCg1hbGxvd19taXNzaW5nGAQgASgIEhIKCnJlcXVlc3RfaWQYBSABKAkSFQoNdmFsaWRhdGVfb25seRgGIAEoCCIwChxEZWxldGVWaXJ0dWFsU2VydmljZVJlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEIoUBChFBZGRCYWNrZW5kUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSEgoKYmFja2VuZF9pZBgCIAEoCRIhCgdiYWNrZW5kGAMgASgLMhAubDRsYi52MS5CYWNrZW5kEhIKCnJlcXVlc3RfaWQYBCABKAkSFQoNdmFsaWRhdGVfb25seRgFIAEoCCI3ChJBZGRCYWNrZW5kUmVzcG9uc2USIQoHYmFja2VuZBgBIAEoCzIQLmw0bGIudjEuQmFja2VuZCIhChFHZXRCYWNrZW5kUmVxdWVzdBIMCgRuYW1lGAEgASgJIjcKEkdldEJhY2tlbmRSZXNwb25zZRIhCgdiYWNrZW5kGAEgASgLMhAubDRsYi52MS5CYWNrZW5kIkwKE0xpc3RCYWNrZW5kc1JlcXVlc3QSDgoGcGFyZW50GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJImUKFExpc3RCYWNrZW5kc1Jlc3BvbnNlEiIKCGJhY2tlbmRzGAEgAygLMhAubDRsYi52MS5CYWNrZW5kEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIQCghyZXZpc2lvbhgDIAEoBCKsAQoUVXBkYXRlQmFja2VuZFJlcXVlc3QSIQoHYmFja2VuZBgBIAEoCzIQLmw0bGIudjEuQmFja2VuZBIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSFQoNYWxsb3dfbWlzc2luZxgDIAEoCBISCgpyZXF1ZXN0X2lkGAQgASgJEhUKDXZhbGlkYXRlX29ubHkYBSABKAgiOgoVVXBkYXRlQmFja2VuZFJlc3BvbnNlEiEKB2JhY2tlbmQYASABKAsyEC5sNGxiLnYxLkJhY2tlbmQigwEKFFJlbW92ZUJhY2tlbmRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRINCgVmb3JjZRgDIAEoCBIVCg1hbGxvd19taXNzaW5nGAQgASgIEhIKCnJlcXVlc3RfaWQYBSABKAkSFQoNdmFsaWRhdGVfb25seRgGIAEoCCIpChVSZW1vdmVCYWNrZW5kUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQilwEKE0RyYWluQmFja2VuZFJlcXVlc3QSDAoEbmFtZRgBIAEoCRIkCgZwb2xpY3kYAiABKAsyFC5sNGxiLnYxLkRyYWluUG9saWN5EgwKBGV0YWcYAyABKAkSEwoLYWxsb3dfZW1wdHkYBCABKAgSEgoKcmVxdWVzdF9pZBgFIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAYgASgIIjkKFERyYWluQmFja2VuZFJlc3BvbnNlEiEKB2JhY2tlbmQYASABKAsyEC5sNGxiLnYxLkJhY2tlbmQiXgoVVW5kcmFpbkJhY2tlbmRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJEhUKDXZhbGlkYXRlX29ubHkYBCABKAgiOwoWVW5kcmFpbkJhY2tlbmRSZXNwb25zZRIhCgdiYWNrZW5kGAEgASgLMhAubDRsYi52MS5CYWNrZW5kIj8KFFdhdGNoQmFja2VuZHNSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRIXCg9yZXN1bWVfcmV2aXNpb24YAiABKAQi/wEKFVdhdGNoQmFja2VuZHNSZXNwb25zZRIzCgVldmVudBgBIAEoDjIkLmw0bGIudjEuV2F0Y2hCYWNrZW5kc1Jlc3BvbnNlLkV2ZW50EiEKB2JhY2tlbmQYAiABKAsyEC5sNGxiLnYxLkJhY2tlbmQSEAoIcmV2aXNpb24YAyABKAQifAoFRXZlbnQSFQoRRVZFTlRfVU5TUEVDSUZJRUQQABIPCgtFVkVOVF9BRERFRBABEhIKDkVWRU5UX01PRElGSUVEEAISEQoNRVZFTlRfREVMRVRFRBADEhAKDEVWRU5UX1NZTkNFRBAEEhIKDkVWRU5UX0JPT0tNQVJLEAUiewoSU3RyZWFtU3RhdHNSZXF1ZXN0EisKCGludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCHNlcnZpY2VzGAIgAygJEhUKDW9taXRfYmFja2VuZHMYAyABKAgSDwoHc2FtcGxlcxgEIAEoDSI0ChNTdHJlYW1TdGF0c1Jlc3BvbnNlEh0KBXN0YXRzGAEgASgLMg4ubDRsYi52MS5TdGF0cyI1Cg5HZXRSaW5nUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDWluY2x1ZGVfc2xvdHMYAiABKAgiLgoPR2V0UmluZ1Jlc3BvbnNlEhsKBHJpbmcYASABKAsyDS5sNGxiLnYxLlJpbmcieAoXQ3JlYXRlUHJlZml4TGlzdFJlcXVlc3QSDwoHbGlzdF9pZBgBIAEoCRIhCgRsaXN0GAIgASgLMhMubDRsYi52MS5QcmVmaXhMaXN0EhIKCnJlcXVlc3RfaWQYAyABKAkSFQoNdmFsaWRhdGVfb25seRgEIAEoCCI9ChhDcmVhdGVQcmVmaXhMaXN0UmVzcG9uc2USIQoEbGlzdBgBIAEoCzITLmw0bGIudjEuUHJlZml4TGlzdCIkChRHZXRQcmVmaXhMaXN0UmVxdWVzdBIMCgRuYW1lGAEgASgJIjoKFUdldFByZWZpeExpc3RSZXNwb25zZRIhCgRsaXN0GAEgASgLMhMubDRsYi52MS5QcmVmaXhMaXN0Ij8KFkxpc3RQcmVmaXhMaXN0c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkiaAoXTGlzdFByZWZpeExpc3RzUmVzcG9uc2USIgoFbGlzdHMYASADKAsyEy5sNGxiLnYxLlByZWZpeExpc3QSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhAKCHJldmlzaW9uGAMgASgEIt4BChdVcGRhdGVQcmVmaXhMaXN0UmVxdWVzdBIhCgRsaXN0GAEgASgLMhMubDRsYi52MS5QcmVmaXhMaXN0Ei8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIUCgxhZGRfcHJlZml4ZXMYAyADKAkSFwoPcmVtb3ZlX3ByZWZpeGVzGAQgAygJEhUKDWFsbG93X21pc3NpbmcYBSABKAgSEgoKcmVxdWVzdF9pZBgGIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAcgASgIIj0KGFVwZGF0ZVByZWZpeExpc3RSZXNwb25zZRIhCgRsaXN0GAEgASgLMhMubDRsYi52MS5QcmVmaXhMaXN0IncKF0RlbGV0ZVByZWZpeExpc3RSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRIVCg1hbGxvd19taXNzaW5nGAMgASgIEhIKCnJlcXVlc3RfaWQYBCABKAkSFQoNdmFsaWRhdGVfb25seRgFIAEoCCIsChhEZWxldGVQcmVmaXhMaXN0UmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQiEQoPR2V0QWdlbnRSZXF1ZXN0IjEKEEdldEFnZW50UmVzcG9uc2USHQoFYWdlbnQYASABKAsyDi5sNGxiLnYxLkFnZW50IhIKEEdldENvbmZpZ1JlcXVlc3QiNAoRR2V0Q29uZmlnUmVzcG9uc2USHwoGY29uZmlnGAEgASgLMg8ubDRsYi52MS5Db25maWciEQoPRGlhZ25vc2VSZXF1ZXN0IjYKEERpYWdub3NlUmVzcG9uc2USIgoIZmluZGluZ3MYASADKAsyEC5sNGxiLnYxLkZpbmRpbmcy8A4KE0xvYWRCYWxhbmNlclNlcnZpY2USYwoUQ3JlYXRlVmlydHVhbFNlcnZpY2USJC5sNGxiLnYxLkNyZWF0ZVZpcnR1YWxTZXJ2aWNlUmVxdWVzdBolLmw0bGIudjEuQ3JlYXRlVmlydHVhbFNlcnZpY2VSZXNwb25zZRJaChFHZXRWaXJ0dWFsU2VydmljZRIhLmw0bGIudjEuR2V0VmlydHVhbFNlcnZpY2VSZXF1ZXN0GiIubDRsYi52MS5HZXRWaXJ0dWFsU2VydmljZVJlc3BvbnNlEmAKE0xpc3RWaXJ0dWFsU2VydmljZXMSIy5sNGxiLnYxLkxpc3RWaXJ0dWFsU2VydmljZXNSZXF1ZXN0GiQubDRsYi52MS5MaXN0VmlydHVhbFNlcnZpY2VzUmVzcG9uc2USYwoUVXBkYXRlVmlydHVhbFNlcnZpY2USJC5sNGxiLnYxLlVwZGF0ZVZpcnR1YWxTZXJ2aWNlUmVxdWVzdBolLmw0bGIudjEuVXBkYXRlVmlydHVhbFNlcnZpY2VSZXNwb25zZRJjChREZWxldGVWaXJ0dWFsU2VydmljZRIkLmw0bGIudjEuRGVsZXRlVmlydHVhbFNlcnZpY2VSZXF1ZXN0GiUubDRsYi52MS5EZWxldGVWaXJ0dWFsU2VydmljZVJlc3BvbnNlEkUKCkFkZEJhY2tlbmQSGi5sNGxiLnYxLkFkZEJhY2tlbmRSZXF1ZXN0GhsubDRsYi52MS5BZGRCYWNrZW5kUmVzcG9uc2USRQoKR2V0QmFja2VuZBIaLmw0bGIudjEuR2V0QmFja2VuZFJlcXVlc3QaGy5sNGxiLnYxLkdldEJhY2tlbmRSZXNwb25zZRJLCgxMaXN0QmFja2VuZHMSHC5sNGxiLnYxLkxpc3RCYWNrZW5kc1JlcXVlc3QaHS5sNGxiLnYxLkxpc3RCYWNrZW5kc1Jlc3BvbnNlEk4KDVVwZGF0ZUJhY2tlbmQSHS5sNGxiLnYxLlVwZGF0ZUJhY2tlbmRSZXF1ZXN0Gh4ubDRsYi52MS5VcGRhdGVCYWNrZW5kUmVzcG9uc2USTgoNUmVtb3ZlQmFja2VuZBIdLmw0bGIudjEuUmVtb3ZlQmFja2VuZFJlcXVlc3QaHi5sNGxiLnYxLlJlbW92ZUJhY2tlbmRSZXNwb25zZRJLCgxEcmFpbkJhY2tlbmQSHC5sNGxiLnYxLkRyYWluQmFja2VuZFJlcXVlc3QaHS5sNGxiLnYxLkRyYWluQmFja2VuZFJlc3BvbnNlElEKDlVuZHJhaW5CYWNrZW5kEh4ubDRsYi52MS5VbmRyYWluQmFja2VuZFJlcXVlc3QaHy5sNGxiLnYxLlVuZHJhaW5CYWNrZW5kUmVzcG9uc2USUAoNV2F0Y2hCYWNrZW5kcxIdLmw0bGIudjEuV2F0Y2hCYWNrZW5kc1JlcXVlc3QaHi5sNGxiLnYxLldhdGNoQmFja2VuZHNSZXNwb25zZTABEkoKC1N0cmVhbVN0YXRzEhsubDRsYi52MS5TdHJlYW1TdGF0c1JlcXVlc3QaHC5sNGxiLnYxLlN0cmVhbVN0YXRzUmVzcG9uc2UwARI8CgdHZXRSaW5nEhcubDRsYi52MS5HZXRSaW5nUmVxdWVzdBoYLmw0bGIudjEuR2V0UmluZ1Jlc3BvbnNlElcKEENyZWF0ZVByZWZpeExpc3QSIC5sNGxiLnYxLkNyZWF0ZVByZWZpeExpc3RSZXF1ZXN0GiEubDRsYi52MS5DcmVhdGVQcmVmaXhMaXN0UmVzcG9uc2USTgoNR2V0UHJlZml4TGlzdBIdLmw0bGIudjEuR2V0UHJlZml4TGlzdFJlcXVlc3QaHi5sNGxiLnYxLkdldFByZWZpeExpc3RSZXNwb25zZRJUCg9MaXN0UHJlZml4TGlzdHMSHy5sNGxiLnYxLkxpc3RQcmVmaXhMaXN0c1JlcXVlc3QaIC5sNGxiLnYxLkxpc3RQcmVmaXhMaXN0c1Jlc3BvbnNlElcKEFVwZGF0ZVByZWZpeExpc3QSIC5sNGxiLnYxLlVwZGF0ZVByZWZpeExpc3RSZXF1ZXN0GiEubDRsYi52MS5VcGRhdGVQcmVmaXhMaXN0UmVzcG9uc2USVwoQRGVsZXRlUHJlZml4TGlzdBIgLmw0bGIudjEuRGVsZXRlUHJlZml4TGlzdFJlcXVlc3QaIS5sNGxiLnYxLkRlbGV0ZVByZWZpeExpc3RSZXNwb25zZRI/CghHZXRBZ2VudBIYLmw0bGIudjEuR2V0QWdlbnRSZXF1ZXN0GhkubDRsYi52MS5HZXRBZ2VudFJlc3BvbnNlEkIKCUdldENvbmZpZxIZLmw0bGIudjEuR2V0Q29uZmlnUmVxdWVzdBoaLmw0bGIudjEuR2V0Q29uZmlnUmVzcG9uc2USPwoIRGlhZ25vc2USGC5sNGxiLnYxLkRpYWdub3NlUmVxdWVzdBoZLmw0bGIudjEuRGlhZ25vc2VSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_l4lb_v1_agent, file_l4lb_v1_backend, file_l4lb_v1_doctor, file_l4lb_v1_prefix_list, file_l4lb_v1_ring, file_l4lb_v1_stats, file_l4lb_v1_virtual_service]);
 
 /**
  * For CreateVirtualService.
@@ -210,7 +212,8 @@ export type UpdateVirtualServiceRequest = Message<"l4lb.v1.UpdateVirtualServiceR
   service?: VirtualService | undefined;
 
   /**
-   * Fields to change: idle_timeout, change_window, down_grace, new_flow_limit, annotations, or *. Absent: those that are set.
+   * Fields to change: idle_timeout, change_window, down_grace, on_empty, new_flow_limit, allow_list, deny_list, annotations, or *. Absent:
+   * those that are set.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -1044,6 +1047,328 @@ export const GetRingResponseSchema: GenMessage<GetRingResponse> = /*@__PURE__*/
   messageDesc(file_l4lb_v1_service, 29);
 
 /**
+ * For CreatePrefixList.
+ *
+ * @generated from message l4lb.v1.CreatePrefixListRequest
+ */
+export type CreatePrefixListRequest = Message<"l4lb.v1.CreatePrefixListRequest"> & {
+  /**
+   * `{list}` of the resource name.
+   *
+   * @generated from field: string list_id = 1;
+   */
+  listId: string;
+
+  /**
+   * Without name and output-only fields.
+   *
+   * @generated from field: l4lb.v1.PrefixList list = 2;
+   */
+  list?: PrefixList | undefined;
+
+  /**
+   * UUID.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * Checks and changes nothing.
+   *
+   * @generated from field: bool validate_only = 4;
+   */
+  validateOnly: boolean;
+};
+
+/**
+ * Describes the message l4lb.v1.CreatePrefixListRequest.
+ * Use `create(CreatePrefixListRequestSchema)` to create a new message.
+ */
+export const CreatePrefixListRequestSchema: GenMessage<CreatePrefixListRequest> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 30);
+
+/**
+ * For CreatePrefixList.
+ *
+ * @generated from message l4lb.v1.CreatePrefixListResponse
+ */
+export type CreatePrefixListResponse = Message<"l4lb.v1.CreatePrefixListResponse"> & {
+  /**
+   * As it is now, without prefixes.
+   *
+   * @generated from field: l4lb.v1.PrefixList list = 1;
+   */
+  list?: PrefixList | undefined;
+};
+
+/**
+ * Describes the message l4lb.v1.CreatePrefixListResponse.
+ * Use `create(CreatePrefixListResponseSchema)` to create a new message.
+ */
+export const CreatePrefixListResponseSchema: GenMessage<CreatePrefixListResponse> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 31);
+
+/**
+ * For GetPrefixList.
+ *
+ * @generated from message l4lb.v1.GetPrefixListRequest
+ */
+export type GetPrefixListRequest = Message<"l4lb.v1.GetPrefixListRequest"> & {
+  /**
+   * Resource name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message l4lb.v1.GetPrefixListRequest.
+ * Use `create(GetPrefixListRequestSchema)` to create a new message.
+ */
+export const GetPrefixListRequestSchema: GenMessage<GetPrefixListRequest> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 32);
+
+/**
+ * For GetPrefixList.
+ *
+ * @generated from message l4lb.v1.GetPrefixListResponse
+ */
+export type GetPrefixListResponse = Message<"l4lb.v1.GetPrefixListResponse"> & {
+  /**
+   * As it is now.
+   *
+   * @generated from field: l4lb.v1.PrefixList list = 1;
+   */
+  list?: PrefixList | undefined;
+};
+
+/**
+ * Describes the message l4lb.v1.GetPrefixListResponse.
+ * Use `create(GetPrefixListResponseSchema)` to create a new message.
+ */
+export const GetPrefixListResponseSchema: GenMessage<GetPrefixListResponse> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 33);
+
+/**
+ * For ListPrefixLists.
+ *
+ * @generated from message l4lb.v1.ListPrefixListsRequest
+ */
+export type ListPrefixListsRequest = Message<"l4lb.v1.ListPrefixListsRequest"> & {
+  /**
+   * At most 1000; 0 is 100. A page may be shorter: only an empty `next_page_token` says that it is the last.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message l4lb.v1.ListPrefixListsRequest.
+ * Use `create(ListPrefixListsRequestSchema)` to create a new message.
+ */
+export const ListPrefixListsRequestSchema: GenMessage<ListPrefixListsRequest> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 34);
+
+/**
+ * For ListPrefixLists.
+ *
+ * @generated from message l4lb.v1.ListPrefixListsResponse
+ */
+export type ListPrefixListsResponse = Message<"l4lb.v1.ListPrefixListsResponse"> & {
+  /**
+   * By name, without prefixes.
+   *
+   * @generated from field: repeated l4lb.v1.PrefixList lists = 1;
+   */
+  lists: PrefixList[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Revision that was read.
+   *
+   * @generated from field: uint64 revision = 3;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message l4lb.v1.ListPrefixListsResponse.
+ * Use `create(ListPrefixListsResponseSchema)` to create a new message.
+ */
+export const ListPrefixListsResponseSchema: GenMessage<ListPrefixListsResponse> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 35);
+
+/**
+ * For UpdatePrefixList.
+ *
+ * @generated from message l4lb.v1.UpdatePrefixListRequest
+ */
+export type UpdatePrefixListRequest = Message<"l4lb.v1.UpdatePrefixListRequest"> & {
+  /**
+   * With name; with etag to change exactly what was read.
+   *
+   * @generated from field: l4lb.v1.PrefixList list = 1;
+   */
+  list?: PrefixList | undefined;
+
+  /**
+   * Fields to change: prefixes, annotations, or *. Absent: those that are set.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+
+  /**
+   * Prefixes to add after that; those that are there stay.
+   *
+   * @generated from field: repeated string add_prefixes = 3;
+   */
+  addPrefixes: string[];
+
+  /**
+   * Prefixes to remove, exactly as they are in the list; those that are not there are no error.
+   *
+   * @generated from field: repeated string remove_prefixes = 4;
+   */
+  removePrefixes: string[];
+
+  /**
+   * Create it when it does not exist, with `list.prefixes` and `add_prefixes`.
+   *
+   * @generated from field: bool allow_missing = 5;
+   */
+  allowMissing: boolean;
+
+  /**
+   * UUID.
+   *
+   * @generated from field: string request_id = 6;
+   */
+  requestId: string;
+
+  /**
+   * Checks and changes nothing.
+   *
+   * @generated from field: bool validate_only = 7;
+   */
+  validateOnly: boolean;
+};
+
+/**
+ * Describes the message l4lb.v1.UpdatePrefixListRequest.
+ * Use `create(UpdatePrefixListRequestSchema)` to create a new message.
+ */
+export const UpdatePrefixListRequestSchema: GenMessage<UpdatePrefixListRequest> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 36);
+
+/**
+ * For UpdatePrefixList.
+ *
+ * @generated from message l4lb.v1.UpdatePrefixListResponse
+ */
+export type UpdatePrefixListResponse = Message<"l4lb.v1.UpdatePrefixListResponse"> & {
+  /**
+   * As it is now, without prefixes.
+   *
+   * @generated from field: l4lb.v1.PrefixList list = 1;
+   */
+  list?: PrefixList | undefined;
+};
+
+/**
+ * Describes the message l4lb.v1.UpdatePrefixListResponse.
+ * Use `create(UpdatePrefixListResponseSchema)` to create a new message.
+ */
+export const UpdatePrefixListResponseSchema: GenMessage<UpdatePrefixListResponse> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 37);
+
+/**
+ * For DeletePrefixList.
+ *
+ * @generated from message l4lb.v1.DeletePrefixListRequest
+ */
+export type DeletePrefixListRequest = Message<"l4lb.v1.DeletePrefixListRequest"> & {
+  /**
+   * Resource name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Must match when set.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * Answer OK when it does not exist.
+   *
+   * @generated from field: bool allow_missing = 3;
+   */
+  allowMissing: boolean;
+
+  /**
+   * UUID.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+
+  /**
+   * Checks and changes nothing.
+   *
+   * @generated from field: bool validate_only = 5;
+   */
+  validateOnly: boolean;
+};
+
+/**
+ * Describes the message l4lb.v1.DeletePrefixListRequest.
+ * Use `create(DeletePrefixListRequestSchema)` to create a new message.
+ */
+export const DeletePrefixListRequestSchema: GenMessage<DeletePrefixListRequest> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 38);
+
+/**
+ * For DeletePrefixList.
+ *
+ * @generated from message l4lb.v1.DeletePrefixListResponse
+ */
+export type DeletePrefixListResponse = Message<"l4lb.v1.DeletePrefixListResponse"> & {
+  /**
+   * Revision of the deletion.
+   *
+   * @generated from field: uint64 revision = 1;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message l4lb.v1.DeletePrefixListResponse.
+ * Use `create(DeletePrefixListResponseSchema)` to create a new message.
+ */
+export const DeletePrefixListResponseSchema: GenMessage<DeletePrefixListResponse> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_service, 39);
+
+/**
  * For GetAgent.
  *
  * @generated from message l4lb.v1.GetAgentRequest
@@ -1056,7 +1381,7 @@ export type GetAgentRequest = Message<"l4lb.v1.GetAgentRequest"> & {
  * Use `create(GetAgentRequestSchema)` to create a new message.
  */
 export const GetAgentRequestSchema: GenMessage<GetAgentRequest> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_service, 30);
+  messageDesc(file_l4lb_v1_service, 40);
 
 /**
  * For GetAgent.
@@ -1077,7 +1402,7 @@ export type GetAgentResponse = Message<"l4lb.v1.GetAgentResponse"> & {
  * Use `create(GetAgentResponseSchema)` to create a new message.
  */
 export const GetAgentResponseSchema: GenMessage<GetAgentResponse> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_service, 31);
+  messageDesc(file_l4lb_v1_service, 41);
 
 /**
  * For GetConfig.
@@ -1092,7 +1417,7 @@ export type GetConfigRequest = Message<"l4lb.v1.GetConfigRequest"> & {
  * Use `create(GetConfigRequestSchema)` to create a new message.
  */
 export const GetConfigRequestSchema: GenMessage<GetConfigRequest> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_service, 32);
+  messageDesc(file_l4lb_v1_service, 42);
 
 /**
  * For GetConfig.
@@ -1113,7 +1438,7 @@ export type GetConfigResponse = Message<"l4lb.v1.GetConfigResponse"> & {
  * Use `create(GetConfigResponseSchema)` to create a new message.
  */
 export const GetConfigResponseSchema: GenMessage<GetConfigResponse> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_service, 33);
+  messageDesc(file_l4lb_v1_service, 43);
 
 /**
  * For Diagnose.
@@ -1128,7 +1453,7 @@ export type DiagnoseRequest = Message<"l4lb.v1.DiagnoseRequest"> & {
  * Use `create(DiagnoseRequestSchema)` to create a new message.
  */
 export const DiagnoseRequestSchema: GenMessage<DiagnoseRequest> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_service, 34);
+  messageDesc(file_l4lb_v1_service, 44);
 
 /**
  * For Diagnose.
@@ -1149,7 +1474,7 @@ export type DiagnoseResponse = Message<"l4lb.v1.DiagnoseResponse"> & {
  * Use `create(DiagnoseResponseSchema)` to create a new message.
  */
 export const DiagnoseResponseSchema: GenMessage<DiagnoseResponse> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_service, 35);
+  messageDesc(file_l4lb_v1_service, 45);
 
 /**
  * Drives one load balancer.
@@ -1314,6 +1639,57 @@ export const LoadBalancerService: GenService<{
     methodKind: "unary";
     input: typeof GetRingRequestSchema;
     output: typeof GetRingResponseSchema;
+  },
+  /**
+   * Creates a list of prefixes.
+   *
+   * @generated from rpc l4lb.v1.LoadBalancerService.CreatePrefixList
+   */
+  createPrefixList: {
+    methodKind: "unary";
+    input: typeof CreatePrefixListRequestSchema;
+    output: typeof CreatePrefixListResponseSchema;
+  },
+  /**
+   * Reads one list with its prefixes.
+   *
+   * @generated from rpc l4lb.v1.LoadBalancerService.GetPrefixList
+   */
+  getPrefixList: {
+    methodKind: "unary";
+    input: typeof GetPrefixListRequestSchema;
+    output: typeof GetPrefixListResponseSchema;
+  },
+  /**
+   * Reads all lists by name, page by page, without their prefixes.
+   *
+   * @generated from rpc l4lb.v1.LoadBalancerService.ListPrefixLists
+   */
+  listPrefixLists: {
+    methodKind: "unary";
+    input: typeof ListPrefixListsRequestSchema;
+    output: typeof ListPrefixListsResponseSchema;
+  },
+  /**
+   * Changes the fields that the mask names, and adds and removes prefixes. While it is being written a packet is judged by the list as it
+   * was or as it is to be, never by less or more than these.
+   *
+   * @generated from rpc l4lb.v1.LoadBalancerService.UpdatePrefixList
+   */
+  updatePrefixList: {
+    methodKind: "unary";
+    input: typeof UpdatePrefixListRequestSchema;
+    output: typeof UpdatePrefixListResponseSchema;
+  },
+  /**
+   * Deletes a list. FAILED_PRECONDITION while a virtual service names it.
+   *
+   * @generated from rpc l4lb.v1.LoadBalancerService.DeletePrefixList
+   */
+  deletePrefixList: {
+    methodKind: "unary";
+    input: typeof DeletePrefixListRequestSchema;
+    output: typeof DeletePrefixListResponseSchema;
   },
   /**
    * Reads what the agent and its datapath are and how they are.
