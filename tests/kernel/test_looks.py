@@ -10,7 +10,7 @@ import pytest
 
 from l4lb_agent.dataplane import device, probe
 from l4lb_agent.model.doctor.examine import examine
-from l4lb_agent.model.doctor.facts import Device, Facts, Scope
+from l4lb_agent.model.doctor.facts import Device, Facts, Peer, Scope
 from l4lb_agent.model.doctor.finding import Id, Severity
 from l4lb_agent.system import devices, limits
 from l4lb_agent.system.netlink import Netlink
@@ -45,7 +45,7 @@ def seen(name: str) -> Device:
 def test_an_interface_is_seen_as_ethtool_and_ip_show_it(inside: Pair) -> None:
     Path("/proc/sys/net/ipv4/conf/eth0/forwarding").write_text("1")
     one = seen("eth0")
-    assert (one.name, one.kind, one.mtu, one.up, one.peer) == ("eth0", "veth", 1500, True, None)
+    assert (one.name, one.kind, one.mtu, one.up, one.peer) == ("eth0", "veth", 1500, True, Peer("eth0", True, inside.peer))
     assert one.forwards == frozenset({4})
     shown = run("ethtool", "-k", "eth0")
     assert one.offloads["rx-gro"] is ("generic-receive-offload: on" in shown)

@@ -82,6 +82,10 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
         Id.GRO_ON, ERROR, "ethtool -K eth0 gro off",
     ),
     ("checksums", scope(), with_device(kind="veth", peer=Peer("p0", True)), Id.CHECKSUM_UNFINISHED, ERROR, "ethtool -K p0 tx off"),
+    (
+        "checksums elsewhere", scope(), with_device(kind="veth", peer=Peer("p0", True, "lab")), Id.CHECKSUM_UNFINISHED, ERROR,
+        "ip netns exec lab ethtool -K p0 tx off",
+    ),
     ("unseen checksums", scope(), with_device(kind="veth"), Id.CHECKSUM_UNSEEN, INFO, "ethtool -K OTHER_END tx off"),
     ("VLANs", scope(), TAGGED, Id.VLAN_OFFLOAD_ON, WARNING, "ethtool -K eth0 rxvlan off txvlan off"),
     (

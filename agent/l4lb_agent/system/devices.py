@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 
 from l4lb_agent.model.doctor.facts import Device, Peer
-from l4lb_agent.system import routing
+from l4lb_agent.system import namespaces, routing
 from l4lb_agent.system.netlink import Message, Netlink
 
 _IFF_UP = 0x1
@@ -54,12 +54,18 @@ def _kind(link: Message) -> str:
 
 
 def _peer(link: Message, by_index: dict[int, Message]) -> Peer | None:
-    """The other end of a veth, when it is in this namespace too: then there is no number of another one."""
-    other = by_index.get(link.get("link") or 0)
-    if _kind(link) != "veth" or other is None or link.get("link_netnsid") is not None:
+    """The other end of a veth: in this namespace too, or in a named one, whose number it then tells."""
+    index, nsid = link.get("link") or 0, link.get("link_netnsid")
+    if _kind(link) != "veth" or not index:
         return None
-    active, _ = offloads(other.get("ifname"))
-    return Peer(other.get("ifname"), any(active.get(name) for name in _CHECKSUMS))
+    if nsid is not None:
+        return namespaces.inside(nsid, lambda name: _end(socket.if_indextoname(index), name))
+    return _end(by_index[index].get("ifname"), "") if index in by_index else None
+
+
+def _end(name: str, namespace: str) -> Peer:
+    active, _ = offloads(name)
+    return Peer(name, any(active.get(offload) for offload in _CHECKSUMS), namespace)
 
 
 def offloads(name: str) -> tuple[dict[str, bool], frozenset[str]]:

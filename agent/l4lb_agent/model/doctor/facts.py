@@ -48,10 +48,12 @@ class Program:
 
 @dataclass(frozen=True)
 class Peer:
-    """The other end of a veth in this network namespace, and whether it leaves checksums of what it sends unfinished."""
+    """The other end of a veth, whether it leaves checksums of what it sends unfinished, and the name of its network namespace, "" for the
+    one that is looked at."""
 
     name: str
     unfinished: bool
+    namespace: str = ""
 
 
 @dataclass(frozen=True)

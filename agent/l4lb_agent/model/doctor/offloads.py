@@ -45,9 +45,11 @@ def _checksums(device: Device) -> Iterator[Finding]:
         evidence = f"{device.name} is a veth whose other end cannot be seen from here: if transmit checksum offload is on there, {broken}"
         yield Finding(Id.CHECKSUM_UNSEEN, Severity.INFO, device.name, evidence, ("ethtool -K OTHER_END tx off",))
     elif device.peer.unfinished:
-        other = device.peer.name
-        evidence = f"transmit checksum offload of {other}, the other end of {device.name}, is on: {broken}"
-        yield Finding(Id.CHECKSUM_UNFINISHED, Severity.ERROR, device.name, evidence, (f"ethtool -K {other} tx off",))
+        other, place = device.peer.name, device.peer.namespace
+        where = f" in the network namespace {place}" if place else ""
+        evidence = f"transmit checksum offload of {other}{where}, the other end of {device.name}, is on: {broken}"
+        cure = f"{f'ip netns exec {place} ' if place else ''}ethtool -K {other} tx off"
+        yield Finding(Id.CHECKSUM_UNFINISHED, Severity.ERROR, device.name, evidence, (cure,))
 
 
 def _vlan(device: Device, used: set[str]) -> Iterator[Finding]:
