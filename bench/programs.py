@@ -11,7 +11,7 @@ from bench.figures import ProgramFigures
 from l4lb_agent.dataplane import compiler, program, syscall
 from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.generation import Generation
-from l4lb_agent.model import layout
+from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.mapspec import NO_PREALLOC, MapType
 
 _SOURCE: Final = Path(__file__).resolve().parent / "wrapper.c"
@@ -40,7 +40,9 @@ class Programs:
         with ExitStack() as maps:
             numbers = {}
             for name, (type_, key_bytes, value_bytes) in self._datapath.maps.items():
-                entries = layout.TAILS if type_ == MapType.PROG_ARRAY else 1
+                if type_ == MapType.RINGBUF:
+                    key_bytes = value_bytes = 0
+                entries = {MapType.PROG_ARRAY: layout.TAILS, MapType.RINGBUF: mapspec.CAPTURED_BYTES}.get(MapType(type_), 1)
                 flags = NO_PREALLOC if type_ == MapType.LPM_TRIE else 0
                 numbers[name] = maps.enter_context(Fd(syscall.map_create(type_, key_bytes, value_bytes, entries, flags, name))).fileno()
             return tuple(_figures(name, code.bound(numbers)) for name, code in self._datapath.programs.items())

@@ -106,7 +106,7 @@ static __always_inline bool write_rst(struct xdp_md *ctx, const struct scratch *
 
 static __always_inline __u32 answer_rst(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
-	struct budget *budget = rst_budget_get();
+	struct budget *budget = budget_get(BUDGET_RST);
 	bool empty = s->answer == ANSWER_EMPTY_RST;
 	__u32 reason = REASON_DRAIN_RESET;
 	__u32 why = client_fault(s, c);

@@ -39,13 +39,15 @@ static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, co
 {
 	const struct backend *backend = backend_get(r->backend);
 
-	if (backend && backend->flags & BACKEND_LISTED && barred(s, r->service, &r->client))
+	s->service = r->service;
+	s->backend = r->backend;
+	if (backend && backend->flags & BACKEND_LISTED && barred(s, s->service, &r->client))
 		return DROP(s->refused);
 	if (backend && backend->flags & BACKEND_KEEP) {
 		__u32 outcome = send_to_client(ctx, s, c, r);
 
 		if (has_syn(s))
-			clamp_mss(ctx, s, r->service, backend->mtu);
+			clamp_mss(ctx, s, s->service, backend->mtu);
 		return outcome;
 	}
 	if (!backend || !(backend->flags & BACKEND_RESET) || s->tuple.protocol != PROTOCOL_TCP)

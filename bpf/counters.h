@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is counted: the structures, as in types.h. */
+/* What is counted and limited: the structures, as in types.h. */
 #ifndef L4LB_COUNTERS_H
 #define L4LB_COUNTERS_H
 
@@ -21,5 +21,15 @@ struct count {
 	__u64 bytes;
 };
 #define VERDICTS 8
+
+/* budgets[BUDGET_*], per CPU: what it may send of one kind */
+struct budget {
+	__u64 stamp;  /* 2^-24 seconds */
+	__u64 tokens; /* 2^-24 packets */
+};
+#define BUDGET_RST 0
+#define BUDGET_ICMP 1
+#define BUDGET_TOO_BIG 2
+#define BUDGETS 3
 
 #endif

@@ -39,6 +39,7 @@ static __always_inline __u32 deliver(struct xdp_md *ctx, struct scratch *s, cons
 	__u16 mtu = b->mtu && !dsr ? b->mtu - outer_bytes(service_mode(s->word), b) : b->mtu;
 	__u32 why;
 
+	s->backend = id;
 	if (b->flags & BACKEND_HERE) {
 		count_in(s, service_traffic(s->service), created);
 		count_in(s, backend_traffic(id), created);

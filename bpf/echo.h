@@ -60,7 +60,7 @@ static __always_inline bool turn_ipv6(struct xdp_md *ctx, const struct scratch *
 /* An echo request; returns the outcome. The budget comes before the checksum: a flood costs no sums. */
 static __always_inline __u32 answer_echo(struct xdp_md *ctx, struct scratch *s, const struct config *c, __u32 header)
 {
-	struct budget *budget = icmp_budget_get();
+	struct budget *budget = budget_get(BUDGET_ICMP);
 	struct ethernet *frame;
 
 	if (s->owned_flags & ADDRESS_LOCAL)

@@ -146,6 +146,8 @@ static __always_inline __u32 error_to_backend(struct xdp_md *ctx, struct scratch
 	struct translation to;
 	__u32 why;
 
+	s->service = f->service;
+	s->backend = f->backend;
 	if (!backend || !(backend->flags & BACKEND_KEEP))
 		return refuse(s, REASON_ICMP_NO_FLOW);
 	if (backend->flags & BACKEND_LISTED && barred(s, f->service, &s->tuple.source))
@@ -177,6 +179,8 @@ static __always_inline __u32 error_to_client(struct xdp_md *ctx, struct scratch 
 	struct translation to;
 	__u32 why;
 
+	s->service = r->service;
+	s->backend = r->backend;
 	if (!backend || !(backend->flags & BACKEND_KEEP) || !flow_of(s, r))
 		return refuse(s, REASON_ICMP_NO_FLOW);
 	if (backend->flags & BACKEND_LISTED && barred(s, r->service, &r->client))

@@ -1,47 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The datapath's programs, maps and the accessors of maps: BCC translates map accesses in this file only, hence all of them are here. Map
- * sizes are the agent's (model/mapspec.py); here each has one element, since BCC creates what it compiles. */
+/* The datapath's programs and the accessors of its maps: BCC translates map accesses in this file only, hence all of them are here. */
 #include "types.h"
 #include "choice.h"
 #include "counters.h"
 #include "policy.h"
+#include "capture_types.h"
 #include "reasons.h"
 #include "packet.h"
 #include "scratch.h"
-
-/* BCC generates a printer for each slot of a ring unless a ring is bytes to it: four seconds of compilation */
-#define RING_BYTES(slots) struct ring_bytes_##slots { __u8 bytes[sizeof(struct ring_##slots)]; }
-RING_BYTES(1021); RING_BYTES(4093); RING_BYTES(16381); RING_BYTES(65537);
-
-BPF_ARRAY(config, struct config, 1);
-BPF_ARRAY(snat, struct address, 1);
-BPF_ARRAY(index, struct bucket, 1);
-BPF_ARRAY(addresses, struct owned_address, 1);
-BPF_ARRAY(port_ranges, struct port_ranges, 1);
-BPF_ARRAY(services, struct service, 1);
-BPF_ARRAY(policies, struct policy, 1);
-BPF_F_TABLE("lpm_trie", struct list_key, __u32, lists, 1, BPF_F_NO_PREALLOC);
-BPF_ARRAY(rings_1021, struct ring_bytes_1021, 1);
-BPF_ARRAY(rings_4093, struct ring_bytes_4093, 1);
-BPF_ARRAY(rings_16381, struct ring_bytes_16381, 1);
-BPF_ARRAY(rings_65537, struct ring_bytes_65537, 1);
-BPF_ARRAY(backends, struct backend, 1);
-BPF_TABLE("hash", struct flow_key, struct flow, flows, 1);
-BPF_TABLE("hash", struct reply_key, struct reply, replies, 1);
-BPF_ARRAY(port_full, __u32, 1);
-BPF_ARRAY(interfaces, struct interface, 1);
-BPF_ARRAY(flow_table, struct flow_bucket, 1);
-BPF_ARRAY(service_limits, struct limit_line, 1);
-BPF_ARRAY(source_limits, struct limit_line, 1);
-BPF_PERCPU_ARRAY(service_counters, struct traffic, 1);
-BPF_PERCPU_ARRAY(backend_counters, struct traffic, 1);
-BPF_PERCPU_ARRAY(reason_counters, struct count, 1);
-/* These five belong to one generation of the programs */
-BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
-BPF_PERCPU_ARRAY(rst_budget, struct budget, 1);
-BPF_PERCPU_ARRAY(icmp_budget, struct budget, 1);
-BPF_PERCPU_ARRAY(too_big_budget, struct budget, 1);
-BPF_PROG_ARRAY(tails, TAILS);
+#include "maps.h"
 
 static __always_inline struct config *config_get(void)
 {
@@ -57,25 +24,9 @@ static __always_inline struct scratch *scratch_get(void)
 	return scratch.lookup(&zero);
 }
 
-static __always_inline struct budget *rst_budget_get(void)
+static __always_inline struct budget *budget_get(__u32 kind)
 {
-	__u32 zero = 0;
-
-	return rst_budget.lookup(&zero);
-}
-
-static __always_inline struct budget *icmp_budget_get(void)
-{
-	__u32 zero = 0;
-
-	return icmp_budget.lookup(&zero);
-}
-
-static __always_inline struct budget *too_big_budget_get(void)
-{
-	__u32 zero = 0;
-
-	return too_big_budget.lookup(&zero);
+	return budgets.lookup(&kind);
 }
 
 static __always_inline struct address *snat_get(__u32 element)
@@ -212,16 +163,47 @@ static __always_inline void reply_delete(struct reply_key *key)
 	replies.delete(key);
 }
 
+static __always_inline struct capture_switch *capture_switch_get(void)
+{
+	__u32 zero = 0;
+
+	return capture_switch.lookup(&zero);
+}
+
+static __always_inline struct capture *capture_get(__u32 element)
+{
+	return captures.lookup(&element);
+}
+
+static __always_inline struct capture_budget *capture_budget_get(__u32 element)
+{
+	return capture_budgets.lookup(&element);
+}
+
+static __always_inline struct captured *captured_get(void)
+{
+	__u32 zero = 0;
+
+	return capturing.lookup(&zero);
+}
+
+/* Returns -EAGAIN when there is no room */
+static __always_inline int captures_output(struct captured *record, __u32 bytes)
+{
+	return captured.ringbuf_output(record, bytes, 0);
+}
+
 /* Returns only when the program is missing */
 static __always_inline void tail_call(struct xdp_md *ctx, int program)
 {
 	tails.call(ctx, program);
 }
 
+#include "clock.h"
+#include "capture.h"
 #include "finish.h"
 #include "outcome.h"
 #include "hash.h"
-#include "clock.h"
 #include "checksum.h"
 #include "parse.h"
 #include "message.h"
@@ -259,38 +241,41 @@ int xdp_l4lb(struct xdp_md *ctx)
 	if (!c || !s)
 		return XDP_PASS; /* cannot be: both are arrays with one element */
 	s->frame_bytes = ctx->data_end - ctx->data;
-	return finish(s, road(ctx, s, c));
+	s->known = 0;
+	capture_begin(ctx);
+	return finish(ctx, s, road(ctx, s, c));
 }
+
+/* A tail that says how the packet ends */
+#define END(outcome)                                                   \
+	const struct config *c = config_get();                         \
+	struct scratch *s = scratch_get();                             \
+								       \
+	return c && s ? finish(ctx, s, outcome) : XDP_DROP
 
 /* TAIL_ICMP */
 int icmp(struct xdp_md *ctx)
 {
-	const struct config *c = config_get();
-	struct scratch *s = scratch_get();
-
-	if (!c || !s)
-		return XDP_DROP;
-	return finish(s, icmp_packet(ctx, s, c));
+	END(icmp_packet(ctx, s, c));
 }
 
 /* TAIL_NAT_NEW */
 int nat_new(struct xdp_md *ctx)
 {
-	const struct config *c = config_get();
-	struct scratch *s = scratch_get();
-
-	if (!c || !s)
-		return XDP_DROP;
-	return finish(s, new_flow(ctx, s, c));
+	END(new_flow(ctx, s, c));
 }
 
 /* TAIL_ANSWER */
 int answer(struct xdp_md *ctx)
 {
+	END(answered(ctx, s, c));
+}
+
+/* TAIL_CAPTURE */
+int capture(struct xdp_md *ctx)
+{
 	const struct config *c = config_get();
 	struct scratch *s = scratch_get();
 
-	if (!c || !s)
-		return XDP_DROP;
-	return finish(s, answered(ctx, s, c));
+	return c && s ? capture_end(ctx, s, c) : XDP_DROP;
 }

@@ -25,9 +25,13 @@ static __always_inline bool message_sum(struct xdp_md *ctx, struct scratch *s, _
 	__u32 blocks = bytes / SUM_BYTES, rest = bytes % SUM_BYTES;
 
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < most && i < blocks; i++)
+	for (__u32 i = 0; i < most; i++) {
+		asm volatile("" : "+r"(i)); /* keeps LLVM from counting down from a number that the verifier does not know */
+		if (i >= blocks)
+			break;
 		if (!block_sum(ctx, s, offset + i * SUM_BYTES, SUM_BYTES, sum))
 			return false;
+	}
 	return !rest || block_sum(ctx, s, offset + bytes - rest, rest, sum);
 }
 

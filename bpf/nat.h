@@ -128,6 +128,7 @@ static __always_inline __u32 send_to_backend(struct xdp_md *ctx, struct scratch 
 		.header_delta = f->header_delta,
 	};
 
+	s->backend = f->backend;
 	if (why)
 		return stopped(ctx, s, why);
 	if (s->tuple.protocol == PROTOCOL_TCP)

@@ -167,6 +167,9 @@ struct neighbour {
 #define ICMP_BYTES 8
 #define EXTENSION_BYTES 8 /* at least */
 
+/* bpf_xdp_load_bytes(), which BCC does not declare */
+#define load_bytes ((long (*)(struct xdp_md *, __u32, void *, __u32))BPF_FUNC_xdp_load_bytes)
+
 /* The bytes [offset, offset + size) of the frame, or NULL when it is shorter. */
 static __always_inline void *bytes_at(struct xdp_md *ctx, __u32 offset, __u32 size)
 {
@@ -174,9 +177,6 @@ static __always_inline void *bytes_at(struct xdp_md *ctx, __u32 offset, __u32 si
 
 	return start + size <= (void *)(long)ctx->data_end ? start : NULL;
 }
-
-/* bpf_xdp_load_bytes(), which BCC does not declare */
-#define load_bytes ((long (*)(struct xdp_md *, __u32, void *, __u32))BPF_FUNC_xdp_load_bytes)
 
 typedef __u16 __attribute__((may_alias)) half;
 typedef __u32 __attribute__((may_alias)) word;

@@ -65,6 +65,14 @@ struct scratch {
 	struct limit_place limit;
 	struct list_key list_key;
 	__u64 word;                /* of the service, as read */
+	union {
+		__u64 known;               /* zero at the beginning */
+		struct {
+			__u32 service;     /* index in services[] */
+			__u16 backend;     /* id of the one it goes to or comes from */
+			__u8 family;       /* 4 or 6 */
+		};
+	};
 	__u8 block[SUM_BYTES + 4]; /* part of a message that is being summed, filled up to whole words */
 	__u32 frame_bytes;         /* as received */
 	__u32 l3_bytes;            /* by the IP header, which link-layer padding does not change */
@@ -72,22 +80,15 @@ struct scratch {
 	__u32 sequence;            /* host order */
 	__u32 acknowledgement;     /* host order */
 	__u32 now;                 /* second */
-	__u32 service;             /* index in services[] */
+	__u32 outcome;             /* for TAIL_CAPTURE */
 	__u32 owned_flags;         /* ADDRESS_* of the destination */
 	__u16 option;              /* offset in `block` of the TCP option at hand */
 	__u16 mtu;                 /* of the way that the packet is too long for, outer headers taken off */
-	__u8 family;               /* 4 or 6 */
 	__u8 tcp_flags;
 	__u8 ttl;                  /* or hop limit */
 	__u8 answer;               /* enum answer */
 	__u8 refused;              /* why the packet may not pass or start a flow, 0 = it may */
 	__u8 displaces;            /* the new flow takes the place of an element in flows */
-};
-
-/* What a CPU may send of one kind */
-struct budget {
-	__u64 stamp;  /* 2^-24 seconds */
-	__u64 tokens; /* 2^-24 packets */
 };
 
 /* How a packet ends: its reason and its verdict, carried as one number up to finish() */

@@ -22,7 +22,7 @@ static __always_inline __u32 answer_too_big(struct xdp_md *ctx, struct scratch *
 	__u16 least = s->family == 4 ? IPV4_LEAST_TOLD : IPV6_LEAST_MTU, mtu = s->mtu < least ? least : s->mtu;
 	__u8 type = s->family == 4 ? ICMP_UNREACHABLE : ICMPV6_PACKET_TOO_BIG;
 	__u8 code = s->family == 4 ? ICMP_CODE_FRAGMENTATION_NEEDED : 0;
-	struct budget *budget = too_big_budget_get();
+	struct budget *budget = budget_get(BUDGET_TOO_BIG);
 
 	if (!can_be_told(ctx, s, mtu))
 		return DROP(REASON_MTU_EXCEEDED);

@@ -265,6 +265,7 @@ struct interface {
 #define TAIL_ODD 1
 #define TAIL_NAT_NEW 2
 #define TAIL_ANSWER 3
-#define TAILS 4
+#define TAIL_CAPTURE 4
+#define TAILS 5
 
 #endif

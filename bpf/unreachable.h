@@ -6,7 +6,7 @@
 static __always_inline __u32 answer_unreachable(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	__u8 type = s->family == 4 ? ICMP_UNREACHABLE : ICMPV6_UNREACHABLE, code;
-	struct budget *budget = icmp_budget_get();
+	struct budget *budget = budget_get(BUDGET_ICMP);
 
 	if (s->answer == ANSWER_PROHIBITED)
 		code = s->family == 4 ? ICMP_CODE_PROHIBITED : ICMPV6_CODE_PROHIBITED;

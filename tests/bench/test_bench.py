@@ -50,7 +50,7 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
         *(f"{kind}/{packet}" for kind in DIRECT for packet in ("established", "syn")),
     }  # fmt: skip
     assert all(name in done.stdout for name in names)
-    assert {program["name"] for program in made["programs"]} == {"xdp_l4lb", "icmp", "nat_new", "answer"}
+    assert {program["name"] for program in made["programs"]} == {"xdp_l4lb", "icmp", "nat_new", "answer", "capture"}
     assert all(0 < row["instructions"] <= row["processed"] and row["stack"] <= 512 for row in made["programs"])
     assert {row["name"] for row in made["live"]} == {"bare XDP_TX", "l4lb, established"}
     assert netns.existing(PREFIX) == []

@@ -58,6 +58,7 @@ long native_adjust_tail(struct xdp_md *ctx, int delta);
 long native_load_bytes(struct xdp_md *ctx, uint32_t offset, void *to, uint32_t bytes);
 long native_store_bytes(struct xdp_md *ctx, uint32_t offset, const void *from, uint32_t bytes);
 long native_csum_diff(const void *from, uint32_t from_bytes, const void *to, uint32_t to_bytes, uint32_t seed);
+int native_ring_output(const void *record, uint64_t bytes, uint64_t flags);
 uint64_t native_jiffies(void);
 uint64_t native_nanoseconds(void);
 uint32_t native_random(void);

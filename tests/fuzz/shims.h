@@ -55,6 +55,11 @@ typedef __u64 u64;
 		void (*call)(struct xdp_md *ctx, __u32 slot);           \
 	} name = {native_tail_call}
 
+#define BPF_RINGBUF_OUTPUT(name, pages)                                                         \
+	static const struct {                                                                   \
+		int (*ringbuf_output)(const void *record, uint64_t bytes, uint64_t flags);      \
+	} name = {native_ring_output}
+
 #define bpf_xdp_adjust_head native_adjust_head
 #define bpf_xdp_adjust_tail native_adjust_tail
 #define bpf_csum_diff native_csum_diff

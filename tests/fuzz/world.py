@@ -17,7 +17,7 @@ from scapy.packet import Packet, Raw
 import tests.packet
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.ticks import Ticks, hertz
-from l4lb_agent.model import layout, mapspec
+from l4lb_agent.model import capture_layout, layout, mapspec
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.tables import array_key
 from tests.packet import errors, test_icmp_hostile
@@ -46,6 +46,7 @@ class World:
     leaving: int = _READY
     empty: bool = False  # every third slot names nobody
     sizes: mapspec.Sizes = _SIZES
+    captured: bool = False  # every packet
     config: dict[str, int] = field(default_factory=dict)
 
 
@@ -54,7 +55,7 @@ WORLDS: Final = (
     World("quiet", owned=layout.ADDRESS_ECHO, config=_ANSWERS),
     World("tracked", flags=_EVERY_FLAG, stations=True, config={**_ANSWERS, "flags": layout.CONFIG_TRANSMIT_REDIRECT}),
     World("hosts", owned=layout.ADDRESS_LOCAL, leaving=_READY | layout.BACKEND_HERE),
-    World("reset", leaving=layout.BACKEND_RESET, config=_ANSWERS),
+    World("reset", leaving=layout.BACKEND_RESET, captured=True, config=_ANSWERS),
     World("cut", leaving=0, flags=layout.SERVICE_OUTER_CHECKSUM, owned=layout.ADDRESS_ECHO),
     World("empty", empty=True, flags=layout.EMPTY_RESET << layout.SERVICE_ON_EMPTY_SHIFT, config={**_ANSWERS, "icmp_rate": 50}),
     World("crowded", sizes=replace(_SIZES, flows=16, tracked_flows=256), config={**_ANSWERS, "port_low": 40000, "port_high": 40003}),
@@ -87,6 +88,10 @@ def furnish(objects: Objects, world: World) -> Balancer:
                 lb.service(
                     number, family.vip, port, NUMBER[kind], now=now, before=now + 1, mode=EVERY_MODE[mode], flags=world.flags
                 )  # fmt: skip
+    if world.captured:
+        every = capture_layout.Capture(reasons=(layout.U64 * 2)(*[(1 << 64) - 1] * 2), verdicts=255, until=1 << 30, rate=1 << 20)
+        lb.write("captures", 0, bytes(every))
+        lb.write("capture_switch", 0, bytes(capture_layout.CaptureSwitch(flags=capture_layout.CAPTURE_ALL)))
     for frame in prologue():
         lb.run(frame)
     for second in (2, 5):
@@ -220,9 +225,10 @@ def written(lb: Balancer) -> bytes:
         known += [family.vip, family.snat, family.client, *family.backends] * 2
     owned = [lb.read("addresses", number)[:16] for number in range(lb.specs["addresses"].max_entries)]
     ports = [*PORTS.values(), BACKEND_PORT, 40000, 40001, 40002, 6080, 0, 65535]
+    maps = [spec for spec in lb.specs.values() if spec.type is not mapspec.MapType.RINGBUF]
     parts = [
         _head(), _addresses([one for one in owned if any(one)]), _addresses([_packed(text) for text in known]),
         _numbers(ports), _frames(prologue()), _frames(seeds()),
-        struct.pack("<I", len(lb.specs)), *(_map(lb, spec) for spec in lb.specs.values()),
+        struct.pack("<I", len(maps)), *(_map(lb, spec) for spec in maps),
     ]  # fmt: skip
     return b"".join(parts)

@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from l4lb_agent.model import layout
+from l4lb_agent.model import capture_layout, layout
 from tests.law.python_rules import ROOT
 
 BPF = ROOT / "bpf"
-FILES = ("types.h", "choice.h", "counters.h", "policy.h")
+FILES = ("types.h", "choice.h", "counters.h", "policy.h", "capture_types.h")
+MIRROR = vars(layout) | vars(capture_layout)
 TYPES = "".join((BPF / name).read_text() for name in FILES)
 ONLY_IN_C = {"address"}  # an array of 16 bytes in Python
 DERIVED = {"RING_SIZES", "SNAT_SLOTS", "BACKEND_ID_MAX"}  # Python's own names for what C says in other words
@@ -29,13 +30,13 @@ def structure_name(kind: type[ctypes.Structure]) -> str:
 
 
 def mirrored() -> list[type[ctypes.Structure]]:
-    """Every structure of layout.py."""
-    return [v for v in vars(layout).values() if isinstance(v, type) and issubclass(v, ctypes.Structure) and v is not ctypes.Structure]
+    """Every structure of layout.py and capture_layout.py."""
+    return [v for v in MIRROR.values() if isinstance(v, type) and issubclass(v, ctypes.Structure) and v is not ctypes.Structure]
 
 
 def constants() -> dict[str, int]:
-    """Every number of layout.py that types.h names too."""
-    return {k: v for k, v in vars(layout).items() if k.isupper() and isinstance(v, int) and k not in DERIVED}
+    """Every number of theirs that C names too."""
+    return {k: v for k, v in MIRROR.items() if k.isupper() and isinstance(v, int) and k not in DERIVED}
 
 
 def assertions() -> list[str]:

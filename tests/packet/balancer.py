@@ -210,17 +210,18 @@ class Balancer:
 
     def reasons(self) -> dict[tuple[int, int], tuple[int, int]]:
         """(reason, verdict) -> packets, bytes."""
-        return {divmod(i, VERDICTS): (words[0], words[1]) for i, words in self._sums("reason_counters", 2)}
+        return {divmod(i, VERDICTS): (words[0], words[1]) for i, words in self.sums("reason_counters", 2)}
 
     def traffic(self, name: str, number: int) -> tuple[int, ...]:
         """packets_in, bytes_in, packets_out, bytes_out, flows of a service or backend."""
-        return next((tuple(words[:5]) for i, words in self._sums(name, 8) if i == number), (0,) * 5)
+        return next((tuple(words[:5]) for i, words in self.sums(name, 8) if i == number), (0,) * 5)
 
     def tracking(self, number: int) -> tuple[int, ...]:
         """table_reads, pinned, evicted of a service."""
-        return next((tuple(words[5:]) for i, words in self._sums("service_counters", 8) if i == number), (0,) * 3)
+        return next((tuple(words[5:]) for i, words in self.sums("service_counters", 8) if i == number), (0,) * 3)
 
-    def _sums(self, name: str, words: int) -> Iterator[tuple[int, list[int]]]:
+    def sums(self, name: str, words: int) -> Iterator[tuple[int, list[int]]]:
+        """Index and summed 64-bit words of every per-CPU array element that is not all zero."""
         size, entries = 8 * words * self._cpus, self.specs[name].max_entries
         keys, values = bytearray(4 * entries), bytearray(size * entries)
         syscall.map_lookup_batch(self.maps[name].fileno(), bytearray(8), True, keys, values, entries)

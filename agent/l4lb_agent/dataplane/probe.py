@@ -13,12 +13,12 @@ from typing import Final
 from l4lb_agent.dataplane import announce, syscall
 from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.ticks import Ticks
-from l4lb_agent.model.mapspec import MapType
+from l4lb_agent.model.mapspec import NO_PREALLOC, MapType
 
 # Those that bpf/ calls, by their numbers in linux/bpf.h.
 HELPERS: Final[Mapping[str, int]] = {
     "bpf_tail_call": 12, "bpf_redirect": 23, "bpf_csum_diff": 28, "bpf_xdp_adjust_head": 44, "bpf_xdp_adjust_tail": 65,
-    "bpf_fib_lookup": 69, "bpf_jiffies64": 118, "bpf_xdp_load_bytes": 189,
+    "bpf_fib_lookup": 69, "bpf_jiffies64": 118, "bpf_ktime_get_ns": 5, "bpf_ringbuf_output": 130, "bpf_xdp_load_bytes": 189,
 }  # fmt: skip
 _UNKNOWN: Final = ("unknown func", "invalid func", "program of this type cannot use helper")
 
@@ -68,7 +68,8 @@ def _load(instructions: bytes, type: int = syscall.PROG_TYPE_XDP) -> None:
 
 
 def _map(kind: MapType) -> None:
-    with Fd(syscall.map_create(kind, 4, 4, 1, 0, "l4lb_probe")):
+    shape = {MapType.RINGBUF: (0, 0, 4096, 0), MapType.LPM_TRIE: (8, 4, 1, NO_PREALLOC)}.get(kind, (4, 4, 1, 0))
+    with Fd(syscall.map_create(kind, *shape, "l4lb_probe")):
         pass
 
 

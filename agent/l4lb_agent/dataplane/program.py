@@ -28,7 +28,8 @@ from l4lb_agent.model.mapspec import MapType
 
 BPF_DIR: Final = Path(__file__).resolve().parent.parent / "bpf"
 HOT: Final = "xdp_l4lb"
-TAILS: Final = {"icmp": layout.TAIL_ICMP, "nat_new": layout.TAIL_NAT_NEW, "answer": layout.TAIL_ANSWER}
+TAILS: Final = {"icmp": layout.TAIL_ICMP, "nat_new": layout.TAIL_NAT_NEW, "answer": layout.TAIL_ANSWER, "capture": layout.TAIL_CAPTURE}
+_OWN: Final = {"scratch": 1, "capturing": 1, "budgets": layout.BUDGETS}  # maps of one generation besides `tails`: elements
 _FORMAT: Final = "1"  # of the cache file
 _COMPILE_SECONDS: Final = 300  # a guard, generous: an emulated machine takes 20
 
@@ -69,11 +70,7 @@ class Objects:
     def shared(self) -> frozenset[str]:
         """Names of the maps that the hot program uses and that outlive a generation."""
         used = {name for _, name in self.programs[HOT].relocations}
-        return frozenset(used - self._own)
-
-    @property
-    def _own(self) -> set[str]:
-        return {"tails", "scratch", "rst_budget", "icmp_budget", "too_big_budget"}
+        return frozenset(used - {"tails", *_OWN})
 
     def load(self, maps: Mapping[str, int], missing: frozenset[str] = frozenset()) -> Generation:
         """Load everything, bound to `maps` (descriptors by name); the generation's own maps are created here and live as long as its
@@ -84,9 +81,9 @@ class Objects:
             tails = Fd(syscall.map_create(MapType.PROG_ARRAY, 4, 4, layout.TAILS, 0, "tails"))
             undo.callback(tails.close)
             every["tails"] = tails.fileno()
-            for name in sorted(self._own - {"tails"}):
+            for name, elements in _OWN.items():
                 type_, key_bytes, value_bytes = self.maps[name]
-                every[name] = ours.enter_context(Fd(syscall.map_create(type_, key_bytes, value_bytes, 1, 0, name))).fileno()
+                every[name] = ours.enter_context(Fd(syscall.map_create(type_, key_bytes, value_bytes, elements, 0, name))).fileno()
             for name, slot in TAILS.items():
                 if name not in missing:
                     tail = ours.enter_context(self._load(name, every))

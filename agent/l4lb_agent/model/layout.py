@@ -1,4 +1,4 @@
-"""The mirror of bpf/types.h: sizes, offsets and constants of every structure that the kernel maps hold.
+"""The mirror of bpf/types.h and types_sight.h: sizes, offsets and constants of every structure that the kernel maps hold.
 
 Structures are ctypes in host byte order; fields that the C file calls network order are assigned with `socket.htons` or raw bytes by
 `model/tables.py`. tests/law compiles bpf/types.h and compares every size and offset with this file.
@@ -253,8 +253,21 @@ class Count(ctypes.Structure):
     _fields_ = [("packets", U64), ("bytes", U64)]
 
 
+class Budget(ctypes.Structure):
+    """budgets[], one per CPU: what it may send of one kind."""
+
+    _fields_ = [("stamp", U64), ("tokens", U64)]
+
+
+BUDGET_RST: Final = 0
+BUDGET_ICMP: Final = 1
+BUDGET_TOO_BIG: Final = 2
+BUDGETS: Final = 3
+
+
 TAIL_ICMP: Final = 0
 TAIL_ODD: Final = 1
 TAIL_NAT_NEW: Final = 2
 TAIL_ANSWER: Final = 3
-TAILS: Final = 4
+TAIL_CAPTURE: Final = 4
+TAILS: Final = 5

@@ -4,7 +4,7 @@ import ctypes
 import enum
 from dataclasses import dataclass
 
-from l4lb_agent.model import layout
+from l4lb_agent.model import capture_layout, layout
 from l4lb_agent.model.reasons import REASONS, VERDICTS
 
 
@@ -16,9 +16,11 @@ class MapType(enum.IntEnum):
     PROG_ARRAY = 3
     PERCPU_ARRAY = 6
     LPM_TRIE = 11
+    RINGBUF = 27
 
 
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, without which there are no tries: what is not there takes no memory
+CAPTURED_BYTES = 1 << 20  # of captured packets that the agent has not read yet
 
 
 @dataclass(frozen=True)
@@ -95,4 +97,8 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         counters("service_counters", layout.Traffic, sizes.services),
         counters("backend_counters", layout.Traffic, sizes.backends),
         counters("reason_counters", layout.Count, REASONS * VERDICTS),
+        array("capture_switch", size(capture_layout.CaptureSwitch), 1, control=False),
+        array("captures", size(capture_layout.Capture), capture_layout.CAPTURES, control=False),
+        counters("capture_budgets", capture_layout.CaptureBudget, capture_layout.CAPTURES * REASONS),
+        MapSpec("captured", MapType.RINGBUF, 0, 0, CAPTURED_BYTES, False),
     )
