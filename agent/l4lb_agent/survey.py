@@ -1,6 +1,7 @@
 """Everything that the doctor looks at, from every door: the control.ports.Examiner of a real host."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ class Survey:
             if clock.synchronised is None:
                 unseen.append(("whether the clock is synchronised", "adjtimex(2) is refused to this process"))
             return Facts(
-                kernel=tried("kernel features", self._kernel, Kernel(identity.kernel_release(), cpus=limits.cpus())),
+                kernel=tried("kernel features", lambda: self._kernel, Kernel(identity.kernel_release(), cpus=limits.cpus())),
                 pins=tried("pin directory", self._pins, Pins(str(self._pin_dir))),
                 memory=replace(limits.memory(), taken=tried("memory of the maps", self._taken, 0)),
                 clock=clock,
@@ -60,8 +61,9 @@ class Survey:
         programs = await asyncio.to_thread(tried, "XDP programs of other owners", lambda: self._programs(facts.devices), facts.devices)
         return replace(facts, devices=programs, unseen=(*facts.unseen, *unseen))
 
+    @functools.cached_property
     def _kernel(self) -> Kernel:
-        """Raises PermissionError without the capabilities to try."""
+        """Stays what it is while this process runs. Raises PermissionError without the capabilities to try."""
         compiler = program.can_compile(self._bpf_dir, self._settings.cache_dir)
         return Kernel(identity.kernel_release(), probe.lacks(), probe.is_compiled(), compiler, limits.cpus())
 

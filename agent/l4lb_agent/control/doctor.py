@@ -31,7 +31,8 @@ class Doctor:
             now = self._doors.clock.monotonic()
             if self._found is None or now - self._found[0] > SHARED_SECONDS:
                 scope = self._scope()
-                self._found = (now, examine(scope, await self._doors.examiner.facts(scope)))
+                facts = await self._doors.examiner.facts(scope)
+                self._found = (now, await asyncio.to_thread(examine, scope, facts))
             return self._found[1]
 
     def _scope(self) -> Scope:

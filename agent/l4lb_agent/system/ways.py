@@ -13,8 +13,7 @@ from l4lb_agent.system.netlink import Message, Netlink
 from l4lb_agent.system.network import NTF_EXT_MANAGED, KernelNetwork
 from l4lb_agent.system.routing import NUD_FIXED, NUD_USABLE, Neighbour
 
-PATIENCE_SECONDS: Final = 1.3  # the kernel asks at once and again after a second
-POLL_SECONDS: Final = 0.05
+POLLS: Final = (0.02, 0.05, 0.1, 0.25, 0.9)  # seconds between looks for answers: the kernel asks at once and again after a second
 _NTF_USE = 1  # resolve it once
 _STATES = {1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", 64: "noarp", 128: "permanent"}
 
@@ -66,17 +65,17 @@ class Ways:
         )
 
     async def _asked(self, neighbours: set[Neighbour]) -> dict[Neighbour, Message | None]:
-        """Their entries after the kernel has asked them, or after PATIENCE_SECONDS."""
+        """Their entries after the kernel has asked them; those that have answered, as soon as all have."""
         for one in neighbours:
             await self._netlink.ask("neigh", "replace", dst=str(one.address), ifindex=one.ifindex, state=0, flags=_NTF_USE)
         entries: dict[Neighbour, Message | None] = dict.fromkeys(neighbours)
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        while True:
+        for seconds in POLLS if neighbours else ():
+            await asyncio.sleep(seconds)
             for one in [one for one, entry in entries.items() if not _usable(entry)]:
                 entries[one] = await self._network.entry(one)
-            if all(map(_usable, entries.values())) or asyncio.get_running_loop().time() >= deadline:
-                return entries
-            await asyncio.sleep(POLL_SECONDS)
+            if all(map(_usable, entries.values())):
+                break
+        return entries
 
     async def _forget(self, one: Neighbour) -> None:
         try:
