@@ -40,6 +40,7 @@ TABLE = {
     "DrainBackend": ("drain", "drain web/a --timeout 1h --at-deadline reset --no-wait"),
     "UndrainBackend": ("undrain", "undrain web/a"),
     "StreamStats": ("stats", "stats"),
+    "ListFlows": ("flows", "flows web"),
     "GetRing": ("ring", "ring web"),
     "GetAgent": ("agent", "agent"),
     "GetConfig": ("config", "config"),

@@ -151,6 +151,7 @@ READS = {
     "ListPrefixLists",
     "WatchBackends",
     "StreamStats",
+    "ListFlows",
     "GetRing",
     "GetAgent",
     "GetConfig",

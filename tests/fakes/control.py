@@ -9,6 +9,8 @@ from l4lb_agent.control.facade import (
     AgentView,
     BackendEvent,
     BackendView,
+    FlowPage,
+    FlowsWanted,
     ListView,
     Outcome,
     RingShare,
@@ -24,6 +26,8 @@ from l4lb_agent.model.changes import checks, commands, lists
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.doctor.finding import Finding
+from l4lb_agent.model.flows.record import FlowRecord
+from l4lb_agent.model.flows.tally import Tally
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
 
 HISTORY = 100
@@ -43,6 +47,8 @@ class FakeControl:
         self.events: list[BackendEvent] = []
         self.live: dict[str, int] = {}
         self.samples = 0
+        self.flow_records: list[FlowRecord] = []
+        self.flows_wanted: list[FlowsWanted] = []  # what was asked for
         self.fail: Exception | None = None
         self.repeats = False  # whether answers say that they are those of an earlier request
         self.hold: asyncio.Event | None = None  # changes wait for it
@@ -277,6 +283,18 @@ class FakeControl:
         shares = [RingShare(view, 500, 400, 100, 0) for view in views]
         numbers = [view.datapath_id for view in views] or [0]
         return RingView(self.services[name], shares, 0 if views else 1021, numbers if slots else (), [*numbers[1:], 0] if slots else ())
+
+    async def flows(self, wanted: FlowsWanted) -> AsyncGenerator[FlowPage, None]:
+        """See facade.Control: those in `flow_records`, two a page."""
+        self._raise()
+        self.flows_wanted.append(wanted)
+        names = {view.datapath_id: name for name, view in self.backends.items()}
+        tally = Tally(wanted.top)
+        tally.add(self.flow_records)
+        told = self.flow_records if wanted.limit is None else self.flow_records[: wanted.limit]
+        for start in range(0, len(told), 2):
+            yield FlowPage(told[start : start + 2], names, dict.fromkeys(names, 6))
+        yield FlowPage((), names, dict.fromkeys(names, 6), tally)
 
     def agent(self) -> AgentView:
         """See facade.Control."""

@@ -2,10 +2,11 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from l4lb_agent.model import mapspec
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.mapspec import MapType, Sizes
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState
 from l4lb_agent.model.tables import Elements, Step, Tables, Write
@@ -34,6 +35,8 @@ class FakeDatapath:
         self.announced: list[tuple[Address, str]] = []
         self.cleared: list[tuple[str, int]] = []
         self.counter_reads = 0
+        self.flow_chunks: list[list[FlowRecord]] = []  # that a list of flows finds, whatever is wanted but for backends and clients
+        self.refuse_flows = False
 
     def read_tables(self) -> Tables:
         """As the kernel holds them."""
@@ -88,6 +91,14 @@ class FakeDatapath:
         }
         count = sum(entries.values())
         return FlowCounts(live, Counter(entries) + live, count, count, 0, len(self.tracked), pinned, float(self.sweeps))
+
+    def flows(self, wanted: FlowFilter) -> Iterator[list[FlowRecord]]:
+        """Those in `flow_chunks`."""
+        for chunk in self.flow_chunks:
+            if self.refuse_flows:
+                raise OSError(5, "refused by the test")
+            taken = (one for one in chunk if wanted.backends is None or one.backend in wanted.backends)
+            yield [one for one in taken if wanted.takes(one.client)]
 
     def counters(self) -> Counters:
         """Nothing has ever passed."""

@@ -35,6 +35,7 @@ _METHODS = {
     "DeletePrefixList": Role.ADMIN,
     "WatchBackends": Role.VIEWER,
     "StreamStats": Role.VIEWER,
+    "ListFlows": Role.VIEWER,
     "GetRing": Role.VIEWER,
     "GetAgent": Role.VIEWER,
     "Diagnose": Role.VIEWER,

@@ -141,6 +141,18 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
                 response.stats.skipped_samples = skipped
                 await context.write(response)
 
+    async def ListFlows(self, request: pb.ListFlowsRequest, context: Context) -> None:
+        """Sends flows page by page; the next page is read when the transport has taken this one."""
+        wanted = convert.flows_wanted(request)
+        if wanted.service:
+            self._existing(wanted.service, "parent")
+        if wanted.backend and self._control.backend(wanted.backend) is None:
+            raise _not_found(wanted.backend, "parent")
+        with self._stream():
+            async with contextlib.aclosing(self._control.flows(wanted)) as pages:
+                async for page in pages:
+                    await context.write(await asyncio.to_thread(convert.flows, page))
+
     async def GetRing(self, request: pb.GetRingRequest, _context: Context) -> pb.GetRingResponse:
         """Reads one ring."""
         name = fields.name(request.name, fields.SERVICE_NAME, "name")

@@ -8,7 +8,19 @@ from dataclasses import replace
 from l4lb_agent.control import views
 from l4lb_agent.control.doctor import Doctor
 from l4lb_agent.control.drainer import Drainer
-from l4lb_agent.control.facade import AgentView, BackendEvent, BackendView, ListView, Outcome, RingView, ServiceView, Snapshot, StatsSample
+from l4lb_agent.control.facade import (
+    AgentView,
+    BackendEvent,
+    BackendView,
+    FlowPage,
+    FlowsWanted,
+    ListView,
+    Outcome,
+    RingView,
+    ServiceView,
+    Snapshot,
+    StatsSample,
+)
 from l4lb_agent.control.forwarding import Forwarding
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.measure import Measure, Measured
@@ -16,12 +28,14 @@ from l4lb_agent.control.monitor import Monitor
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.control.reconciler import Reconciler, pending
 from l4lb_agent.control.sampler import Sampler, Sweep
+from l4lb_agent.control.seen import about
+from l4lb_agent.control.seen.flow_lister import FlowLister
 from l4lb_agent.control.start import Started
 from l4lb_agent.control.store import Store
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.control.views import Views
 from l4lb_agent.control.watch import Watchers
-from l4lb_agent.model import build, layout
+from l4lb_agent.model import build
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Drain
 from l4lb_agent.model.changes import commands
@@ -34,9 +48,6 @@ from l4lb_agent.model.errors import Unavailable
 NEXT_HOP_SECONDS = 2.0  # how long AddBackend and UpdateBackend wait for one
 STOP_SECONDS = 2.0  # for a disk that is slow when the agent stops
 REPORT_SECONDS = 0.05  # several things that happen at once are told once
-CAPABILITIES = (
-    "NAT", "DSR", "ENCAP", "FLOW_TRACKING", "IPV4", "IPV6", "TCP", "UDP", "DRAIN", "WATCH", "STATS", "REQUEST_ID", "VALIDATE_ONLY",
-)  # fmt: skip
 COUNTING = (commands.RemoveBackend, commands.DrainBackend)  # decided by how many flows there are now
 
 _log = logging.getLogger(__name__)
@@ -59,6 +70,7 @@ class Agent:
         self._sampler = Sampler(doors.datapath, doors.clock, lambda: any(self._drainer.draining()), self._reconciler.windows.asked)
         self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler, doors.clock)
         self._drainer = Drainer(self._store, self._reconciler, self._sampler, doors.clock, self._flows_lost)
+        self._flows = FlowLister(doors.datapath)
         self._measure = Measure(self._sampler, self._reconciler, doors.clock)
         self._watchers = Watchers(lambda: self._store.desired, lambda backend: self._views.backend(self._store.desired, backend))
         self._watchers.replay(replayed.base, replayed.changes)
@@ -154,6 +166,10 @@ class Agent:
         """See facade.Control."""
         return await self._views.ring(self._store.desired, name, slots=slots)
 
+    def flows(self, wanted: FlowsWanted) -> AsyncGenerator[FlowPage, None]:
+        """See facade.Control."""
+        return self._flows.pages(self._store.desired, self._reconciler.ids, wanted)
+
     def snapshot(self) -> Snapshot:
         """See facade.Control."""
         return self._views.snapshot(self._store.desired)
@@ -164,15 +180,10 @@ class Agent:
 
     def stats(self) -> StatsSample:
         """See facade.Control. Raises Unavailable when the kernel does not give the counters."""
-        desired = self._store.desired
         try:
-            counters, maps = self._sampler.counters(), self._doors.datapath.maps()
+            return self._views.sample(self._store.desired, self._sampler.counters(), self._doors.datapath.maps())
         except OSError as error:
             raise Unavailable(f"the counters cannot be read: {error}", reason="COUNTERS_UNREADABLE") from error
-        numbers = self._reconciler.ids.services
-        services = {name: numbers[service.identity] for name, service in desired.services.items() if service.identity in numbers}
-        backends = {name: number for name, backend in desired.backends.items() if (number := self._reconciler.ids.number(desired, backend))}
-        return StatsSample(counters, self._sampler.counts, services, backends, maps)
 
     async def measured(self) -> Measured:
         """Everything that is measured. Raises Unavailable when the kernel does not give the counters, or OSError."""
@@ -185,22 +196,8 @@ class Agent:
         except OSError as error:
             raise Unavailable(f"the maps cannot be read: {error}", reason="MAPS_UNREADABLE") from error
         desired = self._store.desired
-        view = AgentView(
-            ready=self.ready,
-            not_ready_reason=self.not_ready_reason,
-            revision=desired.revision,
-            applied_revision=self._reconciler.applied_revision,
-            interfaces=list(self._monitor.states.values()),
-            maps=maps,
-            warnings=(),
-            started=self._started,
-            map_writes=self._reconciler.map_writes,
-            reconcile_retries=self._reconciler.retries + self._monitor.retries + self._surroundings.lookup_errors,
-            snat_addresses=[str(address) for address in self._host.config.snat],
-            capabilities=CAPABILITIES,
-            layout_version=layout.LAYOUT_VERSION,
-            kernel=self._host.kernel,
-        )
+        near, monitor = self._surroundings, self._monitor
+        view = about.view(desired, self._reconciler, monitor, near, self._host, maps, self.not_ready_reason, self._started)
         warnings = self._views.warnings(desired, view)
         if self._doors.journal.damage:
             warnings.append(("JOURNAL_DAMAGED", f"at the start the journal was not whole: {self._doors.journal.damage}"))

@@ -10,6 +10,8 @@ from l4lb_agent.model.changes import difference
 from l4lb_agent.model.changes.commands import Command
 from l4lb_agent.model.changes.difference import Differences
 from l4lb_agent.model.doctor.finding import Finding
+from l4lb_agent.model.flows.record import FlowRecord
+from l4lb_agent.model.flows.tally import Tally
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.service import VirtualService
 
@@ -72,6 +74,28 @@ class ListView:
     members: Members | None = None  # only where they are asked for
     services: Sequence[str] = ()  # names of those that use it
     reconciling: str = ""  # why, "" when the kernel does as asked
+
+
+@dataclass(frozen=True)
+class FlowsWanted:
+    """Which flows are listed, and how many are told: `limit` of them (None: all), and `top` clients and silent ones in the end."""
+
+    service: str = ""  # resource names, "" for all
+    backend: str = ""
+    client: int = 0  # model.flows.record.FlowFilter
+    bits: int = 0
+    limit: int | None = None
+    top: int = 10
+
+
+@dataclass(frozen=True)
+class FlowPage:
+    """Some flows with the resource names of the ids in them; the last page has what all of them are together."""
+
+    records: Sequence[FlowRecord]
+    names: Mapping[int, str]  # backend id -> resource name
+    protocols: Mapping[int, int]  # backend id -> protocol
+    tally: Tally | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +178,10 @@ class Control(Protocol):
 
     def prefix_list(self, name: str) -> ListView | None:
         """The list of that name, with its prefixes."""
+
+    def flows(self, wanted: FlowsWanted) -> AsyncGenerator[FlowPage, None]:
+        """Flows, page by page. Raises ResourceExhausted when as many lists are made as may be, Unavailable when the kernel does not give
+        them. Closed by the caller."""
 
     def listen(self, listener: Callable[[Outcome], None]) -> None:
         """Calls `listener` for each change that the agent makes by itself, the end of a drain, once it is journaled."""

@@ -1,12 +1,13 @@
 """The doors to the world that control needs: implemented by dataplane/ and system/, and by tests/fakes/."""
 
 from array import array
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.doctor.facts import Facts, Scope
+from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.tables import Step, Tables
 
@@ -36,6 +37,9 @@ class Datapath(Protocol):
     def sweep(self, rings: Mapping[int, "array[int]"]) -> FlowCounts:
         """Count flows by backend, delete NAT's that expired 2 s ago or longer (forward first, reply last). `rings` are, by service id, the
         backends of the slots of `now` of which `pinned` is asked. Runs in a thread."""
+
+    def flows(self, wanted: FlowFilter) -> Iterator[list[FlowRecord]]:
+        """Flows that are not over, some at a time: each step reads the next ones. Steps run in threads, one after the other."""
 
     def counters(self) -> Counters:
         """Read every counter."""

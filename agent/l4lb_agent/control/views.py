@@ -2,13 +2,15 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
-from l4lb_agent.control import ring_view, rings
-from l4lb_agent.control.facade import AgentView, BackendView, ListView, Outcome, RingView, ServiceView, Snapshot
+from l4lb_agent.control import rings
+from l4lb_agent.control.facade import AgentView, BackendView, ListView, Outcome, RingView, ServiceView, Snapshot, StatsSample
 from l4lb_agent.control.ports import Clock
 from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.sampler import Sampler
+from l4lb_agent.control.seen import ring_view
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.model.access.lists import PrefixList
 from l4lb_agent.model.backend import AdminState, Backend
@@ -18,7 +20,7 @@ from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.doctor.ways import vip_is_local
 from l4lb_agent.model.ids import backend_keys
-from l4lb_agent.model.observed import MapState
+from l4lb_agent.model.observed import Counters, MapState
 from l4lb_agent.model.service import Mode, VirtualService
 from l4lb_agent.model.windows import settle
 
@@ -109,6 +111,13 @@ class Views:
         """The backend of that name, if there is one."""
         backend = desired.backends.get(name)
         return self.backend(desired, backend) if backend else None
+
+    def sample(self, desired: Desired, counters: Counters, maps: Sequence[MapState]) -> StatsSample:
+        """Counters with the names of the ids in them."""
+        numbers = self._reconciler.ids.services
+        services = {name: numbers[service.identity] for name, service in desired.services.items() if service.identity in numbers}
+        backends = {name: number for name, backend in desired.backends.items() if (number := self._reconciler.ids.number(desired, backend))}
+        return StatsSample(counters, self._sampler.counts, services, backends, maps)
 
     async def ring(self, desired: Desired, name: str, *, slots: bool) -> RingView | None:
         """The ring of the virtual service of that name, if there is one."""

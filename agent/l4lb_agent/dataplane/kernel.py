@@ -4,12 +4,13 @@ import ctypes
 import os
 import time
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from l4lb_agent.dataplane import announce, device, pins, syscall
 from l4lb_agent.dataplane.attach import Links
+from l4lb_agent.dataplane.flow_reader import FlowReader
 from l4lb_agent.dataplane.generation import Program
 from l4lb_agent.dataplane.generations import Generations
 from l4lb_agent.dataplane.lifetimes import Lifetimes
@@ -19,6 +20,7 @@ from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.dataplane.tracked import TrackedSweeper, together
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, TrafficCount
 from l4lb_agent.model.reasons import VERDICTS
@@ -99,6 +101,10 @@ class KernelDatapath:
         sweeper = Sweeper(self._maps.number("flows"), self._maps.number("replies"), self._ticks.second)
         tracked = TrackedSweeper(self._maps.number("flow_table"), self._ticks.second, config, idle)
         return together(sweeper.sweep(Lifetimes(config, idle), backend), tracked.sweep(backend, rings))
+
+    def flows(self, wanted: FlowFilter) -> Iterator[list[FlowRecord]]:
+        """See control.ports.Datapath."""
+        return FlowReader(self._maps, self._ticks.second).read(wanted)
 
     def counters(self) -> Counters:
         """Read every counter; elements that are zero are left out."""

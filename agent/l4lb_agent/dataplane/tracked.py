@@ -74,13 +74,13 @@ class TrackedSweeper:
         """One walk. `backends` gives an id's element of the map of that name; `rings` are, by service, the backends of the slots of `now`
         of which `pinned` is asked."""
         walk = _Walk(self._fd, self._clock(), self._config, self._idle, backends, rings)
-        for keys, values, count in _chunks(self._fd):
+        for keys, values, count in chunks(self._fd):
             walk.chunk(keys, values, count)
         pinned = {service: frozenset(slots) for service, slots in walk.pinned.items() if slots}
         return Tracked(walk.live, walk.entries, pinned, walk.resets)
 
 
-def _chunks(fd: int) -> Iterator[tuple[bytearray, bytearray, int]]:
+def chunks(fd: int) -> Iterator[tuple[bytearray, bytearray, int]]:
     """Keys, buckets and their number, of all chunks that hold anything. They are valid until the next ones."""
     size = ctypes.sizeof(layout.FlowBucket)
     keys, values, state = bytearray(4 * _CHUNK), bytearray(size * _CHUNK), bytearray(8)

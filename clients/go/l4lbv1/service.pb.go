@@ -1794,6 +1794,143 @@ func (x *StreamStatsResponse) GetStats() *Stats {
 	return nil
 }
 
+// For ListFlows.
+type ListFlowsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of a virtual service or of a backend, or `services/-` for all.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only those of this client: an address or a prefix, such as 192.0.2.7 or 2001:db8::/32. Flows whose client is not known do not match.
+	Client string `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"`
+	// At most so many flows are sent, all are counted; 0 is no limit.
+	Limit uint64 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Send none, only count.
+	OmitFlows bool `protobuf:"varint,4,opt,name=omit_flows,json=omitFlows,proto3" json:"omit_flows,omitempty"`
+	// Clients, and flows that have been silent for long, in the summary: at most 1000; 0 is 10.
+	Top           uint32 `protobuf:"varint,5,opt,name=top,proto3" json:"top,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFlowsRequest) Reset() {
+	*x = ListFlowsRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFlowsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFlowsRequest) ProtoMessage() {}
+
+func (x *ListFlowsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFlowsRequest.ProtoReflect.Descriptor instead.
+func (*ListFlowsRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListFlowsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListFlowsRequest) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *ListFlowsRequest) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListFlowsRequest) GetOmitFlows() bool {
+	if x != nil {
+		return x.OmitFlows
+	}
+	return false
+}
+
+func (x *ListFlowsRequest) GetTop() uint32 {
+	if x != nil {
+		return x.Top
+	}
+	return 0
+}
+
+// For ListFlows.
+type ListFlowsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Some flows, in no order.
+	Flows []*Flow `protobuf:"bytes,1,rep,name=flows,proto3" json:"flows,omitempty"`
+	// In the last message only.
+	Summary       *FlowSummary `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFlowsResponse) Reset() {
+	*x = ListFlowsResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFlowsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFlowsResponse) ProtoMessage() {}
+
+func (x *ListFlowsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFlowsResponse.ProtoReflect.Descriptor instead.
+func (*ListFlowsResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListFlowsResponse) GetFlows() []*Flow {
+	if x != nil {
+		return x.Flows
+	}
+	return nil
+}
+
+func (x *ListFlowsResponse) GetSummary() *FlowSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
 // For GetRing.
 type GetRingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1807,7 +1944,7 @@ type GetRingRequest struct {
 
 func (x *GetRingRequest) Reset() {
 	*x = GetRingRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[28]
+	mi := &file_l4lb_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1956,7 @@ func (x *GetRingRequest) String() string {
 func (*GetRingRequest) ProtoMessage() {}
 
 func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[28]
+	mi := &file_l4lb_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1969,7 @@ func (x *GetRingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingRequest.ProtoReflect.Descriptor instead.
 func (*GetRingRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetRingRequest) GetName() string {
@@ -1860,7 +1997,7 @@ type GetRingResponse struct {
 
 func (x *GetRingResponse) Reset() {
 	*x = GetRingResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[29]
+	mi := &file_l4lb_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +2009,7 @@ func (x *GetRingResponse) String() string {
 func (*GetRingResponse) ProtoMessage() {}
 
 func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[29]
+	mi := &file_l4lb_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2022,7 @@ func (x *GetRingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRingResponse.ProtoReflect.Descriptor instead.
 func (*GetRingResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetRingResponse) GetRing() *Ring {
@@ -1912,7 +2049,7 @@ type CreatePrefixListRequest struct {
 
 func (x *CreatePrefixListRequest) Reset() {
 	*x = CreatePrefixListRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[30]
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2061,7 @@ func (x *CreatePrefixListRequest) String() string {
 func (*CreatePrefixListRequest) ProtoMessage() {}
 
 func (x *CreatePrefixListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[30]
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2074,7 @@ func (x *CreatePrefixListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePrefixListRequest.ProtoReflect.Descriptor instead.
 func (*CreatePrefixListRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreatePrefixListRequest) GetListId() string {
@@ -1979,7 +2116,7 @@ type CreatePrefixListResponse struct {
 
 func (x *CreatePrefixListResponse) Reset() {
 	*x = CreatePrefixListResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[31]
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2128,7 @@ func (x *CreatePrefixListResponse) String() string {
 func (*CreatePrefixListResponse) ProtoMessage() {}
 
 func (x *CreatePrefixListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[31]
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2141,7 @@ func (x *CreatePrefixListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePrefixListResponse.ProtoReflect.Descriptor instead.
 func (*CreatePrefixListResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreatePrefixListResponse) GetList() *PrefixList {
@@ -2025,7 +2162,7 @@ type GetPrefixListRequest struct {
 
 func (x *GetPrefixListRequest) Reset() {
 	*x = GetPrefixListRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	mi := &file_l4lb_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2174,7 @@ func (x *GetPrefixListRequest) String() string {
 func (*GetPrefixListRequest) ProtoMessage() {}
 
 func (x *GetPrefixListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	mi := &file_l4lb_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2187,7 @@ func (x *GetPrefixListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPrefixListRequest.ProtoReflect.Descriptor instead.
 func (*GetPrefixListRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetPrefixListRequest) GetName() string {
@@ -2071,7 +2208,7 @@ type GetPrefixListResponse struct {
 
 func (x *GetPrefixListResponse) Reset() {
 	*x = GetPrefixListResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	mi := &file_l4lb_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2083,7 +2220,7 @@ func (x *GetPrefixListResponse) String() string {
 func (*GetPrefixListResponse) ProtoMessage() {}
 
 func (x *GetPrefixListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	mi := &file_l4lb_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2096,7 +2233,7 @@ func (x *GetPrefixListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPrefixListResponse.ProtoReflect.Descriptor instead.
 func (*GetPrefixListResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetPrefixListResponse) GetList() *PrefixList {
@@ -2119,7 +2256,7 @@ type ListPrefixListsRequest struct {
 
 func (x *ListPrefixListsRequest) Reset() {
 	*x = ListPrefixListsRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[34]
+	mi := &file_l4lb_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2268,7 @@ func (x *ListPrefixListsRequest) String() string {
 func (*ListPrefixListsRequest) ProtoMessage() {}
 
 func (x *ListPrefixListsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[34]
+	mi := &file_l4lb_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2281,7 @@ func (x *ListPrefixListsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPrefixListsRequest.ProtoReflect.Descriptor instead.
 func (*ListPrefixListsRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListPrefixListsRequest) GetPageSize() uint32 {
@@ -2176,7 +2313,7 @@ type ListPrefixListsResponse struct {
 
 func (x *ListPrefixListsResponse) Reset() {
 	*x = ListPrefixListsResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[35]
+	mi := &file_l4lb_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2325,7 @@ func (x *ListPrefixListsResponse) String() string {
 func (*ListPrefixListsResponse) ProtoMessage() {}
 
 func (x *ListPrefixListsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[35]
+	mi := &file_l4lb_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2338,7 @@ func (x *ListPrefixListsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPrefixListsResponse.ProtoReflect.Descriptor instead.
 func (*ListPrefixListsResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListPrefixListsResponse) GetLists() []*PrefixList {
@@ -2248,7 +2385,7 @@ type UpdatePrefixListRequest struct {
 
 func (x *UpdatePrefixListRequest) Reset() {
 	*x = UpdatePrefixListRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[36]
+	mi := &file_l4lb_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2397,7 @@ func (x *UpdatePrefixListRequest) String() string {
 func (*UpdatePrefixListRequest) ProtoMessage() {}
 
 func (x *UpdatePrefixListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[36]
+	mi := &file_l4lb_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2410,7 @@ func (x *UpdatePrefixListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePrefixListRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePrefixListRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *UpdatePrefixListRequest) GetList() *PrefixList {
@@ -2336,7 +2473,7 @@ type UpdatePrefixListResponse struct {
 
 func (x *UpdatePrefixListResponse) Reset() {
 	*x = UpdatePrefixListResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[37]
+	mi := &file_l4lb_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2348,7 +2485,7 @@ func (x *UpdatePrefixListResponse) String() string {
 func (*UpdatePrefixListResponse) ProtoMessage() {}
 
 func (x *UpdatePrefixListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[37]
+	mi := &file_l4lb_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2361,7 +2498,7 @@ func (x *UpdatePrefixListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePrefixListResponse.ProtoReflect.Descriptor instead.
 func (*UpdatePrefixListResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UpdatePrefixListResponse) GetList() *PrefixList {
@@ -2390,7 +2527,7 @@ type DeletePrefixListRequest struct {
 
 func (x *DeletePrefixListRequest) Reset() {
 	*x = DeletePrefixListRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[38]
+	mi := &file_l4lb_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2539,7 @@ func (x *DeletePrefixListRequest) String() string {
 func (*DeletePrefixListRequest) ProtoMessage() {}
 
 func (x *DeletePrefixListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[38]
+	mi := &file_l4lb_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2552,7 @@ func (x *DeletePrefixListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePrefixListRequest.ProtoReflect.Descriptor instead.
 func (*DeletePrefixListRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeletePrefixListRequest) GetName() string {
@@ -2464,7 +2601,7 @@ type DeletePrefixListResponse struct {
 
 func (x *DeletePrefixListResponse) Reset() {
 	*x = DeletePrefixListResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[39]
+	mi := &file_l4lb_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2613,7 @@ func (x *DeletePrefixListResponse) String() string {
 func (*DeletePrefixListResponse) ProtoMessage() {}
 
 func (x *DeletePrefixListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[39]
+	mi := &file_l4lb_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2626,7 @@ func (x *DeletePrefixListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePrefixListResponse.ProtoReflect.Descriptor instead.
 func (*DeletePrefixListResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeletePrefixListResponse) GetRevision() uint64 {
@@ -2508,7 +2645,7 @@ type GetAgentRequest struct {
 
 func (x *GetAgentRequest) Reset() {
 	*x = GetAgentRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[40]
+	mi := &file_l4lb_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +2657,7 @@ func (x *GetAgentRequest) String() string {
 func (*GetAgentRequest) ProtoMessage() {}
 
 func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[40]
+	mi := &file_l4lb_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +2670,7 @@ func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentRequest.ProtoReflect.Descriptor instead.
 func (*GetAgentRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 // For GetAgent.
@@ -2547,7 +2684,7 @@ type GetAgentResponse struct {
 
 func (x *GetAgentResponse) Reset() {
 	*x = GetAgentResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[41]
+	mi := &file_l4lb_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2559,7 +2696,7 @@ func (x *GetAgentResponse) String() string {
 func (*GetAgentResponse) ProtoMessage() {}
 
 func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[41]
+	mi := &file_l4lb_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2572,7 +2709,7 @@ func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentResponse.ProtoReflect.Descriptor instead.
 func (*GetAgentResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetAgentResponse) GetAgent() *Agent {
@@ -2591,7 +2728,7 @@ type GetConfigRequest struct {
 
 func (x *GetConfigRequest) Reset() {
 	*x = GetConfigRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[42]
+	mi := &file_l4lb_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +2740,7 @@ func (x *GetConfigRequest) String() string {
 func (*GetConfigRequest) ProtoMessage() {}
 
 func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[42]
+	mi := &file_l4lb_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +2753,7 @@ func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetConfigRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 // For GetConfig.
@@ -2630,7 +2767,7 @@ type GetConfigResponse struct {
 
 func (x *GetConfigResponse) Reset() {
 	*x = GetConfigResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[43]
+	mi := &file_l4lb_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2779,7 @@ func (x *GetConfigResponse) String() string {
 func (*GetConfigResponse) ProtoMessage() {}
 
 func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[43]
+	mi := &file_l4lb_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2792,7 @@ func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetConfigResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{43}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetConfigResponse) GetConfig() *Config {
@@ -2674,7 +2811,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[44]
+	mi := &file_l4lb_v1_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2823,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[44]
+	mi := &file_l4lb_v1_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2836,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{44}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{46}
 }
 
 // For Diagnose.
@@ -2713,7 +2850,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[45]
+	mi := &file_l4lb_v1_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +2862,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[45]
+	mi := &file_l4lb_v1_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +2875,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{45}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DiagnoseResponse) GetFindings() []*Finding {
@@ -2752,7 +2889,7 @@ var File_l4lb_v1_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
+	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x12l4lb/v1/flow.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
 	"\x1bCreateVirtualServiceRequest\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x121\n" +
@@ -2876,7 +3013,17 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\romit_backends\x18\x03 \x01(\bR\fomitBackends\x12\x18\n" +
 	"\asamples\x18\x04 \x01(\rR\asamples\";\n" +
 	"\x13StreamStatsResponse\x12$\n" +
-	"\x05stats\x18\x01 \x01(\v2\x0e.l4lb.v1.StatsR\x05stats\"I\n" +
+	"\x05stats\x18\x01 \x01(\v2\x0e.l4lb.v1.StatsR\x05stats\"\x89\x01\n" +
+	"\x10ListFlowsRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x16\n" +
+	"\x06client\x18\x02 \x01(\tR\x06client\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x1d\n" +
+	"\n" +
+	"omit_flows\x18\x04 \x01(\bR\tomitFlows\x12\x10\n" +
+	"\x03top\x18\x05 \x01(\rR\x03top\"h\n" +
+	"\x11ListFlowsResponse\x12#\n" +
+	"\x05flows\x18\x01 \x03(\v2\r.l4lb.v1.FlowR\x05flows\x12.\n" +
+	"\asummary\x18\x02 \x01(\v2\x14.l4lb.v1.FlowSummaryR\asummary\"I\n" +
 	"\x0eGetRingRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\rinclude_slots\x18\x02 \x01(\bR\fincludeSlots\"4\n" +
@@ -2931,7 +3078,7 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x06config\x18\x01 \x01(\v2\x0f.l4lb.v1.ConfigR\x06config\"\x11\n" +
 	"\x0fDiagnoseRequest\"@\n" +
 	"\x10DiagnoseResponse\x12,\n" +
-	"\bfindings\x18\x01 \x03(\v2\x10.l4lb.v1.FindingR\bfindings2\xf0\x0e\n" +
+	"\bfindings\x18\x01 \x03(\v2\x10.l4lb.v1.FindingR\bfindings2\xb6\x0f\n" +
 	"\x13LoadBalancerService\x12c\n" +
 	"\x14CreateVirtualService\x12$.l4lb.v1.CreateVirtualServiceRequest\x1a%.l4lb.v1.CreateVirtualServiceResponse\x12Z\n" +
 	"\x11GetVirtualService\x12!.l4lb.v1.GetVirtualServiceRequest\x1a\".l4lb.v1.GetVirtualServiceResponse\x12`\n" +
@@ -2948,7 +3095,8 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\fDrainBackend\x12\x1c.l4lb.v1.DrainBackendRequest\x1a\x1d.l4lb.v1.DrainBackendResponse\x12Q\n" +
 	"\x0eUndrainBackend\x12\x1e.l4lb.v1.UndrainBackendRequest\x1a\x1f.l4lb.v1.UndrainBackendResponse\x12P\n" +
 	"\rWatchBackends\x12\x1d.l4lb.v1.WatchBackendsRequest\x1a\x1e.l4lb.v1.WatchBackendsResponse0\x01\x12J\n" +
-	"\vStreamStats\x12\x1b.l4lb.v1.StreamStatsRequest\x1a\x1c.l4lb.v1.StreamStatsResponse0\x01\x12<\n" +
+	"\vStreamStats\x12\x1b.l4lb.v1.StreamStatsRequest\x1a\x1c.l4lb.v1.StreamStatsResponse0\x01\x12D\n" +
+	"\tListFlows\x12\x19.l4lb.v1.ListFlowsRequest\x1a\x1a.l4lb.v1.ListFlowsResponse0\x01\x12<\n" +
 	"\aGetRing\x12\x17.l4lb.v1.GetRingRequest\x1a\x18.l4lb.v1.GetRingResponse\x12W\n" +
 	"\x10CreatePrefixList\x12 .l4lb.v1.CreatePrefixListRequest\x1a!.l4lb.v1.CreatePrefixListResponse\x12N\n" +
 	"\rGetPrefixList\x12\x1d.l4lb.v1.GetPrefixListRequest\x1a\x1e.l4lb.v1.GetPrefixListResponse\x12T\n" +
@@ -2972,7 +3120,7 @@ func file_l4lb_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_l4lb_v1_service_proto_goTypes = []any{
 	(WatchBackendsResponse_Event)(0),     // 0: l4lb.v1.WatchBackendsResponse.Event
 	(*CreateVirtualServiceRequest)(nil),  // 1: l4lb.v1.CreateVirtualServiceRequest
@@ -3003,120 +3151,128 @@ var file_l4lb_v1_service_proto_goTypes = []any{
 	(*WatchBackendsResponse)(nil),        // 26: l4lb.v1.WatchBackendsResponse
 	(*StreamStatsRequest)(nil),           // 27: l4lb.v1.StreamStatsRequest
 	(*StreamStatsResponse)(nil),          // 28: l4lb.v1.StreamStatsResponse
-	(*GetRingRequest)(nil),               // 29: l4lb.v1.GetRingRequest
-	(*GetRingResponse)(nil),              // 30: l4lb.v1.GetRingResponse
-	(*CreatePrefixListRequest)(nil),      // 31: l4lb.v1.CreatePrefixListRequest
-	(*CreatePrefixListResponse)(nil),     // 32: l4lb.v1.CreatePrefixListResponse
-	(*GetPrefixListRequest)(nil),         // 33: l4lb.v1.GetPrefixListRequest
-	(*GetPrefixListResponse)(nil),        // 34: l4lb.v1.GetPrefixListResponse
-	(*ListPrefixListsRequest)(nil),       // 35: l4lb.v1.ListPrefixListsRequest
-	(*ListPrefixListsResponse)(nil),      // 36: l4lb.v1.ListPrefixListsResponse
-	(*UpdatePrefixListRequest)(nil),      // 37: l4lb.v1.UpdatePrefixListRequest
-	(*UpdatePrefixListResponse)(nil),     // 38: l4lb.v1.UpdatePrefixListResponse
-	(*DeletePrefixListRequest)(nil),      // 39: l4lb.v1.DeletePrefixListRequest
-	(*DeletePrefixListResponse)(nil),     // 40: l4lb.v1.DeletePrefixListResponse
-	(*GetAgentRequest)(nil),              // 41: l4lb.v1.GetAgentRequest
-	(*GetAgentResponse)(nil),             // 42: l4lb.v1.GetAgentResponse
-	(*GetConfigRequest)(nil),             // 43: l4lb.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),            // 44: l4lb.v1.GetConfigResponse
-	(*DiagnoseRequest)(nil),              // 45: l4lb.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),             // 46: l4lb.v1.DiagnoseResponse
-	(*VirtualService)(nil),               // 47: l4lb.v1.VirtualService
-	(*fieldmaskpb.FieldMask)(nil),        // 48: google.protobuf.FieldMask
-	(*Backend)(nil),                      // 49: l4lb.v1.Backend
-	(*DrainPolicy)(nil),                  // 50: l4lb.v1.DrainPolicy
-	(*durationpb.Duration)(nil),          // 51: google.protobuf.Duration
-	(*Stats)(nil),                        // 52: l4lb.v1.Stats
-	(*Ring)(nil),                         // 53: l4lb.v1.Ring
-	(*PrefixList)(nil),                   // 54: l4lb.v1.PrefixList
-	(*Agent)(nil),                        // 55: l4lb.v1.Agent
-	(*Config)(nil),                       // 56: l4lb.v1.Config
-	(*Finding)(nil),                      // 57: l4lb.v1.Finding
+	(*ListFlowsRequest)(nil),             // 29: l4lb.v1.ListFlowsRequest
+	(*ListFlowsResponse)(nil),            // 30: l4lb.v1.ListFlowsResponse
+	(*GetRingRequest)(nil),               // 31: l4lb.v1.GetRingRequest
+	(*GetRingResponse)(nil),              // 32: l4lb.v1.GetRingResponse
+	(*CreatePrefixListRequest)(nil),      // 33: l4lb.v1.CreatePrefixListRequest
+	(*CreatePrefixListResponse)(nil),     // 34: l4lb.v1.CreatePrefixListResponse
+	(*GetPrefixListRequest)(nil),         // 35: l4lb.v1.GetPrefixListRequest
+	(*GetPrefixListResponse)(nil),        // 36: l4lb.v1.GetPrefixListResponse
+	(*ListPrefixListsRequest)(nil),       // 37: l4lb.v1.ListPrefixListsRequest
+	(*ListPrefixListsResponse)(nil),      // 38: l4lb.v1.ListPrefixListsResponse
+	(*UpdatePrefixListRequest)(nil),      // 39: l4lb.v1.UpdatePrefixListRequest
+	(*UpdatePrefixListResponse)(nil),     // 40: l4lb.v1.UpdatePrefixListResponse
+	(*DeletePrefixListRequest)(nil),      // 41: l4lb.v1.DeletePrefixListRequest
+	(*DeletePrefixListResponse)(nil),     // 42: l4lb.v1.DeletePrefixListResponse
+	(*GetAgentRequest)(nil),              // 43: l4lb.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),             // 44: l4lb.v1.GetAgentResponse
+	(*GetConfigRequest)(nil),             // 45: l4lb.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),            // 46: l4lb.v1.GetConfigResponse
+	(*DiagnoseRequest)(nil),              // 47: l4lb.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),             // 48: l4lb.v1.DiagnoseResponse
+	(*VirtualService)(nil),               // 49: l4lb.v1.VirtualService
+	(*fieldmaskpb.FieldMask)(nil),        // 50: google.protobuf.FieldMask
+	(*Backend)(nil),                      // 51: l4lb.v1.Backend
+	(*DrainPolicy)(nil),                  // 52: l4lb.v1.DrainPolicy
+	(*durationpb.Duration)(nil),          // 53: google.protobuf.Duration
+	(*Stats)(nil),                        // 54: l4lb.v1.Stats
+	(*Flow)(nil),                         // 55: l4lb.v1.Flow
+	(*FlowSummary)(nil),                  // 56: l4lb.v1.FlowSummary
+	(*Ring)(nil),                         // 57: l4lb.v1.Ring
+	(*PrefixList)(nil),                   // 58: l4lb.v1.PrefixList
+	(*Agent)(nil),                        // 59: l4lb.v1.Agent
+	(*Config)(nil),                       // 60: l4lb.v1.Config
+	(*Finding)(nil),                      // 61: l4lb.v1.Finding
 }
 var file_l4lb_v1_service_proto_depIdxs = []int32{
-	47, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	47, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	47, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	47, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
-	47, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	48, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	47, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	49, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
-	49, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
-	49, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
-	49, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
-	49, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
-	48, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
-	49, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
-	50, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
-	49, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
-	49, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	49, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	49, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	49, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	49, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
+	49, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	50, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	49, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	51, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
+	51, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
+	51, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
+	51, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
+	51, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
+	50, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
+	51, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
+	52, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
+	51, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	51, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
 	0,  // 17: l4lb.v1.WatchBackendsResponse.event:type_name -> l4lb.v1.WatchBackendsResponse.Event
-	49, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
-	51, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
-	52, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
-	53, // 21: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
-	54, // 22: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	54, // 23: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	54, // 24: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	54, // 25: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
-	54, // 26: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	48, // 27: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
-	54, // 28: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	55, // 29: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
-	56, // 30: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
-	57, // 31: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
-	1,  // 32: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
-	3,  // 33: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
-	5,  // 34: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
-	7,  // 35: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
-	9,  // 36: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
-	11, // 37: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
-	13, // 38: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
-	15, // 39: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
-	17, // 40: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
-	19, // 41: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
-	21, // 42: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
-	23, // 43: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
-	25, // 44: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
-	27, // 45: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
-	29, // 46: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
-	31, // 47: l4lb.v1.LoadBalancerService.CreatePrefixList:input_type -> l4lb.v1.CreatePrefixListRequest
-	33, // 48: l4lb.v1.LoadBalancerService.GetPrefixList:input_type -> l4lb.v1.GetPrefixListRequest
-	35, // 49: l4lb.v1.LoadBalancerService.ListPrefixLists:input_type -> l4lb.v1.ListPrefixListsRequest
-	37, // 50: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
-	39, // 51: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
-	41, // 52: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
-	43, // 53: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
-	45, // 54: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
-	2,  // 55: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
-	4,  // 56: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
-	6,  // 57: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
-	8,  // 58: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
-	10, // 59: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
-	12, // 60: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
-	14, // 61: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
-	16, // 62: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
-	18, // 63: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
-	20, // 64: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
-	22, // 65: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
-	24, // 66: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
-	26, // 67: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
-	28, // 68: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
-	30, // 69: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
-	32, // 70: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
-	34, // 71: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
-	36, // 72: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
-	38, // 73: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
-	40, // 74: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
-	42, // 75: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
-	44, // 76: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
-	46, // 77: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
-	55, // [55:78] is the sub-list for method output_type
-	32, // [32:55] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	51, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
+	53, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
+	54, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
+	55, // 21: l4lb.v1.ListFlowsResponse.flows:type_name -> l4lb.v1.Flow
+	56, // 22: l4lb.v1.ListFlowsResponse.summary:type_name -> l4lb.v1.FlowSummary
+	57, // 23: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
+	58, // 24: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	58, // 25: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	58, // 26: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	58, // 27: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
+	58, // 28: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	50, // 29: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
+	58, // 30: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	59, // 31: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
+	60, // 32: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
+	61, // 33: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
+	1,  // 34: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
+	3,  // 35: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
+	5,  // 36: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
+	7,  // 37: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
+	9,  // 38: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
+	11, // 39: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
+	13, // 40: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
+	15, // 41: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
+	17, // 42: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
+	19, // 43: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
+	21, // 44: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
+	23, // 45: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
+	25, // 46: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
+	27, // 47: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
+	29, // 48: l4lb.v1.LoadBalancerService.ListFlows:input_type -> l4lb.v1.ListFlowsRequest
+	31, // 49: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
+	33, // 50: l4lb.v1.LoadBalancerService.CreatePrefixList:input_type -> l4lb.v1.CreatePrefixListRequest
+	35, // 51: l4lb.v1.LoadBalancerService.GetPrefixList:input_type -> l4lb.v1.GetPrefixListRequest
+	37, // 52: l4lb.v1.LoadBalancerService.ListPrefixLists:input_type -> l4lb.v1.ListPrefixListsRequest
+	39, // 53: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
+	41, // 54: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
+	43, // 55: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
+	45, // 56: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
+	47, // 57: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
+	2,  // 58: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
+	4,  // 59: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
+	6,  // 60: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
+	8,  // 61: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
+	10, // 62: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
+	12, // 63: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
+	14, // 64: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
+	16, // 65: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
+	18, // 66: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
+	20, // 67: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
+	22, // 68: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
+	24, // 69: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
+	26, // 70: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
+	28, // 71: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
+	30, // 72: l4lb.v1.LoadBalancerService.ListFlows:output_type -> l4lb.v1.ListFlowsResponse
+	32, // 73: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
+	34, // 74: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
+	36, // 75: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
+	38, // 76: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
+	40, // 77: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
+	42, // 78: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
+	44, // 79: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
+	46, // 80: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
+	48, // 81: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
+	58, // [58:82] is the sub-list for method output_type
+	34, // [34:58] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_service_proto_init() }
@@ -3127,6 +3283,7 @@ func file_l4lb_v1_service_proto_init() {
 	file_l4lb_v1_agent_proto_init()
 	file_l4lb_v1_backend_proto_init()
 	file_l4lb_v1_doctor_proto_init()
+	file_l4lb_v1_flow_proto_init()
 	file_l4lb_v1_prefix_list_proto_init()
 	file_l4lb_v1_ring_proto_init()
 	file_l4lb_v1_stats_proto_init()
@@ -3137,7 +3294,7 @@ func file_l4lb_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_service_proto_rawDesc), len(file_l4lb_v1_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

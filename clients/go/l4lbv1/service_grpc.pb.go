@@ -35,6 +35,7 @@ const (
 	LoadBalancerService_UndrainBackend_FullMethodName       = "/l4lb.v1.LoadBalancerService/UndrainBackend"
 	LoadBalancerService_WatchBackends_FullMethodName        = "/l4lb.v1.LoadBalancerService/WatchBackends"
 	LoadBalancerService_StreamStats_FullMethodName          = "/l4lb.v1.LoadBalancerService/StreamStats"
+	LoadBalancerService_ListFlows_FullMethodName            = "/l4lb.v1.LoadBalancerService/ListFlows"
 	LoadBalancerService_GetRing_FullMethodName              = "/l4lb.v1.LoadBalancerService/GetRing"
 	LoadBalancerService_CreatePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/CreatePrefixList"
 	LoadBalancerService_GetPrefixList_FullMethodName        = "/l4lb.v1.LoadBalancerService/GetPrefixList"
@@ -88,6 +89,10 @@ type LoadBalancerServiceClient interface {
 	// Sends one sample at once and one each interval. A slow reader gets the latest and the number it missed: the agent keeps one message
 	// a stream, what the transport has taken already comes before it.
 	StreamStats(ctx context.Context, in *StreamStatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamStatsResponse], error)
+	// Reads flows that have an entry, page by page in one stream, and in its last message what they are together. A flow that lives while the
+	// stream does is in it once; what comes or ends meanwhile may be. However many there are, and however slowly they are taken, the agent
+	// holds some thousands; of sixteen such streams two get on at a time, and a seventeenth is RESOURCE_EXHAUSTED.
+	ListFlows(ctx context.Context, in *ListFlowsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListFlowsResponse], error)
 	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
 	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error)
 	// Creates a list of prefixes.
@@ -276,6 +281,25 @@ func (c *loadBalancerServiceClient) StreamStats(ctx context.Context, in *StreamS
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadBalancerService_StreamStatsClient = grpc.ServerStreamingClient[StreamStatsResponse]
 
+func (c *loadBalancerServiceClient) ListFlows(ctx context.Context, in *ListFlowsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListFlowsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LoadBalancerService_ServiceDesc.Streams[2], LoadBalancerService_ListFlows_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListFlowsRequest, ListFlowsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadBalancerService_ListFlowsClient = grpc.ServerStreamingClient[ListFlowsResponse]
+
 func (c *loadBalancerServiceClient) GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetRingResponse)
@@ -408,6 +432,10 @@ type LoadBalancerServiceServer interface {
 	// Sends one sample at once and one each interval. A slow reader gets the latest and the number it missed: the agent keeps one message
 	// a stream, what the transport has taken already comes before it.
 	StreamStats(*StreamStatsRequest, grpc.ServerStreamingServer[StreamStatsResponse]) error
+	// Reads flows that have an entry, page by page in one stream, and in its last message what they are together. A flow that lives while the
+	// stream does is in it once; what comes or ends meanwhile may be. However many there are, and however slowly they are taken, the agent
+	// holds some thousands; of sixteen such streams two get on at a time, and a seventeenth is RESOURCE_EXHAUSTED.
+	ListFlows(*ListFlowsRequest, grpc.ServerStreamingServer[ListFlowsResponse]) error
 	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
 	GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error)
 	// Creates a list of prefixes.
@@ -479,6 +507,9 @@ func (UnimplementedLoadBalancerServiceServer) WatchBackends(*WatchBackendsReques
 }
 func (UnimplementedLoadBalancerServiceServer) StreamStats(*StreamStatsRequest, grpc.ServerStreamingServer[StreamStatsResponse]) error {
 	return status.Error(codes.Unimplemented, "method StreamStats not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) ListFlows(*ListFlowsRequest, grpc.ServerStreamingServer[ListFlowsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListFlows not implemented")
 }
 func (UnimplementedLoadBalancerServiceServer) GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRing not implemented")
@@ -766,6 +797,17 @@ func _LoadBalancerService_StreamStats_Handler(srv interface{}, stream grpc.Serve
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadBalancerService_StreamStatsServer = grpc.ServerStreamingServer[StreamStatsResponse]
 
+func _LoadBalancerService_ListFlows_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListFlowsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LoadBalancerServiceServer).ListFlows(m, &grpc.GenericServerStream[ListFlowsRequest, ListFlowsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadBalancerService_ListFlowsServer = grpc.ServerStreamingServer[ListFlowsResponse]
+
 func _LoadBalancerService_GetRing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetRingRequest)
 	if err := dec(in); err != nil {
@@ -1029,6 +1071,11 @@ var LoadBalancerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "StreamStats",
 			Handler:       _LoadBalancerService_StreamStats_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListFlows",
+			Handler:       _LoadBalancerService_ListFlows_Handler,
 			ServerStreams: true,
 		},
 	},

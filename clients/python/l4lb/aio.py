@@ -14,9 +14,10 @@ from l4lb import DEFAULT_TARGET, calls, channel, list_calls
 from l4lb.calls import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
-from l4lb.streams import DrainProgress, DrainWait, Event, StatsStream, Stream, WatchStream
+from l4lb.streams import DrainProgress, DrainWait, Event, FlowsStream, StatsStream, Stream, WatchStream
 from l4lb.v1 import service_pb2_grpc
 from l4lb.v1.backend_pb2 import Backend
+from l4lb.v1.service_pb2 import ListFlowsResponse
 from l4lb.v1.stats_pb2 import Stats
 
 P = ParamSpec("P")
@@ -93,6 +94,12 @@ class AsyncClient:
     ) -> AsyncIterator[Stats]:
         """As Client.stats."""
         return self._stream(StatsStream(interval, services, backends, samples), None)
+
+    def flows(
+        self, parent: str = "-", *, client: str = "", limit: int = 0, flows: bool = True, top: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[ListFlowsResponse]:
+        """As Client.flows."""
+        return self._stream(FlowsStream(parent, client, limit, flows, top), timeout)
 
     async def wait_drained(
         self, name: str, *, timeout: float | None = None, on_progress: Callable[[DrainProgress], object] | None = None

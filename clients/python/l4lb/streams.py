@@ -144,6 +144,28 @@ class StatsStream:
         return isinstance(error, Error) and error.code == "UNAVAILABLE" and self._connected
 
 
+class FlowsStream:
+    """ListFlows. It is not begun again by itself: half of it would come twice."""
+
+    rpc = "ListFlows"
+
+    def __init__(self, parent: str = "-", client: str = "", limit: int = 0, flows: bool = True, top: int = 0) -> None:
+        parent = names.backend(parent) if "/" in parent.removeprefix("services/") else names.service(parent)
+        self._request = service_pb2.ListFlowsRequest(parent=parent, client=client, limit=limit, omit_flows=not flows, top=top)
+
+    def request(self) -> service_pb2.ListFlowsRequest:
+        """Always the same."""
+        return self._request
+
+    def feed(self, message: service_pb2.ListFlowsResponse) -> Iterator[service_pb2.ListFlowsResponse]:
+        """The page."""
+        yield message
+
+    def again(self, _error: BaseException) -> bool:
+        """Never."""
+        return False
+
+
 @dataclass(frozen=True)
 class DrainProgress:
     """How far a drain is."""

@@ -7,6 +7,7 @@ AIP-154).
 
 from l4lb_agent.api.convert.backends import add_backend, backend, drain_backend, event, remove_backend, undrain_backend, update_backend
 from l4lb_agent.api.convert.diagnosis import findings, findings_json
+from l4lb_agent.api.convert.flows import flows, flows_wanted
 from l4lb_agent.api.convert.lists import create_list, delete_list, prefix_list, update_list
 from l4lb_agent.api.convert.rings import ring
 from l4lb_agent.api.convert.seen import agent, config, stats
@@ -27,6 +28,8 @@ __all__ = [
     "findings_json",
     "prefix_list",
     "remove_backend",
+    "flows",
+    "flows_wanted",
     "ring",
     "service",
     "stats",

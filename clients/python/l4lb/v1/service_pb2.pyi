@@ -5,6 +5,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from l4lb.v1 import agent_pb2 as _agent_pb2
 from l4lb.v1 import backend_pb2 as _backend_pb2
 from l4lb.v1 import doctor_pb2 as _doctor_pb2
+from l4lb.v1 import flow_pb2 as _flow_pb2
 from l4lb.v1 import prefix_list_pb2 as _prefix_list_pb2
 from l4lb.v1 import ring_pb2 as _ring_pb2
 from l4lb.v1 import stats_pb2 as _stats_pb2
@@ -291,6 +292,28 @@ class StreamStatsResponse(_message.Message):
     STATS_FIELD_NUMBER: _ClassVar[int]
     stats: _stats_pb2.Stats
     def __init__(self, stats: _Optional[_Union[_stats_pb2.Stats, _Mapping]] = ...) -> None: ...
+
+class ListFlowsRequest(_message.Message):
+    __slots__ = ("parent", "client", "limit", "omit_flows", "top")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    OMIT_FLOWS_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    client: str
+    limit: int
+    omit_flows: bool
+    top: int
+    def __init__(self, parent: _Optional[str] = ..., client: _Optional[str] = ..., limit: _Optional[int] = ..., omit_flows: _Optional[bool] = ..., top: _Optional[int] = ...) -> None: ...
+
+class ListFlowsResponse(_message.Message):
+    __slots__ = ("flows", "summary")
+    FLOWS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    flows: _containers.RepeatedCompositeFieldContainer[_flow_pb2.Flow]
+    summary: _flow_pb2.FlowSummary
+    def __init__(self, flows: _Optional[_Iterable[_Union[_flow_pb2.Flow, _Mapping]]] = ..., summary: _Optional[_Union[_flow_pb2.FlowSummary, _Mapping]] = ...) -> None: ...
 
 class GetRingRequest(_message.Message):
     __slots__ = ("name", "include_slots")

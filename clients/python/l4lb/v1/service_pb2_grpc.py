@@ -112,6 +112,11 @@ class LoadBalancerServiceStub:
                 request_serializer=l4lb_dot_v1_dot_service__pb2.StreamStatsRequest.SerializeToString,
                 response_deserializer=l4lb_dot_v1_dot_service__pb2.StreamStatsResponse.FromString,
                 _registered_method=True)
+        self.ListFlows = channel.unary_stream(
+                '/l4lb.v1.LoadBalancerService/ListFlows',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.ListFlowsRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.ListFlowsResponse.FromString,
+                _registered_method=True)
         self.GetRing = channel.unary_unary(
                 '/l4lb.v1.LoadBalancerService/GetRing',
                 request_serializer=l4lb_dot_v1_dot_service__pb2.GetRingRequest.SerializeToString,
@@ -269,6 +274,15 @@ class LoadBalancerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFlows(self, request, context):
+        """Reads flows that have an entry, page by page in one stream, and in its last message what they are together. A flow that lives while the
+        stream does is in it once; what comes or ends meanwhile may be. However many there are, and however slowly they are taken, the agent
+        holds some thousands; of sixteen such streams two get on at a time, and a seventeenth is RESOURCE_EXHAUSTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetRing(self, request, context):
         """Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
         """
@@ -406,6 +420,11 @@ def add_LoadBalancerServiceServicer_to_server(servicer, server):
                     servicer.StreamStats,
                     request_deserializer=l4lb_dot_v1_dot_service__pb2.StreamStatsRequest.FromString,
                     response_serializer=l4lb_dot_v1_dot_service__pb2.StreamStatsResponse.SerializeToString,
+            ),
+            'ListFlows': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListFlows,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.ListFlowsRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.ListFlowsResponse.SerializeToString,
             ),
             'GetRing': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRing,
@@ -839,6 +858,33 @@ class LoadBalancerService:
             '/l4lb.v1.LoadBalancerService/StreamStats',
             l4lb_dot_v1_dot_service__pb2.StreamStatsRequest.SerializeToString,
             l4lb_dot_v1_dot_service__pb2.StreamStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFlows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/ListFlows',
+            l4lb_dot_v1_dot_service__pb2.ListFlowsRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.ListFlowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""What callers are told of rings, flows and the agent: read and counted, nothing decided and nothing changed."""
