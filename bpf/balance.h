@@ -57,6 +57,20 @@ static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, co
 	return reject(ctx, s, ANSWER_DRAIN_RST);
 }
 
+/* A packet for an owned address that is not for a service there */
+static __always_inline __u32 for_snat(struct xdp_md *ctx, struct scratch *s, const struct config *c)
+{
+	struct reply *r;
+
+	if (s->owned_flags & ADDRESS_SNAT) {
+		s->now = second(c);
+		r = reply_find(s, c);
+		if (r)
+			return to_client(ctx, s, c, r);
+	}
+	return refuse(s, s->owned_flags & ADDRESS_VIP ? REASON_NO_SERVICE : REASON_NO_FLOW);
+}
+
 /* An IP packet for `owned`; `address` is the destination's address_hash() */
 static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, const struct config *c, const struct owned_address *owned,
 				     __u64 address)
@@ -67,19 +81,15 @@ static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, cons
 		tail_call(ctx, TAIL_ICMP);
 		return DROP(REASON_TAIL_CALL_FAILED);
 	}
+	if (why == TO_ODD) {
+		tail_call(ctx, TAIL_ODD);
+		return DROP(REASON_TAIL_CALL_FAILED);
+	}
 	if (why)
 		return refuse(s, why);
 	if (s->owned_flags & ADDRESS_VIP && service_find(s, c, owned, address))
 		return to_backend(ctx, s, c);
-	if (s->owned_flags & ADDRESS_SNAT) {
-		struct reply *r;
-
-		s->now = second(c);
-		r = reply_find(s, c);
-		if (r)
-			return to_client(ctx, s, c, r);
-	}
-	return refuse(s, s->owned_flags & ADDRESS_VIP ? REASON_NO_SERVICE : REASON_NO_FLOW);
+	return for_snat(ctx, s, c);
 }
 
 /* What a frame is before anybody knows whether it is for us */

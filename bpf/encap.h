@@ -9,6 +9,7 @@
 #define PROTOCOL_IPV4 4
 #define PROTOCOL_IPV6 41
 #define GUE_BYTES 4
+#define ODD_STEP 0x9e37
 #define LOWEST_SPREAD_PORT 0xc000 /* of UDP sources: the dynamic ports (RFC 6335), 14 bits of the flow's hash */
 
 struct gue {
@@ -60,6 +61,10 @@ static __always_inline bool payload_sum(struct xdp_md *ctx, const struct scratch
 	__u64 pseudo = htons(s->tuple.protocol) + htons(s->l3_bytes - header);
 	const struct ipv6 *ip;
 
+	if (s->summed) {
+		*sum = s->payload;
+		return true;
+	}
 	if (s->tuple.protocol == PROTOCOL_UDP) {
 		if (!udp || !udp->checksum || ntohs(udp->length) != s->l3_bytes - header)
 			return false;
@@ -78,7 +83,7 @@ static __always_inline bool payload_sum(struct xdp_md *ctx, const struct scratch
 }
 
 /* Takes one hop from the inner IPv4 packet, and what the outer header copies. A packet that may be fragmented may be so outside, too: its
- * identification, mixed with the flow's hash, stays unique. */
+ * identification, mixed with the flow's hash, stays unique, also among the fragments that share it. */
 static __always_inline bool leave_ipv4(struct xdp_md *ctx, struct outer *o)
 {
 	struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
@@ -89,7 +94,7 @@ static __always_inline bool leave_ipv4(struct xdp_md *ctx, struct outer *o)
 	ip->checksum = updated_checksum(ip->checksum, TTL_DELTA);
 	o->class = ip->service;
 	o->fragment = ip->fragment & htons(IPV4_DONT_FRAGMENT);
-	o->identification = o->fragment ? 0 : ip->identification ^ o->hash;
+	o->identification = o->fragment ? 0 : (ip->identification ^ o->hash) + (ip->fragment & htons(IPV4_OFFSET_MASK)) * ODD_STEP;
 	return true;
 }
 

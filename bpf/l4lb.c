@@ -5,6 +5,7 @@
 #include "counters.h"
 #include "policy.h"
 #include "capture_types.h"
+#include "datagram.h"
 #include "reasons.h"
 #include "packet.h"
 #include "scratch.h"
@@ -114,6 +115,11 @@ static __always_inline struct limit_line *source_limit_get(__u32 element)
 	return source_limits.lookup(&element);
 }
 
+static __always_inline struct fragment_bucket *fragment_bucket_get(__u32 element)
+{
+	return fragments.lookup(&element);
+}
+
 static __always_inline struct traffic *service_traffic(__u32 element)
 {
 	return service_counters.lookup(&element);
@@ -205,14 +211,17 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "outcome.h"
 #include "hash.h"
 #include "checksum.h"
-#include "parse.h"
 #include "message.h"
+#include "extension.h"
+#include "parse.h"
 #include "index.h"
 #include "source.h"
 #include "ring.h"
 #include "limit.h"
 #include "lists.h"
 #include "flow.h"
+#include "fragment.h"
+#include "options.h"
 #include "tcp.h"
 #include "next_hop.h"
 #include "nat.h"
@@ -226,6 +235,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "encap.h"
 #include "direct.h"
 #include "balance.h"
+#include "odd.h"
 #include "quote.h"
 #include "echo.h"
 #include "icmp.h"
@@ -259,10 +269,16 @@ int icmp(struct xdp_md *ctx)
 	END(icmp_packet(ctx, s, c));
 }
 
+/* TAIL_ODD */
+int odd(struct xdp_md *ctx)
+{
+	END(odd_packet(ctx, s, c));
+}
+
 /* TAIL_NAT_NEW */
 int nat_new(struct xdp_md *ctx)
 {
-	END(new_flow(ctx, s, c));
+	END(remember_piece(s, c, new_flow(ctx, s, c)));
 }
 
 /* TAIL_ANSWER */

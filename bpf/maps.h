@@ -25,6 +25,7 @@ BPF_TABLE("hash", struct reply_key, struct reply, replies, 1);
 BPF_ARRAY(port_full, __u32, 1);
 BPF_ARRAY(interfaces, struct interface, 1);
 BPF_ARRAY(flow_table, struct flow_bucket, 1);
+BPF_ARRAY(fragments, struct fragment_bucket, 1);
 BPF_ARRAY(service_limits, struct limit_line, 1);
 BPF_ARRAY(source_limits, struct limit_line, 1);
 BPF_PERCPU_ARRAY(service_counters, struct traffic, 1);

@@ -75,10 +75,9 @@ static __always_inline __u32 most_mss(const struct scratch *s, __u32 number, __u
 	return mtu > headers ? mtu - headers : 0;
 }
 
-/* Expects a TCP SYN without IP options */
 static __always_inline void clamp_mss(struct xdp_md *ctx, struct scratch *s, __u32 service, __u32 mtu)
 {
-	__u32 offset = IP_OFFSET + (s->family == 4 ? IPV4_BYTES : IPV6_BYTES), most = most_mss(s, service, mtu), bytes;
+	__u32 offset = s->transport & TRANSPORT_MASK, most = most_mss(s, service, mtu), bytes;
 
 	if (!most)
 		return;

@@ -68,6 +68,20 @@ static __always_inline bool translate_ipv6(struct xdp_md *ctx, const struct tran
 	return true;
 }
 
+/* Gives a fragment of an IPv4 datagram the identification that the table of fragments has for it */
+static __always_inline bool rename_datagram(struct xdp_md *ctx, const struct scratch *s)
+{
+	struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
+
+	if (s->family != 4)
+		return true;
+	if (!ip)
+		return false;
+	ip->checksum = updated_checksum(ip->checksum, checksum_delta(ip->identification, htons(s->piece.renamed)));
+	ip->identification = htons(s->piece.renamed);
+	return true;
+}
+
 /* Rewrites MACs, addresses, ports, TTL and checksums. Expects a packet that read_packet() accepted. */
 static __always_inline bool translate(struct xdp_md *ctx, const struct scratch *s, const struct translation *to)
 {
@@ -77,9 +91,9 @@ static __always_inline bool translate(struct xdp_md *ctx, const struct scratch *
 		return false;
 	copy_mac(frame->destination, to->destination_mac);
 	copy_mac(frame->source, to->source_mac);
-	if (s->family == 4)
-		return translate_ipv4(ctx, to) && translate_ports(ctx, s->tuple.protocol, IP_OFFSET + IPV4_BYTES, to);
-	return translate_ipv6(ctx, to) && translate_ports(ctx, s->tuple.protocol, IP_OFFSET + IPV6_BYTES, to);
+	if (!(s->family == 4 ? translate_ipv4(ctx, to) : translate_ipv6(ctx, to)) || (s->part != PART_WHOLE && !rename_datagram(ctx, s)))
+		return false;
+	return s->part == PART_LATER || translate_ports(ctx, s->tuple.protocol, s->transport & TRANSPORT_MASK, to);
 }
 
 /* Why a packet cannot leave by a way, 0 when it can. `mtu` is the way's for this packet, outer headers taken off; 0 = not checked */
@@ -131,9 +145,9 @@ static __always_inline __u32 send_to_backend(struct xdp_md *ctx, struct scratch 
 	s->backend = f->backend;
 	if (why)
 		return stopped(ctx, s, why);
-	if (s->tuple.protocol == PROTOCOL_TCP)
+	if (s->tuple.protocol == PROTOCOL_TCP && s->part != PART_LATER)
 		tcp_from_client(s, f);
-	if (f->seen != s->now)
+	if (f->seen != s->now && s->part != PART_LATER)
 		f->seen = s->now;
 	if (!translate(ctx, s, &to))
 		return DROP(REASON_MALFORMED);
@@ -174,12 +188,14 @@ static __always_inline __u32 send_to_client(struct xdp_md *ctx, struct scratch *
 	why = obstacle(s, r->ifindex, r->mtu);
 	if (why)
 		return stopped(ctx, s, why);
-	if (s->tuple.protocol == PROTOCOL_UDP)
-		udp_from_backend(s, r);
-	else if (!tcp_from_backend(s, r))
-		return DROP(REASON_NO_FLOW);
-	if (r->seen != s->now)
-		r->seen = s->now;
+	if (s->part != PART_LATER) {
+		if (s->tuple.protocol == PROTOCOL_UDP)
+			udp_from_backend(s, r);
+		else if (!tcp_from_backend(s, r))
+			return DROP(REASON_NO_FLOW);
+		if (r->seen != s->now)
+			r->seen = s->now;
+	}
 	if (!translate(ctx, s, &to))
 		return DROP(REASON_MALFORMED);
 	count_out(s, service_traffic(r->service));

@@ -30,6 +30,7 @@ struct ipv4 {
 	__u32 destination;
 };
 #define IPV4_DONT_FRAGMENT 0x4000
+#define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_FRAGMENT_MASK 0x3fff /* more fragments, offset */
 #define IPV4_OFFSET_MASK 0x1fff
 

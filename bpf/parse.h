@@ -3,7 +3,9 @@
 #ifndef L4LB_PARSE_H
 #define L4LB_PARSE_H
 
-#define TO_ICMP REASONS /* in the place of a reason: the packet is ICMP's tail's business */
+/* In the place of a reason: the packet is another program's business */
+#define TO_ICMP REASONS
+#define TO_ODD (REASONS + 1)
 
 /* Reads both addresses into the tuple; false when the frame is too short to have them. Expects the right EtherType. */
 static __always_inline bool read_ipv4_addresses(struct xdp_md *ctx, struct scratch *s)
@@ -81,6 +83,7 @@ static __always_inline __u32 read_udp(struct xdp_md *ctx, struct scratch *s, __u
 static __always_inline __u32 read_transport(struct xdp_md *ctx, struct scratch *s, __u8 protocol, __u32 header)
 {
 	s->tuple.protocol = protocol;
+	s->transport = IP_OFFSET + header;
 	if (protocol == PROTOCOL_TCP)
 		return read_tcp(ctx, s, IP_OFFSET + header, s->l3_bytes - header);
 	if (protocol == PROTOCOL_UDP)
@@ -106,22 +109,15 @@ static __always_inline __u32 read_ipv4(struct xdp_md *ctx, struct scratch *s)
 	if (s->l3_bytes < (ip->version_length & 15) * 4 || IP_OFFSET + s->l3_bytes > s->frame_bytes)
 		return REASON_LENGTH_WRONG;
 	if ((ip->version_length & 15) != 5)
-		return REASON_IP_OPTIONS;
+		return TO_ODD;
 	if (header_sum(ip) != 0xffff)
 		return REASON_CHECKSUM_WRONG;
 	if (ip->fragment & htons(IPV4_FRAGMENT_MASK))
-		return ip->protocol == PROTOCOL_ICMP ? REASON_ICMP_FRAGMENT : REASON_FRAGMENT;
+		return TO_ODD;
 	s->ttl = ip->ttl;
 	if (ip->protocol == PROTOCOL_ICMP)
 		return TO_ICMP;
 	return read_transport(ctx, s, ip->protocol, IPV4_BYTES);
-}
-
-static __always_inline bool icmpv6_fragment(struct xdp_md *ctx)
-{
-	const struct fragment *f = bytes_at(ctx, IP_OFFSET + IPV6_BYTES, sizeof(*f));
-
-	return f && f->next_header == PROTOCOL_ICMPV6;
 }
 
 static __always_inline __u32 read_ipv6(struct xdp_md *ctx, struct scratch *s)
@@ -134,26 +130,18 @@ static __always_inline __u32 read_ipv6(struct xdp_md *ctx, struct scratch *s)
 	if (IP_OFFSET + s->l3_bytes > s->frame_bytes)
 		return REASON_LENGTH_WRONG;
 	s->ttl = ip->hop_limit;
-	switch (ip->next_header) {
-	case PROTOCOL_FRAGMENT:
-		return icmpv6_fragment(ctx) ? REASON_ICMP_FRAGMENT : REASON_FRAGMENT;
-	case PROTOCOL_ICMPV6:
+	if (ip->next_header == PROTOCOL_TCP || ip->next_header == PROTOCOL_UDP)
+		return read_transport(ctx, s, ip->next_header, IPV6_BYTES);
+	if (ip->next_header == PROTOCOL_ICMPV6)
 		return TO_ICMP;
-	case PROTOCOL_HOP_BY_HOP:
-	case PROTOCOL_ROUTING:
-	case PROTOCOL_AH:
-	case PROTOCOL_DESTINATION_OPTIONS:
-	case PROTOCOL_MOBILITY:
-	case PROTOCOL_HIP:
-	case PROTOCOL_SHIM6:
-		return REASON_IP_OPTIONS;
-	}
-	return read_transport(ctx, s, ip->next_header, IPV6_BYTES);
+	return is_extension(ip->next_header) ? TO_ODD : REASON_PROTOCOL_UNSUPPORTED;
 }
 
-/* Reads the rest of an IP packet whose addresses are in the tuple; returns 0, TO_ICMP, or the reason why it cannot be balanced. */
+/* Reads the rest of an IP packet whose addresses are in the tuple; returns 0, TO_ICMP, TO_ODD, or the reason why it cannot be balanced. */
 static __always_inline __u32 read_packet(struct xdp_md *ctx, struct scratch *s)
 {
+	s->part = PART_WHOLE;
+	s->summed = false;
 	return s->family == 4 ? read_ipv4(ctx, s) : read_ipv6(ctx, s);
 }
 

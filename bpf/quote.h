@@ -52,19 +52,6 @@ static __always_inline bool leads_to_ports(const struct extension *x, __u8 kind)
 	return kind != PROTOCOL_ROUTING || !x->segments_left;
 }
 
-static __always_inline __u32 extension_bytes(const struct extension *x, __u8 kind)
-{
-	if (kind == PROTOCOL_FRAGMENT)
-		return EXTENSION_BYTES;
-	return kind == PROTOCOL_AH ? (x->length + 2) * 4 : (x->length + 1) * 8;
-}
-
-static __always_inline bool is_extension(__u8 kind)
-{
-	return kind == PROTOCOL_HOP_BY_HOP || kind == PROTOCOL_ROUTING || kind == PROTOCOL_FRAGMENT || kind == PROTOCOL_AH ||
-	       kind == PROTOCOL_DESTINATION_OPTIONS || kind == PROTOCOL_MOBILITY || kind == PROTOCOL_HIP || kind == PROTOCOL_SHIM6;
-}
-
 /* Walks from the quoted packet's first extension header to its transport header, which starts at q->transport afterwards */
 static __always_inline __u32 skip_extensions(struct xdp_md *ctx, struct scratch *s, struct quote *q)
 {

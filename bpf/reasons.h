@@ -26,8 +26,8 @@ enum reason {
 	REASON_NO_BACKEND_ANSWERED = 28, /* as NO_BACKEND, and the client was told by RST or ICMP */
 	/* dropped */
 	REASON_MALFORMED = 30,           /* a header ended where it had to be rewritten: cannot be */
-	REASON_IP_OPTIONS = 31,          /* IPv4 options or IPv6 extension headers, not handled yet */
-	REASON_FRAGMENT = 32,            /* fragments, not handled yet */
+	REASON_IP_OPTIONS = 31,          /* IPv4 options or IPv6 extension headers that cannot be taken along, or any with ICMP */
+	REASON_FRAGMENT = 32,            /* a later fragment whose first one is not known */
 	REASON_TTL_EXCEEDED = 33,        /* TTL or hop limit would reach zero */
 	REASON_PROTOCOL_UNSUPPORTED = 34, /* neither TCP nor UDP nor ICMP */
 	REASON_ICMP_UNSUPPORTED = 35,    /* ICMP for an owned address, neither an error nor an echo request */
@@ -64,6 +64,13 @@ enum reason {
 	REASON_NOT_ALLOWED = 71,         /* the service has an allow list, without the client */
 	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
 	REASON_TOO_BIG_LIMITED = 87,     /* longer than the MTU of the way out, and no answer left to spend */
+	REASON_SOURCE_ROUTED = 90,       /* IPv4 source route, IPv6 routing header of type 0 or not at its end */
+	REASON_OPTIONS_WRONG = 91,       /* lengths of options or extension headers that cannot be */
+	REASON_HEADER_ORDER = 92,        /* an extension header where it may not be, or once more */
+	REASON_HEADERS_TOO_MANY = 93,    /* more or longer extension headers than are walked */
+	REASON_FRAGMENT_TINY = 94,       /* a first fragment without its whole headers */
+	REASON_FRAGMENT_OVERLAP = 95,    /* a fragment of what another one has brought */
+	REASON_FRAGMENT_WRONG = 96,      /* a fragment whose length or place cannot be */
 	REASONS = 128,
 };
 

@@ -52,7 +52,38 @@ struct limit_place {
 
 #define NO_WAY 4 /* index of none */
 
+#define TRANSPORT_MASK 0x1ff
 #define SUM_BYTES 512 /* the most that one bpf_csum_diff() takes */
+
+/* Which part of its datagram a packet is */
+enum part {
+	PART_WHOLE,
+	PART_FIRST,
+	PART_LATER,
+};
+
+/* A fragment, and what the table of fragments knows of its datagram */
+struct piece {
+	__u64 tag;            /* 48 bits that the table knows the datagram by */
+	__u32 identification; /* as it came */
+	__u32 bucket;
+	__u16 offset;         /* bytes of the datagram before it */
+	__u16 bytes;          /* of the datagram that it brings */
+	__u16 renamed;        /* what NAT makes of the identification of an IPv4 datagram */
+	__u16 backend;        /* of the datagram's first fragment */
+	__s32 age;            /* of the entry that makes room, 1/16 seconds */
+	__u8 more;            /* it is not the last */
+	__u8 place;           /* of the datagram's entry, or NO_PLACE */
+};
+
+/* How far options or extension headers are read. In the scratch, and volatile, because there the verifier follows no values: it walks each
+ * step once instead of every combination of all before. */
+struct walk {
+	volatile __u16 at;     /* in scratch.block: option or header at hand */
+	volatile __u16 option; /* in scratch.block: the header's option at hand */
+	volatile __u8 kind;    /* of the header at hand */
+	volatile __u8 seen;    /* SEEN_* */
+};
 
 struct scratch {
 	union tuple tuple;
@@ -64,6 +95,8 @@ struct scratch {
 	struct ways ways;
 	struct limit_place limit;
 	struct list_key list_key;
+	struct piece piece;
+	struct walk walk;
 	__u64 word;                /* of the service, as read */
 	union {
 		__u64 known;               /* zero at the beginning */
@@ -88,6 +121,11 @@ struct scratch {
 	__u8 ttl;                  /* or hop limit */
 	__u8 answer;               /* enum answer */
 	__u8 refused;              /* why the packet may not pass or start a flow, 0 = it may */
+	__u16 transport;           /* offset in the frame of the transport header: at most TRANSPORT_MASK, by which the verifier knows */
+	__u16 payload;             /* sum over the whole IP packet, one hop later */
+	__u8 part;                 /* enum part */
+	bool summed;               /* `payload` is known */
+	bool recording;            /* IPv4 options or IPv6 extension headers of kinds that translation would falsify */
 	__u8 displaces;            /* the new flow takes the place of an element in flows */
 };
 

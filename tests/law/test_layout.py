@@ -11,7 +11,7 @@ from l4lb_agent.model import capture_layout, layout
 from tests.law.python_rules import ROOT
 
 BPF = ROOT / "bpf"
-FILES = ("types.h", "choice.h", "counters.h", "policy.h", "capture_types.h")
+FILES = ("types.h", "choice.h", "counters.h", "policy.h", "capture_types.h", "datagram.h")
 MIRROR = vars(layout) | vars(capture_layout)
 TYPES = "".join((BPF / name).read_text() for name in FILES)
 ONLY_IN_C = {"address"}  # an array of 16 bytes in Python

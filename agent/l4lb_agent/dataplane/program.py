@@ -28,7 +28,13 @@ from l4lb_agent.model.mapspec import MapType
 
 BPF_DIR: Final = Path(__file__).resolve().parent.parent / "bpf"
 HOT: Final = "xdp_l4lb"
-TAILS: Final = {"icmp": layout.TAIL_ICMP, "nat_new": layout.TAIL_NAT_NEW, "answer": layout.TAIL_ANSWER, "capture": layout.TAIL_CAPTURE}
+TAILS: Final = {
+    "icmp": layout.TAIL_ICMP,
+    "odd": layout.TAIL_ODD,
+    "nat_new": layout.TAIL_NAT_NEW,
+    "answer": layout.TAIL_ANSWER,
+    "capture": layout.TAIL_CAPTURE,
+}
 _OWN: Final = {"scratch": 1, "capturing": 1, "budgets": layout.BUDGETS}  # maps of one generation besides `tails`: elements
 _FORMAT: Final = "1"  # of the cache file
 _COMPILE_SECONDS: Final = 300  # a guard, generous: an emulated machine takes 20

@@ -235,6 +235,24 @@ class Interface(ctypes.Structure):
 INTERFACE_PLACES: Final = 1024
 
 
+class FragmentEntry(ctypes.Structure):
+    """A datagram whose first fragment was forwarded; word is tag << 16 | backend."""
+
+    _fields_ = [
+        ("word", U64), ("stamp", U32), ("source_port", U16), ("destination_port", U16), ("identification", U16), ("first", U16),
+        ("protocol", U8), ("reserved", U8 * 11),
+    ]  # fmt: skip
+
+
+class FragmentBucket(ctypes.Structure):
+    """fragments[bucket]."""
+
+    _fields_ = [("entry", FragmentEntry * 4)]
+
+
+FRAGMENT_BUCKETS: Final = 4096
+
+
 PORT_FULL_PLACES: Final = 4096
 
 

@@ -91,6 +91,7 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         MapSpec("replies", MapType.HASH, size(layout.ReplyKey), size(layout.Reply), sizes.flows, False),
         array("port_full", 4, layout.PORT_FULL_PLACES, control=False),
         array("flow_table", size(layout.FlowBucket), flow_buckets(sizes), control=False),
+        array("fragments", size(layout.FragmentBucket), layout.FRAGMENT_BUCKETS, control=False),
         array("interfaces", size(layout.Interface), layout.INTERFACE_PLACES, control=False),
         array("service_limits", size(layout.LimitLine), sizes.services, control=False),
         array("source_limits", size(layout.LimitLine), layout.SOURCE_LIMIT_LINES, control=False),

@@ -61,6 +61,13 @@ class Reason(enum.IntEnum):
     NOT_ALLOWED = 71
     NO_HEADROOM = 72
     TOO_BIG_LIMITED = 87
+    SOURCE_ROUTED = 90
+    OPTIONS_WRONG = 91
+    HEADER_ORDER = 92
+    HEADERS_TOO_MANY = 93
+    FRAGMENT_TINY = 94
+    FRAGMENT_OVERLAP = 95
+    FRAGMENT_WRONG = 96
 
 
 class Verdict(enum.IntEnum):

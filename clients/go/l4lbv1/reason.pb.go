@@ -62,9 +62,9 @@ const (
 	Reason_REASON_NO_BACKEND_ANSWERED Reason = 28
 	// Dropped: a header ended where it had to be rewritten, which cannot be.
 	Reason_REASON_MALFORMED Reason = 30
-	// Dropped: IPv4 options or IPv6 extension headers, not handled yet.
+	// Dropped: IPv4 options or IPv6 extension headers that cannot be taken along, or any with ICMP.
 	Reason_REASON_IP_OPTIONS Reason = 31
-	// Dropped: fragment, not handled yet.
+	// Dropped: a later fragment whose first one is not known.
 	Reason_REASON_FRAGMENT Reason = 32
 	// Dropped: TTL or hop limit would reach zero.
 	Reason_REASON_TTL_EXCEEDED Reason = 33
@@ -139,6 +139,20 @@ const (
 	Reason_REASON_NO_HEADROOM Reason = 72
 	// Dropped: longer than the MTU of the way out, and the budget of answers is spent.
 	Reason_REASON_TOO_BIG_LIMITED Reason = 87
+	// Dropped: an IPv4 source route, an IPv6 routing header of type 0 or not at its end.
+	Reason_REASON_SOURCE_ROUTED Reason = 90
+	// Dropped: lengths of IPv4 options or IPv6 extension headers that cannot be.
+	Reason_REASON_OPTIONS_WRONG Reason = 91
+	// Dropped: an IPv6 extension header where it may not be, or once more.
+	Reason_REASON_HEADER_ORDER Reason = 92
+	// Dropped: more or longer IPv6 extension headers than are walked.
+	Reason_REASON_HEADERS_TOO_MANY Reason = 93
+	// Dropped: a first fragment without its whole headers.
+	Reason_REASON_FRAGMENT_TINY Reason = 94
+	// Dropped: a fragment of what another one has brought already.
+	Reason_REASON_FRAGMENT_OVERLAP Reason = 95
+	// Dropped: a fragment whose length or place in the datagram cannot be.
+	Reason_REASON_FRAGMENT_WRONG Reason = 96
 )
 
 // Enum value maps for Reason.
@@ -199,6 +213,13 @@ var (
 		71: "REASON_NOT_ALLOWED",
 		72: "REASON_NO_HEADROOM",
 		87: "REASON_TOO_BIG_LIMITED",
+		90: "REASON_SOURCE_ROUTED",
+		91: "REASON_OPTIONS_WRONG",
+		92: "REASON_HEADER_ORDER",
+		93: "REASON_HEADERS_TOO_MANY",
+		94: "REASON_FRAGMENT_TINY",
+		95: "REASON_FRAGMENT_OVERLAP",
+		96: "REASON_FRAGMENT_WRONG",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -256,6 +277,13 @@ var (
 		"REASON_NOT_ALLOWED":          71,
 		"REASON_NO_HEADROOM":          72,
 		"REASON_TOO_BIG_LIMITED":      87,
+		"REASON_SOURCE_ROUTED":        90,
+		"REASON_OPTIONS_WRONG":        91,
+		"REASON_HEADER_ORDER":         92,
+		"REASON_HEADERS_TOO_MANY":     93,
+		"REASON_FRAGMENT_TINY":        94,
+		"REASON_FRAGMENT_OVERLAP":     95,
+		"REASON_FRAGMENT_WRONG":       96,
 	}
 )
 
@@ -351,7 +379,7 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\x84\v\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xc0\f\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_NOT_IP\x10\x01\x12\x12\n" +
@@ -408,7 +436,14 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\rREASON_DENIED\x10F\x12\x16\n" +
 	"\x12REASON_NOT_ALLOWED\x10G\x12\x16\n" +
 	"\x12REASON_NO_HEADROOM\x10H\x12\x1a\n" +
-	"\x16REASON_TOO_BIG_LIMITED\x10W*l\n" +
+	"\x16REASON_TOO_BIG_LIMITED\x10W\x12\x18\n" +
+	"\x14REASON_SOURCE_ROUTED\x10Z\x12\x18\n" +
+	"\x14REASON_OPTIONS_WRONG\x10[\x12\x17\n" +
+	"\x13REASON_HEADER_ORDER\x10\\\x12\x1b\n" +
+	"\x17REASON_HEADERS_TOO_MANY\x10]\x12\x18\n" +
+	"\x14REASON_FRAGMENT_TINY\x10^\x12\x1b\n" +
+	"\x17REASON_FRAGMENT_OVERLAP\x10_\x12\x19\n" +
+	"\x15REASON_FRAGMENT_WRONG\x10`*l\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fVERDICT_DROP\x10\x01\x12\x10\n" +

@@ -61,6 +61,13 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NOT_ALLOWED: _ClassVar[Reason]
     REASON_NO_HEADROOM: _ClassVar[Reason]
     REASON_TOO_BIG_LIMITED: _ClassVar[Reason]
+    REASON_SOURCE_ROUTED: _ClassVar[Reason]
+    REASON_OPTIONS_WRONG: _ClassVar[Reason]
+    REASON_HEADER_ORDER: _ClassVar[Reason]
+    REASON_HEADERS_TOO_MANY: _ClassVar[Reason]
+    REASON_FRAGMENT_TINY: _ClassVar[Reason]
+    REASON_FRAGMENT_OVERLAP: _ClassVar[Reason]
+    REASON_FRAGMENT_WRONG: _ClassVar[Reason]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -124,6 +131,13 @@ REASON_DENIED: Reason
 REASON_NOT_ALLOWED: Reason
 REASON_NO_HEADROOM: Reason
 REASON_TOO_BIG_LIMITED: Reason
+REASON_SOURCE_ROUTED: Reason
+REASON_OPTIONS_WRONG: Reason
+REASON_HEADER_ORDER: Reason
+REASON_HEADERS_TOO_MANY: Reason
+REASON_FRAGMENT_TINY: Reason
+REASON_FRAGMENT_OVERLAP: Reason
+REASON_FRAGMENT_WRONG: Reason
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_DROP: Verdict
 VERDICT_PASS: Verdict
