@@ -96,6 +96,27 @@ def test_the_journal_has_fields_to_look_for(started: Unit) -> None:
     assert all("time=" not in line["MESSAGE"] for line in found())
 
 
+def test_metrics_come_from_inside_the_unit_on_a_socket_of_the_viewers_and_on_loopback(unit: Unit) -> None:
+    unit.systemctl("stop")
+    scrape = "import socket, sys; s = socket.socket({family}); s.connect({place}); s.sendall(b'GET /metrics HTTP/1.1\\r\\n\\r\\n'); "
+    scrape += "print(b''.join(iter(lambda: s.recv(65536), b'')).decode())"
+    places = {"/run/l4lb/metrics.sock": ("socket.AF_UNIX", "'/run/l4lb/metrics.sock'"), "127.0.0.1:9476": ("2", "('127.0.0.1', 9476)")}
+    for listen, (family, place) in places.items():
+        unit.configure(more=f'\n[metrics]\nlisten = "{listen}"\n')
+        unit.systemctl("restart")
+        unit.wait_ready()
+        asked = ["/usr/bin/python3", "-c", scrape.format(family=family, place=place)]
+        answer = unit.machine.run(*asked)
+        assert answer.startswith("HTTP/1.1 200 OK")
+        assert "\nl4lb_agent_ready 1\n" in answer
+        if listen.startswith("/"):
+            assert unit.machine.run("stat", "-c", "%U %G %a", listen).split() == ["l4lb", "l4lb-viewer", "660"]
+            with pytest.raises(AssertionError):
+                unit.machine.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *asked)
+    unit.systemctl("stop")
+    unit.configure()
+
+
 def test_the_agent_knows_the_boot_although_proc_sys_is_hidden(started: Unit) -> None:
     environment = proc(started, "environ").split("\0")
     boot = started.machine.run("cat", "/proc/sys/kernel/random/boot_id").strip().replace("-", "")
