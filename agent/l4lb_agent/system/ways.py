@@ -14,6 +14,7 @@ from l4lb_agent.system.network import NTF_EXT_MANAGED, KernelNetwork
 from l4lb_agent.system.routing import NUD_FIXED, NUD_USABLE, Neighbour
 
 POLLS: Final = (0.02, 0.05, 0.1, 0.25, 0.9)  # seconds between looks for answers: the kernel asks at once and again after a second
+FEW: Final = 16  # neighbours; for more of them the whole table is read at once
 _NTF_USE = 1  # resolve it once
 _STATES = {1: "incomplete", 2: "reachable", 4: "stale", 8: "delay", 16: "probe", 32: "failed", 64: "noarp", 128: "permanent"}
 
@@ -35,7 +36,7 @@ class Ways:
         """The route to each, and whether its neighbour answers; those of whom nothing is known are asked."""
         routes = {address: await self._network.route(address) for address in addresses}
         neighbours = {a: Neighbour(routing.gateway(route) or a, route.get("oif")) for a, route in routes.items() if route is not None}
-        entries = {one: await self._network.entry(one) for one in set(neighbours.values())}
+        entries = await self._entries(set(neighbours.values()))
         asked = {one for one, entry in entries.items() if not _usable(entry) and not _managed(entry)}
         entries |= await self._asked(asked)
         links = {link["index"]: link for link in await self._netlink.ask("link", "dump")}
@@ -52,7 +53,7 @@ class Ways:
         """Who answers on the links of `interfaces` (name -> index) for addresses that nobody but the load balancer should have."""
         names = {index: name for name, index in interfaces.items()}
         wanted = {Neighbour(address, index) for address in addresses for index in names}
-        before = {one: await self._network.entry(one) for one in wanted}
+        before = await self._entries(wanted)
         for one, entry in before.items():  # what is known may be old
             if entry is not None and not entry["state"] & NUD_FIXED:
                 await self._forget(one)
@@ -71,11 +72,22 @@ class Ways:
         entries: dict[Neighbour, Message | None] = dict.fromkeys(neighbours)
         for seconds in POLLS if neighbours else ():
             await asyncio.sleep(seconds)
-            for one in [one for one, entry in entries.items() if not _usable(entry)]:
-                entries[one] = await self._network.entry(one)
+            entries |= await self._entries({one for one, entry in entries.items() if not _usable(entry)})
             if all(map(_usable, entries.values())):
                 break
         return entries
+
+    async def _entries(self, wanted: set[Neighbour]) -> dict[Neighbour, Message | None]:
+        """What the kernel knows of them: asked one by one, or all at once when they are many."""
+        if len(wanted) <= FEW:
+            return {one: await self._network.entry(one) for one in wanted}
+        found: dict[Neighbour, Message | None] = dict.fromkeys(wanted)
+        for message in await self._netlink.ask("neigh", "dump"):
+            if message["family"] in (socket.AF_INET, socket.AF_INET6) and message.get("dst"):
+                one = Neighbour(routing.address(message.get("dst")), message["ifindex"])
+                if one in wanted:
+                    found[one] = message
+        return found
 
     async def _forget(self, one: Neighbour) -> None:
         try:
