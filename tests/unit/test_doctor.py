@@ -13,11 +13,13 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
-from l4lb_agent.model.doctor import machine
+from l4lb_agent.model.doctor import drops, machine
 from l4lb_agent.model.doctor.examine import MOST, examine, with_warnings
 from l4lb_agent.model.doctor.facts import Certificate, Claim, Clock, Device, Facts, Kernel, Memory, Peer, Pins, Program, Scope, Way
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity, in_order, worst
 from l4lb_agent.model.mapspec import Sizes
+from l4lb_agent.model.observed import Counters
+from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.service import Mode, MssClamp, Protocol, VirtualService
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import address, config, hop
@@ -117,6 +119,8 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
         "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
     ),
     ("a VIP of the host", scope(), replace(SOUND, local=frozenset({VIP})), Id.VIP_IS_LOCAL, WARNING, ""),
+    ("drops", scope(), replace(SOUND, drops={Reason.NO_SOURCE_PORT: 50.0}), Id.PACKETS_DROPPED, WARNING, "l4lbctl stats --watch"),
+    ("scans", scope(), replace(SOUND, drops={Reason.NO_SERVICE: 0.7}), Id.PACKETS_DROPPED, INFO, "l4lbctl stats --watch"),
     (
         "a feature", scope(), replace(SOUND, kernel=replace(SOUND.kernel, lacks={"helper x for XDP": "unknown func"})),
         Id.KERNEL_FEATURE_MISSING, ERROR, "apt install linux-image-amd64",
@@ -243,6 +247,15 @@ def test_the_worst_comes_first_and_the_agent_s_warnings_are_told_once() -> None:
 def test_memory_of_the_maps_grows_with_what_is_asked_for() -> None:
     small, large = (machine.map_bytes(DatapathConfig(sizes=Sizes(flows=flows)), 2) for flows in (1 << 10, 1 << 20))
     assert 200 << 20 < large - small < 500 << 20
+
+
+def test_drops_are_what_grew_between_two_readings() -> None:
+    drop, passed, aborted = Verdict.DROP, Verdict.PASS, Verdict.ABORTED
+    before = Counters({}, {}, {(Reason.NO_BACKEND, drop): (10, 0), (Reason.CLOSED, drop): (5, 0)}, 100.0)
+    counts = {(Reason.NO_BACKEND, drop): 30, (Reason.NO_BACKEND, aborted): 10, (Reason.CLOSED, drop): 5, (Reason.FOREIGN, passed): 9}
+    after = Counters({}, {}, {key: (count, 0) for key, count in counts.items()}, 102.0)
+    assert drops.between(before, after) == {Reason.NO_BACKEND: 15.0}
+    assert drops.between(after, after) == {}
 
 
 async def test_callers_share_a_look_and_the_next_one_looks_again() -> None:

@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Monitor
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.doctor import drops
 from l4lb_agent.model.doctor.examine import examine
-from l4lb_agent.model.doctor.facts import Scope
+from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.doctor.finding import Finding
 
 SHARED_SECONDS = 2.0
+LEAST_SECONDS = 0.3  # in which packets are counted
 
 
 class Doctor:
@@ -31,9 +34,21 @@ class Doctor:
             now = self._doors.clock.monotonic()
             if self._found is None or now - self._found[0] > SHARED_SECONDS:
                 scope = self._scope()
-                facts = await self._doors.examiner.facts(scope)
+                facts = await self._facts(scope)
                 self._found = (now, await asyncio.to_thread(examine, scope, facts))
             return self._found[1]
+
+    async def _facts(self, scope: Scope) -> Facts:
+        """With the packets that were dropped while everything else was looked at."""
+        try:
+            before = await asyncio.to_thread(self._doors.datapath.counters)
+            facts = await self._doors.examiner.facts(scope)
+            await asyncio.sleep(LEAST_SECONDS)
+            after = await asyncio.to_thread(self._doors.datapath.counters)
+        except OSError as error:
+            facts = await self._doors.examiner.facts(scope)
+            return replace(facts, unseen=(*facts.unseen, ("dropped packets", error.strerror or str(error))))
+        return replace(facts, drops=drops.between(before, after))
 
     def _scope(self) -> Scope:
         host = self._host()

@@ -7,6 +7,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.observed import NextHop
+from l4lb_agent.model.reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ class Facts:
     default_ways: frozenset[str] = frozenset()  # interfaces that a default route leaves by
     ways: Mapping[Address, Way | None] = field(default_factory=dict)  # to backends; None: there is no route
     claims: tuple[Claim, ...] = ()
+    drops: Mapping[Reason, float] = field(default_factory=dict)  # packets a second
     kernel: Kernel = Kernel()
     pins: Pins = Pins()
     memory: Memory = Memory()
