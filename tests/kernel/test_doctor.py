@@ -312,6 +312,13 @@ def test_a_pin_directory_that_is_not_on_a_bpffs_and_mounting_one_cures_it(host: 
     assert host.found()[Id.BPFFS_MISSING].cure == (), "nothing is mounted over somebody's files"
 
 
+def test_nothing_compiled_and_nothing_to_compile_with(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python that does not see Debian's packages, and an empty cache."""
+    assert Id.COMPILER_MISSING not in host.found()
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if "dist-packages" not in folder])
+    assert host.found()[Id.COMPILER_MISSING].cure == ("apt install python3-bpfcc",)
+
+
 def test_maps_that_are_larger_than_this_host(host: Host) -> None:
     largest = Sizes(65535, 32768, 65535, 1 << 26, 1 << 26, 65535, 65535, 65535, 65535)
     host.settings = replace(host.settings, datapath=replace(host.settings.datapath, sizes=largest))

@@ -10,7 +10,7 @@ import pytest
 
 from l4lb_agent.dataplane import device, probe
 from l4lb_agent.model.doctor.examine import examine
-from l4lb_agent.model.doctor.facts import Device, Facts, Peer, Scope
+from l4lb_agent.model.doctor.facts import Device, Facts, Kernel, Peer, Scope
 from l4lb_agent.model.doctor.finding import Id, Severity
 from l4lb_agent.system import devices, limits
 from l4lb_agent.system.netlink import Netlink
@@ -25,6 +25,8 @@ def test_this_kernel_has_every_feature_that_the_sources_use_and_one_that_no_kern
     [(name, met)] = probe.lacks({"bpf_make_coffee": 9999}).items()
     assert name == "helper bpf_make_coffee for XDP"
     assert "func" in met
+    [found] = [one for one in examine(Scope({}), Facts(kernel=Kernel("6.1", {name: met}))) if one.id == Id.KERNEL_FEATURE_MISSING]
+    assert found.severity is Severity.ERROR
     sources = "".join(path.read_text() for path in BPF_DIR.glob("*.[ch]"))
     methods = {name: f"bpf_{name}" for name in ("tail_call", "ringbuf_output")}  # as BCC has them: MAP.call(ctx, slot) for the first
     written = {helper for name, helper in methods.items() if re.search(rf"\.{name.removeprefix('tail_')}\(", sources)}

@@ -14,6 +14,17 @@ FINDINGS = re.findall(r"^\| ([A-Z_]+) \| ([A-Z, ]+) \| (.+?) \| (.+?) \|$", TEXT
 WARNINGS = re.findall(r"^\| ([A-Z_]+) \| ((?:[^|A-Z]|[A-Z][^|A-Z])[^|]*) \| ([^|]+) \|$", TEXT, re.M)
 
 
+# What no test can provoke on a machine that it shares; tests/unit/test_doctor.py injects these facts at the door.
+INJECTED = {
+    Id.LRO_ON: "a veth has no LRO, and no other driver is here",
+    Id.GRO_HW_ON: "a veth merges nothing in hardware",
+    Id.KERNEL_UNTRIED: "an older kernel does not run the tests",
+    Id.JIT_OFF: "the setting is the whole host's, and Debian's kernels have the compiler always on",
+    Id.CLOCK_UNSYNCHRONISED: "whether the clock is kept right is the whole host's",
+}
+REAL = [ROOT / path for path in ("tests/kernel/test_doctor.py", "tests/kernel/test_looks.py", "tests/netns/test_doctor.py")]
+
+
 def told() -> Iterator[str]:
     """Reasons of warnings in the agent: the first of pairs whose second is the message."""
     for path in python_files("agent/l4lb_agent/control", "agent/l4lb_agent/api"):
@@ -26,6 +37,13 @@ def told() -> Iterator[str]:
 
 def test_every_finding_is_there_in_the_order_of_the_list() -> None:
     assert [row[0] for row in FINDINGS] == list(Id)
+
+
+def test_each_finding_is_provoked_for_real_or_there_is_a_reason_why_not() -> None:
+    text = "".join(path.read_text() for path in REAL)
+    ways = ("Id.{}]", '["{}"]', "Id.{} in host.found()", "== Id.{}]", '"{}"),', '"{}", "SEVERITY')  # in which tests name what they wait for
+    asserted = {name for name in Id if any(way.format(name) in text for way in ways)}
+    assert set(Id) - asserted == set(INJECTED)
 
 
 def test_every_warning_is_there() -> None:
