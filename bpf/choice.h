@@ -11,4 +11,10 @@ struct port_ranges {
 }; /* 512 bytes */
 #define PORT_RANGES 128
 
+/* affinity[hash of service and client's prefix & affinity_mask]: eight clients each, an entry as affinity.h says; 0 = empty */
+struct affinity_bucket {
+	__u64 entry[8];
+}; /* 64 bytes */
+#define AFFINITY_LONGEST 86400 /* seconds */
+
 #endif

@@ -105,6 +105,11 @@ static __always_inline struct flow_bucket *flow_bucket_get(__u32 element)
 	return flow_table.lookup(&element);
 }
 
+static __always_inline struct affinity_bucket *affinity_get(__u32 element)
+{
+	return affinity.lookup(&element);
+}
+
 static __always_inline struct limit_line *service_limit_get(__u32 element)
 {
 	return service_limits.lookup(&element);
@@ -219,6 +224,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "ring.h"
 #include "limit.h"
 #include "lists.h"
+#include "affinity.h"
 #include "flow.h"
 #include "fragment.h"
 #include "options.h"
@@ -256,42 +262,39 @@ int xdp_l4lb(struct xdp_md *ctx)
 	return finish(ctx, s, road(ctx, s, c));
 }
 
-/* A tail that says how the packet ends */
-#define END(outcome)                                                   \
+/* A tail, which returns the verdict */
+#define TAIL(verdict)                                                  \
 	const struct config *c = config_get();                         \
 	struct scratch *s = scratch_get();                             \
 								       \
-	return c && s ? finish(ctx, s, outcome) : XDP_DROP
+	return c && s ? verdict : XDP_DROP
 
 /* TAIL_ICMP */
 int icmp(struct xdp_md *ctx)
 {
-	END(icmp_packet(ctx, s, c));
+	TAIL(finish(ctx, s, icmp_packet(ctx, s, c)));
 }
 
 /* TAIL_ODD */
 int odd(struct xdp_md *ctx)
 {
-	END(odd_packet(ctx, s, c));
+	TAIL(finish(ctx, s, odd_packet(ctx, s, c)));
 }
 
 /* TAIL_NAT_NEW */
 int nat_new(struct xdp_md *ctx)
 {
-	END(remember_piece(s, c, new_flow(ctx, s, c)));
+	TAIL(finish(ctx, s, remember_piece(s, c, new_flow(ctx, s, c))));
 }
 
 /* TAIL_ANSWER */
 int answer(struct xdp_md *ctx)
 {
-	END(answered(ctx, s, c));
+	TAIL(finish(ctx, s, answered(ctx, s, c)));
 }
 
 /* TAIL_CAPTURE */
 int capture(struct xdp_md *ctx)
 {
-	const struct config *c = config_get();
-	struct scratch *s = scratch_get();
-
-	return c && s ? capture_end(ctx, s, c) : XDP_DROP;
+	TAIL(capture_end(ctx, s, c));
 }

@@ -26,6 +26,7 @@ BPF_ARRAY(port_full, __u32, 1);
 BPF_ARRAY(interfaces, struct interface, 1);
 BPF_ARRAY(flow_table, struct flow_bucket, 1);
 BPF_ARRAY(fragments, struct fragment_bucket, 1);
+BPF_ARRAY(affinity, struct affinity_bucket, 1);
 BPF_ARRAY(service_limits, struct limit_line, 1);
 BPF_ARRAY(source_limits, struct limit_line, 1);
 BPF_PERCPU_ARRAY(service_counters, struct traffic, 1);

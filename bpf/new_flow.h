@@ -261,6 +261,8 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 
 	if (reason)
 		return refuse(s, reason);
+	if (s->word & SERVICE_AFFINITY)
+		chosen = affinity_choose(s, c, chosen);
 	s->displaces = !!f;
 	reason = along(s, c, f, chosen);
 	if (!reason) {
@@ -271,6 +273,8 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 		return no_backend(ctx, s, DROP(reason));
 	if (reason != REASON_FLOW_CREATED && reason != REASON_TO_BACKEND)
 		return stopped(ctx, s, reason);
+	if (f && s->word & SERVICE_AFFINITY && reason == REASON_FLOW_CREATED)
+		affinity_keep(s, f->backend);
 	b = f ? backend_get(f->backend) : NULL;
 	if (!b)
 		return DROP(REASON_FLOW_TABLE_FULL);

@@ -50,6 +50,16 @@ struct limit_place {
 	__u32 place;
 };
 
+/* What `affinity` holds of the client, and where an entry of its goes */
+struct affinity {
+	__u64 entry;   /* 0 = none */
+	__u64 tag;
+	__u32 bucket;
+	__u32 place;   /* in it */
+	__u32 worth;   /* of writing there */
+	__u32 seconds; /* that one lives */
+};
+
 #define NO_WAY 4 /* index of none */
 
 #define TRANSPORT_MASK 0x1ff
@@ -97,6 +107,7 @@ struct scratch {
 	struct list_key list_key;
 	struct piece piece;
 	struct walk walk;
+	struct affinity affinity;
 	__u64 word;                /* of the service, as read */
 	union {
 		__u64 known;               /* zero at the beginning */

@@ -270,6 +270,7 @@ static __always_inline __u16 tracked_backend(struct scratch *s, const struct con
 	struct flow_bucket *bucket = flow_bucket(c, hash);
 	struct traffic *traffic = service_traffic(s->service);
 	__u64 tag = flow_tag(hash, pick);
+	bool syn = tcp && is_syn(s);
 	__u16 before;
 
 	if (!bucket)
@@ -279,7 +280,9 @@ static __always_inline __u16 tracked_backend(struct scratch *s, const struct con
 		traffic->table_reads++;
 	find_ways(s, c, bucket, tag, now);
 	before = tcp ? before_backend(s->word, pick, now) : now;
-	if (tcp && (s->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+	if (s->word & SERVICE_AFFINITY && (syn ? s->ways.same : s->ways.near) == NO_WAY)
+		before = now = affine(s, c, syn || !tcp ? now : before, syn || !tcp);
+	if (syn)
 		return track_syn(s, c, bucket, tag, before, now);
 	if (s->ways.near != NO_WAY)
 		return follow(s, &bucket->entry[s->ways.near & (WAYS - 1)]);

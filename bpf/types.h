@@ -40,7 +40,8 @@ struct config {
 	__u16 tracked_rst;      /* after a RST */
 	__u16 reserved_half;
 	__u32 owned_filter[8];  /* a bit for each owned address (owned_bit() of hash.h): tells most others from them */
-	__u32 reserved[21];
+	__u32 affinity_mask;    /* buckets in affinity, minus one (a power of two, minus one) */
+	__u32 reserved[20];
 };                              /* 256 bytes */
 #define CONFIG_TRANSMIT_REDIRECT 1 /* send back by redirect instead of XDP_TX (veth without a program on the peer) */
 #define SNAT_V6_BASE 128
@@ -78,7 +79,9 @@ struct service {
 	__u16 mss;          /* longest TCP segments that SYNs may ask for, MSS_AUTO: what fits into the backend's MTU; 0 = as they ask */
 	__u16 port_end;     /* last port of a range; 0 = a single port */
 	__u16 reserved_half;
-	__u32 reserved[6];
+	__u64 affinity_mask[2]; /* network order: what of a source is the client's prefix */
+	__u32 affinity_seconds;
+	__u32 reserved;
 }; /* 64 bytes */
 /* Flags of the word: all that decides a packet's road. now and before are indices in the array of the ring class; 0 = no ring */
 #define SERVICE_RING_CLASS 3 /* 0 = 1021, 1 = 4093, 2 = 16381, 3 = 65537 slots */
@@ -92,6 +95,7 @@ struct service {
 #define SERVICE_HASH 0x600 /* enum flow_hash << SERVICE_HASH_SHIFT */
 #define SERVICE_ON_EMPTY_SHIFT 11
 #define SERVICE_ON_EMPTY 0x1800 /* enum on_empty << SERVICE_ON_EMPTY_SHIFT */
+#define SERVICE_AFFINITY 0x2000 /* new flows of a client go where its last one went: see affinity.h */
 #define SERVICE_LIMITED 0x1000000 /* new flows are limited: see policies */
 #define SERVICE_LISTED 0x2000000  /* clients are looked up in lists: see policies */
 

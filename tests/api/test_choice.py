@@ -6,6 +6,8 @@ from typing import Any
 import grpc
 import pytest
 from click.testing import CliRunner
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 import l4lb
@@ -134,3 +136,68 @@ def test_the_client_and_l4lbctl_make_services_with_several_ports(agent: Agent, c
     assert ports == ["8000-8010", "any", "9000-9100", "any"]
     failed = CliRunner().invoke(cli, ["-s", agent.target, "service", "create", "e", "--vip", "10.0.0.3"])
     assert (failed.exit_code, "--any-port" in failed.output) == (2, True)
+
+
+def test_affinity_has_defaults_and_is_shown_with_them(stub: Any) -> None:
+    assert not stub.CreateVirtualService(create()).service.HasField("affinity")
+    for vip, bits in (("10.0.0.2", 32), ("2001:db8::1", 128)):
+        request = pb.CreateVirtualServiceRequest(service_id=f"s{bits}", service=message(vip=vip, affinity=v.Affinity()))
+        made = stub.CreateVirtualService(request).service.affinity
+        assert (made.timeout.seconds, made.prefix_length) == (3 * 3600, bits)
+
+
+def test_affinity_is_changed_and_ended_by_an_update(stub: Any) -> None:
+    stub.CreateVirtualService(create(affinity=v.Affinity(timeout=Duration(seconds=60), prefix_length=24)))
+    asked = v.VirtualService(name=WEB, affinity=v.Affinity(timeout=Duration(seconds=90)))
+    changed = stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=asked)).service.affinity
+    assert (changed.timeout.seconds, changed.prefix_length) == (90, 32)
+    untouched = pb.UpdateVirtualServiceRequest(service=v.VirtualService(name=WEB, annotations={"a": "b"}))
+    assert stub.UpdateVirtualService(untouched).service.HasField("affinity")
+    ended = pb.UpdateVirtualServiceRequest(service=v.VirtualService(name=WEB), update_mask=FieldMask(paths=["affinity"]))
+    assert not stub.UpdateVirtualService(ended).service.HasField("affinity")
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "field"),
+    [
+        ({"timeout": Duration()}, {}, "service.affinity.timeout"),
+        ({"timeout": Duration(seconds=86401)}, {}, "service.affinity.timeout"),
+        ({"timeout": Duration(seconds=1, nanos=5)}, {}, "service.affinity.timeout"),
+        ({"prefix_length": 33}, {}, "service.affinity.prefix_length"),
+        ({"prefix_length": 129}, {"vip": "2001:db8::1"}, "service.affinity.prefix_length"),
+        (
+            {},
+            {"forwarding_mode": v.FORWARDING_MODE_DSR, "flow_tracking": v.FLOW_TRACKING_CHANGES},
+            "service.affinity",
+        ),
+    ],
+)
+def test_affinity_that_cannot_be_is_refused_by_its_field(stub: Any, given: dict[str, Any], more: dict[str, Any], field: str) -> None:
+    error = refusal(stub.CreateVirtualService, create(affinity=v.Affinity(**given), **more))
+    assert (error.code, error.field) == ("INVALID_ARGUMENT", field)
+
+
+@pytest.mark.parametrize("protocol", [v.PROTOCOL_TCP, v.PROTOCOL_UDP])
+@pytest.mark.parametrize("mode", [v.FORWARDING_MODE_DSR, v.FORWARDING_MODE_ENCAP])
+def test_with_affinity_dsr_and_encap_track_all_flows(stub: Any, mode: v.ForwardingMode.ValueType, protocol: v.Protocol.ValueType) -> None:
+    made = stub.CreateVirtualService(create(protocol=protocol, forwarding_mode=mode, affinity=v.Affinity())).service
+    assert made.flow_tracking == v.FLOW_TRACKING_ALL
+    other = pb.CreateVirtualServiceRequest(service_id="changes", service=message(vip="10.0.0.9", forwarding_mode=mode))
+    assert stub.CreateVirtualService(other).service.flow_tracking == v.FLOW_TRACKING_CHANGES
+    asked = v.VirtualService(name="services/changes", affinity=v.Affinity())
+    error = refusal(stub.UpdateVirtualService, pb.UpdateVirtualServiceRequest(service=asked))
+    assert (error.field, "flow_tracking" in error.message) == ("service.affinity", True)
+
+
+def test_the_client_and_l4lbctl_ask_for_affinity_and_end_it(agent: Agent, client: l4lb.Client) -> None:
+    made = client.create_service("a", vip="10.0.0.1", port=80, affinity={"timeout": 60, "prefix_length": 24}).affinity
+    assert (made.timeout.seconds, made.prefix_length) == (60, 24)
+    assert not client.update_service("a", affinity={}).HasField("affinity")
+    ctl(agent, "service create b --vip 10.0.0.1 --port 81 --affinity 90s --affinity-prefix 20")
+    shown = client.get_service("b").affinity
+    assert (shown.timeout.seconds, shown.prefix_length) == (90, 20)
+    assert "90s by /20" in ctl(agent, "service show b")
+    ctl(agent, "service update b --affinity 2m")
+    assert client.get_service("b").affinity.timeout.seconds == 120
+    ctl(agent, "service update b --no-affinity")
+    assert not client.get_service("b").HasField("affinity")

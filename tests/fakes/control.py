@@ -152,7 +152,7 @@ class FakeControl:
         self._match(service, command.etag)
         checks.unchanged(service, command)
         changeable = ("idle_seconds", "window_seconds", "down_grace_seconds", "on_empty", "mss_clamp", "mss", "new_flow_limit")
-        changeable += ("allow_list", "deny_list", "annotations")
+        changeable += ("allow_list", "deny_list", "affinity", "annotations")
         changes = {f: getattr(command, f) for f in changeable if getattr(command, f) is not None}
         view = ServiceView(replace(service, revision=self.revision, **changes))
         checks.service(view.service)

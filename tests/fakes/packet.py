@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from l4lb_agent.model import index, layout
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.choice import layout as choice_layout
 from l4lb_agent.model.ids import ServiceKey
 from l4lb_agent.model.tables import Elements, Tables, array_key
 
@@ -100,7 +101,7 @@ def _ranged(tables: Tables, number: int, port: int) -> int:
     element = tables.get("port_ranges").get(array_key(number))
     if element is None:
         raise Dangling(f"port ranges {number} were never written")
-    table = layout.PortRanges.from_buffer_copy(element)
+    table = choice_layout.PortRanges.from_buffer_copy(element)
     return int(table.service[bisect.bisect_right(list(table.first), port) - 1])
 
 

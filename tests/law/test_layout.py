@@ -8,11 +8,12 @@ import sys
 import pytest
 
 from l4lb_agent.model import capture_layout, layout
+from l4lb_agent.model.choice import layout as choice_layout
 from tests.law.python_rules import ROOT
 
 BPF = ROOT / "bpf"
 FILES = ("types.h", "choice.h", "counters.h", "policy.h", "capture_types.h", "datagram.h")
-MIRROR = vars(layout) | vars(capture_layout)
+MIRROR = vars(layout) | vars(capture_layout) | vars(choice_layout)
 TYPES = "".join((BPF / name).read_text() for name in FILES)
 ONLY_IN_C = {"address"}  # an array of 16 bytes in Python
 DERIVED = {"RING_SIZES", "SNAT_SLOTS", "BACKEND_ID_MAX"}  # Python's own names for what C says in other words
@@ -30,7 +31,7 @@ def structure_name(kind: type[ctypes.Structure]) -> str:
 
 
 def mirrored() -> list[type[ctypes.Structure]]:
-    """Every structure of layout.py and capture_layout.py."""
+    """Every structure of layout.py and the like."""
     return [v for v in MIRROR.values() if isinstance(v, type) and issubclass(v, ctypes.Structure) and v is not ctypes.Structure]
 
 

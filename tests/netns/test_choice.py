@@ -98,3 +98,31 @@ def test_nat_takes_a_range_of_ports_to_the_one_that_a_backend_names(family: int)
         running.client.add_backend("web/b", address=running.lab.topology.host("b").of(family), port=PORT_HTTP)
         for port in (9000, 9005, 9010):
             assert answering(running, vip, port) == {"backend-b"}
+
+
+def used(running: Balanced, vips: list[str], marker: str) -> set[str]:
+    """The backends that answer the many connections of a browser; both families' clients count together."""
+    seen = running.lab.traffic.counted(vips, 60, marker)
+    assert seen["errors"] == {}
+    return set(seen["by_backend"])
+
+
+def test_a_browser_stays_at_one_backend_until_that_is_drained(running: Balanced) -> None:
+    """Many connections, several at once, each from a port of its own."""
+    for family, vip in zip(FAMILIES, running.vips()):
+        name = f"web{family}"
+        running.client.create_service(name, vip=vip, port=PORT_HTTP, affinity={"timeout": 600}, **running.options)
+        for backend in ("a", "b"):
+            running.add_backend(f"{name}/{backend}", family)
+        [first] = used(running, [vip], f"first{family}")
+        running.client.update_backend(f"{name}/{'a' if first == 'backend-b' else 'b'}", weight=1000)
+        assert used(running, [vip], f"weight{family}") == {first}, "a change of the ring moves nobody who is known"
+        download = running.lab.traffic.download(vip, "/bulk.bin", f"down{family}")
+        assert download.backend == first
+        running.client.drain(f"{name}/{first.removeprefix('backend-')}", timeout=60)
+        [second] = used(running, [vip], f"second{family}")
+        assert second != first
+        result = download.result()
+        assert (result["errors"], result["sha256"]) == ({}, running.lab.digests["bulk.bin"]), "what was there goes on"
+        running.client.undrain(f"{name}/{first.removeprefix('backend-')}")
+        assert used(running, [vip], f"third{family}") == {second}, "the client has another backend by now"

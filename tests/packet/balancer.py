@@ -15,14 +15,16 @@ from l4lb_agent.dataplane.generation import Generation
 from l4lb_agent.dataplane.maps import cpus
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.ticks import hertz, second_multiplier
-from l4lb_agent.model import hashing, index, layout, mapspec, port_ranges
+from l4lb_agent.model import hashing, index, layout, mapspec
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.choice import port_ranges
+from l4lb_agent.model.choice.affinity import NO_AFFINITY, Affinity, mask
 from l4lb_agent.model.reasons import VERDICTS, Reason, Verdict
 from l4lb_agent.model.tables import array_key
 
 SIZES: Final = mapspec.Sizes(
     services=16, backends=64, addresses=32, port_ranges=4, flows=64, tracked_flows=256, rings_1021=6, rings_4093=4, rings_16381=4,
-    rings_65537=4,
+    rings_65537=4, affinities=128,
 )  # fmt: skip
 SLOT_SECRET: Final = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 INDEX_SECRET: Final = (0x1122334455667788, 0x8877665544332211)
@@ -95,7 +97,8 @@ class Balancer:
             slot_secret=(layout.U64 * 2)(*SLOT_SECRET), index_secret=(layout.U64 * 2)(*INDEX_SECRET), layout=layout.LAYOUT_VERSION,
             second_multiplier=second_multiplier(hertz()), index_mask=mapspec.index_buckets(self._sizes) - 1, port_low=1024,
             port_high=65535, timeout=(layout.U16 * 12)(*times), quarantine_long=60, quarantine_short=5, rst_rate=0, rst_burst=0,
-            route_generation=1, flow_mask=mapspec.flow_buckets(self._sizes) - 1, tracked_syn=10, tracked_fin=60, tracked_rst=5,
+            route_generation=1, flow_mask=mapspec.flow_buckets(self._sizes) - 1,
+            affinity_mask=mapspec.affinity_buckets(self._sizes) - 1, tracked_syn=10, tracked_fin=60, tracked_rst=5,
         )  # fmt: skip
         self.configure(**fields)
 
@@ -122,6 +125,7 @@ class Balancer:
     def service(
         self, number: int, vip: str, vip_port: int, protocol: int, now: int = 0, *, size: int = 1021, idle: int = 900,
         mode: int = layout.MODE_NAT, before: int | None = None, flags: int = 0, encap_port: int = 6080, mss: int = 0, port_end: int = 0,
+        affinity: Affinity = NO_AFFINITY,
     ) -> None:  # fmt: skip
         """A service with rings `now` and `before` (the same unless given) of `size` slots. `flags` are more of the word's. One with a
         `port_end` is found through `port_ranges`, which takes the ranges of the VIP and protocol together."""
@@ -131,7 +135,11 @@ class Balancer:
         element = layout.Service(
             word=word, vip=(layout.U8 * 16)(*packed), port=port(vip_port), protocol=protocol, family=Address(packed).family,
             idle_seconds=idle, encap_port=port(encap_port), mss=mss, port_end=port_end,
+            affinity_seconds=affinity.seconds,
         )  # fmt: skip
+        if affinity:
+            element.word |= layout.SERVICE_AFFINITY
+            element.affinity_mask[:] = mask(affinity, element.family)
         self.write("services", number, bytes(element))
         if not port_end:
             self._put(layout.INDEX_SERVICE, number, packed, vip_port, protocol)

@@ -1,5 +1,7 @@
 """What packet tests that hold for every forwarding mode share: a balancer in any mode, and backends that tell themselves apart by MAC."""
 
+from typing import Any
+
 import pytest
 
 from l4lb_agent.model import layout
@@ -23,7 +25,7 @@ def furnish(make: Make, mode: str, flags: int = 0, **options: int) -> Balancer:
     return lb
 
 
-def spread(lb: Balancer, family: Family, mode: str, flags: int = 0, **options: int) -> None:
+def spread(lb: Balancer, family: Family, mode: str, flags: int = 0, **options: Any) -> None:
     """The services of the family get a ring of MANY backends, FIRST and those after it, in turn."""
     service = SERVICE[family.version, 6]
     for number in range(MANY):

@@ -7,7 +7,8 @@ from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach
 from scapy.layers.l2 import Ether
 
-from l4lb_agent.model import layout, port_ranges
+from l4lb_agent.model import layout
+from l4lb_agent.model.choice import port_ranges
 from l4lb_agent.model.reasons import Reason
 from tests.packet.balancer import Balancer
 from tests.packet.conftest import Make

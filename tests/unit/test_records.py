@@ -11,6 +11,7 @@ from l4lb_agent.model.access.limits import NewFlowLimit, Rate
 from l4lb_agent.model.backend import DeadlineAction, DrainResult
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Facts, decide_once
+from l4lb_agent.model.choice.affinity import Affinity
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.service import Hash
 from l4lb_agent.model.windows import kept
@@ -24,7 +25,9 @@ def history() -> tuple[Desired, list[Change]]:
     asked: list[commands.Command] = [
         commands.CreateService(service("web", annotations={"owner": "me"})),
         commands.AddBackend(backend("web", "a", "10.0.0.1", weight=3)),
-        commands.CreateService(service("six", "2001:db8::1", hash=Hash.SOURCE, new_flow_limit=NewFlowLimit(Rate(5, 6), None, 24))),
+        commands.CreateService(
+            service("six", "2001:db8::1", hash=Hash.SOURCE, new_flow_limit=NewFlowLimit(Rate(5, 6), None, 24), affinity=Affinity(60, 56))
+        ),
         commands.AddBackend(backend("six", "a", "2001:db8::2")),
         commands.DrainBackend(A, 5.0, DeadlineAction.RESET, allow_empty=True),
         commands.EndDrain(A, DrainResult.DEADLINE_CUT, 2),
@@ -68,7 +71,7 @@ def test_a_service_of_an_older_journal_has_the_defaults_of_fields_that_came_late
     later = {
         "mode", "tracking", "window_seconds", "down_grace_seconds", "encap_port", "outer_source", "outer_checksum", "hash",
         "on_empty", "mss_clamp", "mss",
-        "new_flow_limit", "port_end", "allow_list", "deny_list",
+        "new_flow_limit", "port_end", "allow_list", "deny_list", "affinity",
     }  # fmt: skip
     (item,) = record["services"]  # type: ignore[misc]
     for field in later:

@@ -4,11 +4,13 @@ import ctypes
 import os
 import time
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from l4lb_agent.dataplane import announce, device, pins, syscall
+from l4lb_agent.dataplane import affinities, announce, device, pins, syscall
 from l4lb_agent.dataplane.attach import Links
 from l4lb_agent.dataplane.flow_reader import FlowReader
 from l4lb_agent.dataplane.generation import Program
@@ -100,7 +102,9 @@ class KernelDatapath:
 
         sweeper = Sweeper(self._maps.number("flows"), self._maps.number("replies"), self._ticks.second)
         tracked = TrackedSweeper(self._maps.number("flow_table"), self._ticks.second, config, idle)
-        return together(sweeper.sweep(Lifetimes(config, idle), backend), tracked.sweep(backend, rings))
+        counts = together(sweeper.sweep(Lifetimes(config, idle), backend), tracked.sweep(backend, rings))
+        remembered = affinities.sweep(self._maps.number("affinity"), backend)
+        return replace(counts, entries_by_backend=Counter(counts.entries_by_backend) + Counter(remembered))
 
     def flows(self, wanted: FlowFilter) -> Iterator[list[FlowRecord]]:
         """See control.ports.Datapath."""

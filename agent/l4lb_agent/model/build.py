@@ -6,10 +6,11 @@ import socket
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from l4lb_agent.model import hashing, index, layout, mapspec, port_ranges
+from l4lb_agent.model import hashing, index, layout, mapspec
 from l4lb_agent.model.access import policy
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.choice import affinity, port_ranges
 from l4lb_agent.model.config import DatapathConfig, Echo, Secrets
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
@@ -89,6 +90,7 @@ def service_flags(service: VirtualService) -> int:
         | (layout.SERVICE_OUTER_CHECKSUM if service.outer_checksum else 0)
         | service.hash - Hash.TUPLE << layout.SERVICE_HASH_SHIFT
         | service.on_empty - OnEmpty.DROP << layout.SERVICE_ON_EMPTY_SHIFT
+        | (layout.SERVICE_AFFINITY if service.affinity else 0)
         | policy.flags(service)
     )
 
@@ -104,8 +106,11 @@ def service_element(service: VirtualService, now: int = 0, before: int = 0) -> b
         encap_port=socket.htons(service.encap_port),
         mss=layout.MSS_AUTO if service.mss_clamp is MssClamp.AUTO else service.mss,
         port_end=service.port_end,
+        affinity_seconds=service.affinity.seconds,
     )
     element.vip[:] = list(service.vip.packed)
+    if service.affinity:
+        element.affinity_mask[:] = affinity.mask(service.affinity, service.vip.family)
     return bytes(element)
 
 
@@ -182,6 +187,7 @@ def config_element(world: World, owned: Iterable[Address]) -> bytes:
         quarantine_long=config.timeouts.quarantine_long,
         quarantine_short=config.timeouts.quarantine_short,
         flow_mask=mapspec.flow_buckets(config.sizes) - 1,
+        affinity_mask=mapspec.affinity_buckets(config.sizes) - 1,
         spread_v4=int.from_bytes(config.spread_v4[0], "little"),
         spread_v4_mask=int.from_bytes(((1 << 32 - config.spread_v4[1]) - 1).to_bytes(4, "big"), "little"),
         tracked_syn=config.timeouts.tracked_syn,

@@ -23,7 +23,7 @@ class Config(ctypes.Structure):
         ("snat_v6", U16), ("flags", U32), ("rst_rate", U32), ("rst_burst", U32), ("timeout", U16 * 12),
         ("quarantine_long", U16), ("quarantine_short", U16), ("flow_mask", U32), ("icmp_rate", U32), ("icmp_burst", U32),
         ("spread_v4", U32), ("spread_v4_mask", U32), ("spread_v6", Address), ("tracked_syn", U16), ("tracked_fin", U16),
-        ("tracked_rst", U16), ("reserved_half", U16), ("owned_filter", U32 * 8), ("reserved", U32 * 21),
+        ("tracked_rst", U16), ("reserved_half", U16), ("owned_filter", U32 * 8), ("affinity_mask", U32), ("reserved", U32 * 20),
     ]  # fmt: skip
 
 
@@ -56,21 +56,13 @@ ADDRESS_LOCAL: Final = 4
 ADDRESS_ECHO: Final = 8
 
 
-class PortRanges(ctypes.Structure):
-    """port_ranges[element]: ports from first[i] on lead to service[i]."""
-
-    _fields_ = [("first", U16 * 128), ("service", U16 * 128)]
-
-
-PORT_RANGES: Final = 128
-
-
 class Service(ctypes.Structure):
     """services[id]; word is now << 48 | before << 32 | flags."""
 
     _fields_ = [
         ("word", U64), ("vip", Address), ("port", U16), ("protocol", U8), ("family", U8), ("idle_seconds", U32),
-        ("encap_port", U16), ("mss", U16), ("port_end", U16), ("reserved_half", U16), ("reserved", U32 * 6),
+        ("encap_port", U16), ("mss", U16), ("port_end", U16), ("reserved_half", U16),
+        ("affinity_mask", U64 * 2), ("affinity_seconds", U32), ("reserved", U32),
     ]  # fmt: skip
 
 
@@ -85,6 +77,7 @@ SERVICE_HASH_SHIFT: Final = 9
 SERVICE_HASH: Final = 0x600
 SERVICE_ON_EMPTY_SHIFT: Final = 11
 SERVICE_ON_EMPTY: Final = 0x1800
+SERVICE_AFFINITY: Final = 0x2000
 SERVICE_LIMITED: Final = 0x1000000
 MSS_AUTO: Final = 0xFFFF
 SERVICE_LISTED: Final = 0x2000000

@@ -5,6 +5,7 @@ import enum
 from dataclasses import dataclass
 
 from l4lb_agent.model import capture_layout, layout
+from l4lb_agent.model.choice import layout as choice_layout
 from l4lb_agent.model.reasons import REASONS, VERDICTS
 
 
@@ -35,6 +36,7 @@ class Sizes:
     flows: int = 131072
     tracked_flows: int = 262144  # of DSR and ENCAP services
     prefixes: int = 65536  # of all lists
+    affinities: int = 131072  # clients, or prefixes of them, of services with source affinity
     rings_1021: int = 160
     rings_4093: int = 160
     rings_16381: int = 160
@@ -64,6 +66,11 @@ def flow_buckets(sizes: Sizes) -> int:
     return max(64, 1 << (-(-sizes.tracked_flows // 4) - 1).bit_length())
 
 
+def affinity_buckets(sizes: Sizes) -> int:
+    """Buckets in `affinity`: a power of two, eight entries each."""
+    return max(16, 1 << (-(-sizes.affinities // 8) - 1).bit_length())
+
+
 def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
     """Every pinned map, in the order in which they are created. `tails` is not among them: each program generation has its own."""
 
@@ -82,7 +89,7 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         # While lists change both their old and their new prefixes are there
         MapSpec("lists", MapType.LPM_TRIE, size(layout.ListKey), 4, 2 * sizes.prefixes, True, NO_PREALLOC),
         array("addresses", size(layout.OwnedAddress), sizes.addresses),
-        array("port_ranges", size(layout.PortRanges), sizes.port_ranges),
+        array("port_ranges", size(choice_layout.PortRanges), sizes.port_ranges),
         array("services", size(layout.Service), sizes.services),
         array("policies", size(layout.Policy), sizes.services),
         *rings,
@@ -92,6 +99,7 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         array("port_full", 4, layout.PORT_FULL_PLACES, control=False),
         array("flow_table", size(layout.FlowBucket), flow_buckets(sizes), control=False),
         array("fragments", size(layout.FragmentBucket), layout.FRAGMENT_BUCKETS, control=False),
+        array("affinity", size(choice_layout.AffinityBucket), affinity_buckets(sizes), control=False),
         array("interfaces", size(layout.Interface), layout.INTERFACE_PLACES, control=False),
         array("service_limits", size(layout.LimitLine), sizes.services, control=False),
         array("source_limits", size(layout.LimitLine), layout.SOURCE_LIMIT_LINES, control=False),

@@ -12,6 +12,7 @@ from l4lb_agent.model.access.lists import ListChange, Members, PrefixList
 from l4lb_agent.model.access.prefixes import parse
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain, DrainResult
+from l4lb_agent.model.choice.affinity import Affinity
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Change, Desired, Remembered, Requests
 from l4lb_agent.model.service import Hash, Mode, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
@@ -164,6 +165,7 @@ def _service(service: VirtualService) -> Record:
         "new_flow_limit": _limit(service.new_flow_limit),
         "allow_list": service.allow_list,
         "deny_list": service.deny_list,
+        "affinity": {"seconds": service.affinity.seconds, "prefix": service.affinity.prefix},
         "port_end": service.port_end,
         "annotations": dict(service.annotations),
         "revision": service.revision,
@@ -176,6 +178,8 @@ def _read_service(item: Mapping[str, Any]) -> VirtualService:
     """Services of older journals lack fields that came later: those have their defaults."""
     enums = {"mode": Mode, "tracking": Tracking, "outer_source": OuterSource, "hash": Hash, "on_empty": OnEmpty, "mss_clamp": MssClamp}
     named: dict[str, object] = {field: kind[item[field]] for field, kind in enums.items() if field in item}
+    if "affinity" in item:
+        named["affinity"] = Affinity(**item["affinity"])
     if "new_flow_limit" in item:
         named["new_flow_limit"] = _read_limit(item["new_flow_limit"])
     return VirtualService(**dict(item, **named, vip=Address.parse(item["vip"], "vip"), protocol=Protocol[item["protocol"]]))

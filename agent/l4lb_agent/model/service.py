@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from l4lb_agent.model.access.limits import UNLIMITED, NewFlowLimit
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.choice.affinity import NO_AFFINITY, Affinity
 
 
 class Protocol(enum.IntEnum):
@@ -110,6 +111,7 @@ class VirtualService:
     new_flow_limit: NewFlowLimit = UNLIMITED
     allow_list: str = ""  # name of the list of those who are let in; "" lets in all
     deny_list: str = ""  # name of the list of those who are not
+    affinity: Affinity = NO_AFFINITY
     port_end: int = 0  # last port of a range that begins with `port`, 0 for a single port; every port is the range 0 to 65535
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0

@@ -679,6 +679,61 @@ func (x *NewFlowLimit) GetPrefixV6() uint32 {
 	return 0
 }
 
+// New flows of a client go where its last one went, as long as that backend takes new flows.
+type Affinity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long after its last new flow a client is forgotten: 1 s to 24 h; 3 h by default.
+	Timeout *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Clients that are equal in so many bits of their address count as one: 1 to 32 for an IPv4 VIP, 1 to 128 for an IPv6 one; 0 is all of it.
+	PrefixLength  uint32 `protobuf:"varint,2,opt,name=prefix_length,json=prefixLength,proto3" json:"prefix_length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Affinity) Reset() {
+	*x = Affinity{}
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Affinity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Affinity) ProtoMessage() {}
+
+func (x *Affinity) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Affinity.ProtoReflect.Descriptor instead.
+func (*Affinity) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Affinity) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Affinity) GetPrefixLength() uint32 {
+	if x != nil {
+		return x.PrefixLength
+	}
+	return 0
+}
+
 // VIP + port + protocol, with its options. Its flows are spread over its backends.
 type VirtualService struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -716,6 +771,8 @@ type VirtualService struct {
 	Hash Hash `protobuf:"varint,32,opt,name=hash,proto3,enum=l4lb.v1.Hash" json:"hash,omitempty"`
 	// Every port that no other service of the VIP and protocol takes; `port` and `port_end` are 0 then. Fixed at creation.
 	AnyPort bool `protobuf:"varint,33,opt,name=any_port,json=anyPort,proto3" json:"any_port,omitempty"`
+	// Absent: none. In DSR and ENCAP each flow needs an entry then: flow_tracking is FLOW_TRACKING_ALL, also by default.
+	Affinity *Affinity `protobuf:"bytes,34,opt,name=affinity,proto3" json:"affinity,omitempty"`
 	// Of TCP only.
 	MssClamp MssClamp `protobuf:"varint,40,opt,name=mss_clamp,json=mssClamp,proto3,enum=l4lb.v1.MssClamp" json:"mss_clamp,omitempty"`
 	// Longest TCP segment of MSS_CLAMP_FIXED, 536 to 65495 for an IPv4 VIP and 1220 to 65475 for an IPv6 one; 0 otherwise.
@@ -758,7 +815,7 @@ type VirtualService struct {
 
 func (x *VirtualService) Reset() {
 	*x = VirtualService{}
-	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[3]
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +827,7 @@ func (x *VirtualService) String() string {
 func (*VirtualService) ProtoMessage() {}
 
 func (x *VirtualService) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[3]
+	mi := &file_l4lb_v1_virtual_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +840,7 @@ func (x *VirtualService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirtualService.ProtoReflect.Descriptor instead.
 func (*VirtualService) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{3}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *VirtualService) GetName() string {
@@ -896,6 +953,13 @@ func (x *VirtualService) GetAnyPort() bool {
 		return x.AnyPort
 	}
 	return false
+}
+
+func (x *VirtualService) GetAffinity() *Affinity {
+	if x != nil {
+		return x.Affinity
+	}
+	return nil
 }
 
 func (x *VirtualService) GetMssClamp() MssClamp {
@@ -1029,7 +1093,10 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\n" +
 	"per_source\x18\x02 \x01(\v2\x11.l4lb.v1.FlowRateR\tperSource\x12\x1b\n" +
 	"\tprefix_v4\x18\x03 \x01(\rR\bprefixV4\x12\x1b\n" +
-	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"\x93\v\n" +
+	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"d\n" +
+	"\bAffinity\x123\n" +
+	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12#\n" +
+	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\"\xc2\v\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -1048,7 +1115,8 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\bon_empty\x18\x1e \x01(\x0e2\x10.l4lb.v1.OnEmptyR\aonEmpty\x12\x19\n" +
 	"\bport_end\x18\x1f \x01(\rR\aportEnd\x12!\n" +
 	"\x04hash\x18  \x01(\x0e2\r.l4lb.v1.HashR\x04hash\x12\x19\n" +
-	"\bany_port\x18! \x01(\bR\aanyPort\x12.\n" +
+	"\bany_port\x18! \x01(\bR\aanyPort\x12-\n" +
+	"\baffinity\x18\" \x01(\v2\x11.l4lb.v1.AffinityR\baffinity\x12.\n" +
 	"\tmss_clamp\x18( \x01(\x0e2\x11.l4lb.v1.MssClampR\bmssClamp\x12\x10\n" +
 	"\x03mss\x18) \x01(\rR\x03mss\x12;\n" +
 	"\x0enew_flow_limit\x18. \x01(\v2\x15.l4lb.v1.NewFlowLimitR\fnewFlowLimit\x12\x1d\n" +
@@ -1126,7 +1194,7 @@ func file_l4lb_v1_virtual_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: l4lb.v1.Protocol
 	(ForwardingMode)(0),           // 1: l4lb.v1.ForwardingMode
@@ -1139,36 +1207,39 @@ var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(*Encap)(nil),                 // 8: l4lb.v1.Encap
 	(*FlowRate)(nil),              // 9: l4lb.v1.FlowRate
 	(*NewFlowLimit)(nil),          // 10: l4lb.v1.NewFlowLimit
-	(*VirtualService)(nil),        // 11: l4lb.v1.VirtualService
-	nil,                           // 12: l4lb.v1.VirtualService.AnnotationsEntry
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*Affinity)(nil),              // 11: l4lb.v1.Affinity
+	(*VirtualService)(nil),        // 12: l4lb.v1.VirtualService
+	nil,                           // 13: l4lb.v1.VirtualService.AnnotationsEntry
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
 	2,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
 	3,  // 1: l4lb.v1.Encap.outer_source:type_name -> l4lb.v1.OuterSource
 	9,  // 2: l4lb.v1.NewFlowLimit.per_service:type_name -> l4lb.v1.FlowRate
 	9,  // 3: l4lb.v1.NewFlowLimit.per_source:type_name -> l4lb.v1.FlowRate
-	0,  // 4: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
-	1,  // 5: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
-	13, // 6: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
-	12, // 7: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
-	8,  // 8: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
-	4,  // 9: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
-	13, // 10: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
-	13, // 11: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
-	7,  // 12: l4lb.v1.VirtualService.on_empty:type_name -> l4lb.v1.OnEmpty
-	5,  // 13: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
-	6,  // 14: l4lb.v1.VirtualService.mss_clamp:type_name -> l4lb.v1.MssClamp
-	10, // 15: l4lb.v1.VirtualService.new_flow_limit:type_name -> l4lb.v1.NewFlowLimit
-	14, // 16: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
-	14, // 17: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	14, // 18: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	14, // 4: l4lb.v1.Affinity.timeout:type_name -> google.protobuf.Duration
+	0,  // 5: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
+	1,  // 6: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
+	14, // 7: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
+	13, // 8: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
+	8,  // 9: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
+	4,  // 10: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
+	14, // 11: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
+	14, // 12: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
+	7,  // 13: l4lb.v1.VirtualService.on_empty:type_name -> l4lb.v1.OnEmpty
+	5,  // 14: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
+	11, // 15: l4lb.v1.VirtualService.affinity:type_name -> l4lb.v1.Affinity
+	6,  // 16: l4lb.v1.VirtualService.mss_clamp:type_name -> l4lb.v1.MssClamp
+	10, // 17: l4lb.v1.VirtualService.new_flow_limit:type_name -> l4lb.v1.NewFlowLimit
+	15, // 18: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
+	15, // 19: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
+	15, // 20: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }
@@ -1182,7 +1253,7 @@ func file_l4lb_v1_virtual_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_virtual_service_proto_rawDesc), len(file_l4lb_v1_virtual_service_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -43,16 +43,17 @@ def create_service(
     encap: Mapping[str, Any] | None = None, flow_tracking: str = "", hash: str = "", ring_size: int = 0,
     idle_timeout: float | None = None, change_window: float | None = None, down_grace: float | None = None, on_empty: str = "",
     mss_clamp: str = "", mss: int = 0, new_flow_limit: Mapping[str, Any] | None = None, allow_list: str = "", deny_list: str = "",
+    affinity: Mapping[str, Any] | None = None,
     annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
     """Creates a virtual service without backends. It has `port`, those from `port` to `port_end`, or with `any_port` all. `encap` has the
     fields of Encap: encapsulation, port, outer_source, outer_checksum; `new_flow_limit` those of NewFlowLimit: per_service and per_source,
-    each with flows_per_second and burst, prefix_v4, prefix_v6."""
+    each with flows_per_second and burst, prefix_v4, prefix_v6; `affinity` those of Affinity: timeout in seconds, prefix_length."""
     service = _service(
         vip=vip, port=port, port_end=port_end, any_port=any_port, protocol=protocol, forwarding_mode=forwarding_mode, encap=encap,
         flow_tracking=flow_tracking, hash=hash, ring_size=ring_size, idle_timeout=idle_timeout, change_window=change_window,
         down_grace=down_grace, on_empty=on_empty, mss_clamp=mss_clamp, mss=mss, new_flow_limit=new_flow_limit, allow_list=allow_list,
-        deny_list=deny_list, annotations=annotations,
+        deny_list=deny_list, affinity=affinity, annotations=annotations,
     )  # fmt: skip
     service_id = names.split(names.service(name))[1]
     request = service_pb2.CreateVirtualServiceRequest(
@@ -83,15 +84,17 @@ def update_service(
     flow_tracking: str | None = None, hash: str | None = None, ring_size: int | None = None, idle_timeout: float | None = None,
     change_window: float | None = None, down_grace: float | None = None, on_empty: str | None = None, mss_clamp: str | None = None,
     mss: int | None = None, new_flow_limit: Mapping[str, Any] | None = None, allow_list: str | None = None,
-    deny_list: str | None = None, annotations: Mapping[str, str] | None = None, etag: str = "", allow_missing: bool = False,
-    request_id: str = "", validate_only: bool = False,
+    deny_list: str | None = None, affinity: Mapping[str, Any] | None = None, annotations: Mapping[str, str] | None = None,
+    etag: str = "", allow_missing: bool = False, request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
-    """Changes what is given. With `allow_missing` creates it when it does not exist; what is fixed at creation is compared otherwise."""
+    """Changes what is given; an empty `affinity` ends it. With `allow_missing` creates it when it does not exist; what is fixed at creation
+    is compared otherwise."""
     given = {
         "vip": vip, "port": port, "port_end": port_end, "any_port": any_port, "protocol": protocol, "forwarding_mode": forwarding_mode,
         "encap": encap, "flow_tracking": flow_tracking, "hash": hash, "ring_size": ring_size, "idle_timeout": idle_timeout,
         "change_window": change_window, "down_grace": down_grace, "on_empty": on_empty, "mss_clamp": mss_clamp, "mss": mss,
-        "new_flow_limit": new_flow_limit, "allow_list": allow_list, "deny_list": deny_list, "annotations": annotations,
+        "new_flow_limit": new_flow_limit, "allow_list": allow_list, "deny_list": deny_list, "affinity": affinity,
+        "annotations": annotations,
     }  # fmt: skip
     service = _service(name=names.service(name), etag=etag, **given)
     request = service_pb2.UpdateVirtualServiceRequest(
@@ -232,7 +235,17 @@ def _service(**given: Any) -> VirtualService:
             wanted[field] = names.prefix_list(wanted[field])
     if "encap" in wanted:
         wanted["encap"] = _encap(wanted["encap"])
+    if "affinity" in wanted:
+        wanted["affinity"] = _affinity(wanted["affinity"])
     return VirtualService(**wanted)
+
+
+def _affinity(given: Mapping[str, Any]) -> virtual_service_pb2.Affinity | None:
+    """None for an empty one, which is none."""
+    wanted = _given(given)
+    if "timeout" in wanted:
+        wanted["timeout"] = _duration(wanted["timeout"])
+    return virtual_service_pb2.Affinity(**wanted) if wanted else None
 
 
 def _encap(given: Mapping[str, Any]) -> virtual_service_pb2.Encap:

@@ -9,7 +9,9 @@ from l4lb_agent.api import fields
 from l4lb_agent.api.convert.parts import address, moment
 from l4lb_agent.api.convert.policies import limit, list_name, shown_limit
 from l4lb_agent.control.facade import Control, ServiceView
+from l4lb_agent.model.address import Address
 from l4lb_agent.model.changes import commands
+from l4lb_agent.model.choice.affinity import DEFAULT_SECONDS, MAX_SECONDS, NO_AFFINITY, Affinity, longest_prefix
 from l4lb_agent.model.service import (
     ANY_PORT,
     DEFAULT_DOWN_GRACE_SECONDS,
@@ -29,7 +31,7 @@ from l4lb_agent.model.service import (
 )  # fmt: skip
 
 SERVICE_CHANGEABLE = frozenset({
-    "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list",
+    "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "affinity",
     "annotations",
 })  # fmt: skip
 SERVICE_FIXED = frozenset({
@@ -75,6 +77,7 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Co
         new_flow_limit=limit(message) if "new_flow_limit" in touched else None,
         allow_list=list_name(message.allow_list, "service.allow_list") if "allow_list" in touched else None,
         deny_list=list_name(message.deny_list, "service.deny_list") if "deny_list" in touched else None,
+        affinity=_affinity(message, view.service.vip) if "affinity" in touched else None,
         annotations=dict(message.annotations) if "annotations" in touched else None,
         etag=message.etag,
         vip=address(message.vip, "service.vip") if "vip" in touched else None,
@@ -108,7 +111,7 @@ def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualS
         _window(message, idle), _down_grace(message), _encap_port(message, mode), _outer_source(message, mode),
         message.encap.outer_checksum, _hash(message), _on_empty(message), _mss_clamp(message), message.mss, limit(message),
         list_name(message.allow_list, "service.allow_list"), list_name(message.deny_list, "service.deny_list"),
-        port_end, dict(message.annotations),
+        _affinity(message, vip), port_end, dict(message.annotations),
     )  # fmt: skip
 
 
@@ -153,8 +156,17 @@ def _mss_clamp(message: virtual_service_pb2.VirtualService) -> MssClamp:
     return MssClamp(message.mss_clamp or MssClamp.OFF)
 
 
+def _affinity(message: virtual_service_pb2.VirtualService, vip: Address) -> Affinity:
+    if not message.HasField("affinity"):
+        return NO_AFFINITY
+    asked, field = message.affinity, "service.affinity.timeout"
+    seconds = fields.whole(fields.seconds(asked.timeout, 1, MAX_SECONDS, field), field) if asked.HasField("timeout") else DEFAULT_SECONDS
+    return Affinity(seconds, asked.prefix_length or longest_prefix(vip.family))
+
+
 def _tracking(message: virtual_service_pb2.VirtualService, mode: Mode) -> Tracking:
-    return Tracking(message.flow_tracking or (Tracking.NONE if mode.translates else Tracking.CHANGES))
+    default = Tracking.ALL if message.HasField("affinity") else Tracking.CHANGES
+    return Tracking(message.flow_tracking or (Tracking.NONE if mode.translates else default))
 
 
 def _encap_port(message: virtual_service_pb2.VirtualService, mode: Mode) -> int:
@@ -199,13 +211,17 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
         change_window=Duration(seconds=of.window_seconds) if tracked else None,
         down_grace=Duration(seconds=of.down_grace_seconds) if tracked else None, ring_size=of.ring_size,
         idle_timeout=Duration(seconds=of.idle_seconds), new_flow_limit=shown_limit(of.new_flow_limit),
-        allow_list=of.allow_list, deny_list=of.deny_list,
+        allow_list=of.allow_list, deny_list=of.deny_list, affinity=_shown_affinity(of.affinity),
         annotations=of.annotations, etag=of.etag,
         reconciling=bool(view.reconciling), reconciling_reason=view.reconciling, revision=of.revision, create_time=moment(of.created),
         update_time=moment(of.updated), ring_digest=view.ring_digest,
         before_ring_digest=view.before_ring_digest, differing_slots=view.differing_slots, at_risk_slots=view.at_risk_slots,
         settle_time=moment(view.settle_time or None),
     )  # fmt: skip
+
+
+def _shown_affinity(of: Affinity) -> virtual_service_pb2.Affinity | None:
+    return virtual_service_pb2.Affinity(timeout=Duration(seconds=of.seconds), prefix_length=of.prefix) if of else None
 
 
 def _forwarding_mode(mode: Mode) -> virtual_service_pb2.ForwardingMode:

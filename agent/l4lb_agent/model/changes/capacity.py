@@ -1,7 +1,8 @@
 """Whether there is room for one more: configured sizes against what was asked for. Element 0 of every array stays unused."""
 
-from l4lb_agent.model import layout, port_ranges
+from l4lb_agent.model import layout
 from l4lb_agent.model.access.lists import MAX_PREFIXES
+from l4lb_agent.model.choice import port_ranges
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.errors import ResourceExhausted

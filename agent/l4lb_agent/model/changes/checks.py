@@ -9,6 +9,7 @@ from l4lb_agent.model.access import limits
 from l4lb_agent.model.access.lists import PrefixList
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.changes.commands import UpdateService
+from l4lb_agent.model.choice import affinity
 from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.mtu import LEAST, LEAST_MSS, MAX_MTU, MOST_MSS, outer_bytes
 from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, Mode, MssClamp, Protocol, Tracking, VirtualService
@@ -40,7 +41,17 @@ def service(value: VirtualService) -> None:
     if value.mode in (Mode.GUE, Mode.FOU):
         number(value.encap_port, 1, 65535, "service.encap.port")
     _new_flow_limit(value, "service.new_flow_limit")
+    _affinity(value, "service.affinity")
     annotations(value.annotations, "service.annotations")
+
+
+def _affinity(value: VirtualService, field: str) -> None:
+    if not value.affinity:
+        return
+    number(value.affinity.seconds, 1, affinity.MAX_SECONDS, f"{field}.timeout")
+    number(value.affinity.prefix, 1, affinity.longest_prefix(value.vip.family), f"{field}.prefix_length")
+    if value.tracking is Tracking.CHANGES:
+        raise _invalid(field, "affinity", "sends flows elsewhere than the ring, so that each needs an entry: set flow_tracking to ALL")
 
 
 def _new_flow_limit(value: VirtualService, field: str) -> None:

@@ -8,6 +8,7 @@ from l4lb_agent.model.access.lists import PrefixList
 from l4lb_agent.model.access.prefixes import Prefix
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
+from l4lb_agent.model.choice.affinity import Affinity
 from l4lb_agent.model.service import Hash, Mode, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
 
 
@@ -33,6 +34,7 @@ class UpdateService:
     new_flow_limit: NewFlowLimit | None = None
     allow_list: str | None = None
     deny_list: str | None = None
+    affinity: Affinity | None = None
     annotations: Mapping[str, str] | None = None
     etag: str = ""
     create: VirtualService | None = None

@@ -132,6 +132,7 @@ def _update_service(desired: Desired, command: commands.UpdateService, facts: Fa
         on_empty=before.on_empty if command.on_empty is None else command.on_empty,
         mss_clamp=before.mss_clamp if command.mss_clamp is None else command.mss_clamp,
         mss=before.mss if command.mss is None else command.mss,
+        affinity=before.affinity if command.affinity is None else command.affinity,
         new_flow_limit=before.new_flow_limit if command.new_flow_limit is None else command.new_flow_limit,
         allow_list=before.allow_list if command.allow_list is None else command.allow_list,
         deny_list=before.deny_list if command.deny_list is None else command.deny_list,

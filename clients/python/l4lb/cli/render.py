@@ -39,6 +39,7 @@ _SERVICE: Sequence[Column] = (
 _SERVICE_WIDE: Sequence[Column] = (
     ("RING", lambda s: str(s.ring_size)),
     ("IDLE", lambda s: f"{s.idle_timeout.seconds}s"),
+    ("AFFINITY", lambda s: f"{s.affinity.timeout.seconds}s by /{s.affinity.prefix_length}" if s.HasField("affinity") else ""),
     ("DIGEST", lambda s: s.ring_digest[:12]),
     ("BEFORE", lambda s: s.before_ring_digest[:12] if s.differing_slots else ""),
     ("DIFFERING", lambda s: f"{s.differing_slots} slots" if s.differing_slots else ""),

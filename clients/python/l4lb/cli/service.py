@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from l4lb.cli.access import limit_options, list_options, no_list_options, take_limit, take_lists
+from l4lb.cli.affinity import affinity_options, take_affinity
 from l4lb.cli.base import (
     DURATION,
     SERVICE,
@@ -22,7 +23,9 @@ _on_empty = click.option(
     "--on-empty", type=click.Choice(("drop", "reset", "unreachable", "prohibited")), help="What becomes of new flows without a backend."
 )
 _ENCAP = {"encapsulation": "encapsulation", "port": "encap_port", "outer_source": "outer_source", "outer_checksum": "outer_checksum"}
-_CHANGEABLE = ("idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list")
+_CHANGEABLE = (
+    "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "affinity"
+)  # fmt: skip
 _change_window = click.option("--change-window", type=DURATION, help="How long after a change silent flows of dsr and encap stay put.")
 _down_grace = click.option("--down-grace", type=DURATION, help="How long flows stay with a backend that has become unreachable.")
 
@@ -58,6 +61,7 @@ def service() -> None:
 @_mss
 @limit_options
 @list_options
+@affinity_options
 @annotate_option
 @change_options
 @click.pass_obj
@@ -70,6 +74,7 @@ def create(session: Session, /, name: str, annotations: tuple[tuple[str, str], .
     encap = {field: options.pop(option) for field, option in _ENCAP.items()}
     options["encap"] = encap if any(encap.values()) else None
     options["new_flow_limit"] = take_limit(options)
+    options["affinity"] = take_affinity(options)
     render.one(session, session.client.create_service(name, annotations=dict(annotations), **options))
 
 
@@ -106,12 +111,16 @@ def show(session: Session, /, name: str) -> None:
 @click.option("--no-limits", is_flag=True, help="New flows are no longer limited.")
 @list_options
 @no_list_options
+@affinity_options
+@click.option("--no-affinity", is_flag=True, help="Each new flow goes where the ring says.")
 @annotate_option
 @etag_option
 @change_options
 @click.pass_obj
-def update(session: Session, /, name: str, annotations: tuple[tuple[str, str], ...], no_limits: bool, **options: Any) -> None:
-    """Change a virtual service. Given annotations replace all there were, and given limits too."""
+def update(
+    session: Session, /, name: str, annotations: tuple[tuple[str, str], ...], no_limits: bool, no_affinity: bool, **options: Any
+) -> None:
+    """Change a virtual service. Given annotations replace all there were, and given limits and affinity too."""
     from l4lb.cli import render
 
     limit = take_limit(options)
@@ -119,9 +128,13 @@ def update(session: Session, /, name: str, annotations: tuple[tuple[str, str], .
         raise click.UsageError("--no-limits takes away what the other options ask for")
     options["new_flow_limit"] = {} if no_limits else limit
     take_lists(options)
+    affinity = take_affinity(options)
+    if affinity and no_affinity:
+        raise click.UsageError("--no-affinity takes away what the other options ask for")
+    options["affinity"] = {} if no_affinity else affinity
     if not annotations and all(options[name] is None for name in _CHANGEABLE):
         known = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
-        raise click.UsageError(f"nothing to change: give {known}, --source-flow-limit, --no-limits or --annotate")
+        raise click.UsageError(f"nothing to change: give {known}, --source-flow-limit, --no-limits, --no-affinity or --annotate")
     wanted = dict(annotations) if annotations else None
     render.one(session, session.client.update_service(name, annotations=wanted, **options))
 

@@ -127,8 +127,16 @@ class NewFlowLimit(_message.Message):
     prefix_v6: int
     def __init__(self, per_service: _Optional[_Union[FlowRate, _Mapping]] = ..., per_source: _Optional[_Union[FlowRate, _Mapping]] = ..., prefix_v4: _Optional[int] = ..., prefix_v6: _Optional[int] = ...) -> None: ...
 
+class Affinity(_message.Message):
+    __slots__ = ("timeout", "prefix_length")
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    timeout: _duration_pb2.Duration
+    prefix_length: int
+    def __init__(self, timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., prefix_length: _Optional[int] = ...) -> None: ...
+
 class VirtualService(_message.Message):
-    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "on_empty", "port_end", "hash", "any_port", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
+    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "on_empty", "port_end", "hash", "any_port", "affinity", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +160,7 @@ class VirtualService(_message.Message):
     PORT_END_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
     ANY_PORT_FIELD_NUMBER: _ClassVar[int]
+    AFFINITY_FIELD_NUMBER: _ClassVar[int]
     MSS_CLAMP_FIELD_NUMBER: _ClassVar[int]
     MSS_FIELD_NUMBER: _ClassVar[int]
     NEW_FLOW_LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +193,7 @@ class VirtualService(_message.Message):
     port_end: int
     hash: Hash
     any_port: bool
+    affinity: Affinity
     mss_clamp: MssClamp
     mss: int
     new_flow_limit: NewFlowLimit
@@ -200,4 +210,4 @@ class VirtualService(_message.Message):
     differing_slots: int
     at_risk_slots: int
     settle_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., on_empty: _Optional[_Union[OnEmpty, str]] = ..., port_end: _Optional[int] = ..., hash: _Optional[_Union[Hash, str]] = ..., any_port: _Optional[bool] = ..., mss_clamp: _Optional[_Union[MssClamp, str]] = ..., mss: _Optional[int] = ..., new_flow_limit: _Optional[_Union[NewFlowLimit, _Mapping]] = ..., allow_list: _Optional[str] = ..., deny_list: _Optional[str] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., on_empty: _Optional[_Union[OnEmpty, str]] = ..., port_end: _Optional[int] = ..., hash: _Optional[_Union[Hash, str]] = ..., any_port: _Optional[bool] = ..., affinity: _Optional[_Union[Affinity, _Mapping]] = ..., mss_clamp: _Optional[_Union[MssClamp, str]] = ..., mss: _Optional[int] = ..., new_flow_limit: _Optional[_Union[NewFlowLimit, _Mapping]] = ..., allow_list: _Optional[str] = ..., deny_list: _Optional[str] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

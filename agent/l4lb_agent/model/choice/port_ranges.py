@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.choice.layout import PORT_RANGES, PortRanges
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import Ids
@@ -47,15 +48,15 @@ def segments(ranges: Iterable[Range]) -> list[tuple[int, int]]:
 
 def fits(services: Iterable[VirtualService]) -> bool:
     """Whether these services of one VIP and protocol fit into one table."""
-    return len(segments((service.port, service.port_end, id_) for id_, service in enumerate(services, 1))) <= layout.PORT_RANGES
+    return len(segments((service.port, service.port_end, id_) for id_, service in enumerate(services, 1))) <= PORT_RANGES
 
 
 @functools.lru_cache(maxsize=1024)
 def element(ranges: frozenset[Range]) -> bytes:
     """A table of ranges that fit; places left over repeat the last segment."""
     found = segments(ranges)
-    padded = found + [found[-1]] * (layout.PORT_RANGES - len(found))
-    table = layout.PortRanges()
+    padded = found + [found[-1]] * (PORT_RANGES - len(found))
+    table = PortRanges()
     table.first[:] = [first for first, _ in padded]
     table.service[:] = [service for _, service in padded]
     return bytes(table)
