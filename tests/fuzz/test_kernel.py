@@ -27,7 +27,8 @@ REACHED = {
     Reason.CLOSED, Reason.ICMP_MALFORMED, Reason.ICMP_FRAGMENT, Reason.ICMP_NO_FLOW, Reason.ICMP_MTU_TOO_SMALL, Reason.ECHO_REFUSED,
     Reason.ECHO_LIMITED, Reason.TOO_BIG_ANSWERED, Reason.TOO_BIG_LIMITED, Reason.NO_BACKEND_ANSWERED, Reason.NO_BACKEND_LIMITED,
     Reason.VERSION_WRONG, Reason.LENGTH_WRONG, Reason.CHECKSUM_WRONG, Reason.TCP_OFFSET_WRONG, Reason.TCP_FLAGS_WRONG,
-    Reason.SOURCE_MARTIAN, Reason.SOURCE_OWNED, Reason.FRAME_FOREIGN,
+    Reason.SOURCE_MARTIAN, Reason.SOURCE_OWNED, Reason.FRAME_FOREIGN, Reason.NEW_FLOWS_LIMITED, Reason.SOURCE_LIMITED, Reason.DENIED,
+    Reason.NOT_ALLOWED,
 }  # fmt: skip
 NEVER = {Reason.UNSPECIFIED, Reason.TAIL_CALL_FAILED}
 # Mistakes in one place each, and what the judge has to say of them.

@@ -18,11 +18,14 @@ import tests.packet
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.ticks import Ticks, hertz
 from l4lb_agent.model import capture_layout, layout, mapspec
+from l4lb_agent.model.access.lists import Members
+from l4lb_agent.model.access.prefixes import parse_all
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.tables import array_key
 from tests.packet import errors, test_icmp_hostile
 from tests.packet.balancer import LB_MAC, LOOPBACK, SIZES, Balancer, mac
 from tests.packet.direct import OUTER
+from tests.packet.limits import Bucket, limit
 from tests.packet.modes import EVERY_MODE
 from tests.packet.wire import BACKEND_PORT, CLIENT_MAC, FAMILIES, NUMBER, PROTOCOLS, V4, V6, VIP_PORT, Family, from_backend, from_client
 
@@ -45,6 +48,7 @@ class World:
     stations: bool = False  # the agent has written our own MAC
     leaving: int = _READY
     empty: bool = False  # every third slot names nobody
+    guarded: bool = False  # every service has lists and limits, some in each way
     sizes: mapspec.Sizes = _SIZES
     captured: bool = False  # every packet
     config: dict[str, int] = field(default_factory=dict)
@@ -58,6 +62,7 @@ WORLDS: Final = (
     World("reset", leaving=layout.BACKEND_RESET, captured=True, config=_ANSWERS),
     World("cut", leaving=0, flags=layout.SERVICE_OUTER_CHECKSUM, owned=layout.ADDRESS_ECHO),
     World("empty", empty=True, flags=layout.EMPTY_RESET << layout.SERVICE_ON_EMPTY_SHIFT, config={**_ANSWERS, "icmp_rate": 50}),
+    World("guarded", guarded=True, flags=layout.SERVICE_TRACK_ALL, config=_ANSWERS),
     World("crowded", sizes=replace(_SIZES, flows=16, tracked_flows=256), config={**_ANSWERS, "port_low": 40000, "port_high": 40003}),
 )  # fmt: skip
 
@@ -96,7 +101,31 @@ def furnish(objects: Objects, world: World) -> Balancer:
         lb.run(frame)
     for second in (2, 5):
         lb.set_backend(second, flags=world.leaving)
+    if world.guarded:
+        guard(lb, range(1, number + 1))
     return lb
+
+
+def guard(lb: Balancer, services: Iterable[int]) -> None:
+    """Lists that have most clients, and limits that some mutated frames come up against."""
+    for number, prefixes in (
+        (1, ("198.51.100.0/24", "198.0.0.0/8", "2001:db8:1::/48")),
+        (2, ("198.51.0.0/16", "198.51.100.128/25", "::/3")),
+    ):
+        for key, value in Members(number, parse_all(prefixes, "prefixes")).elements.items():
+            lb.write("lists", key, value)
+    for service in services:
+        whole, each = Bucket(3, 2**-4) if service % 3 else None, Bucket(2, 2**-2) if service % 3 < 2 else None
+        limit(lb, service, service=whole, source=each, prefix_v4=30, prefix_v6=126)
+        policy = layout.Policy.from_buffer_copy(lb.read("policies", service))
+        policy.allow_list, policy.deny_list = (1, 2) if service % 2 else (0, 2)
+        lb.write("policies", service, bytes(policy))
+        element = layout.Service.from_buffer_copy(lb.read("services", service))
+        element.word |= layout.SERVICE_LISTED
+        lb.write("services", service, bytes(element))
+    for backend in range(1, 7):
+        flags = layout.Backend.from_buffer_copy(lb.read("backends", backend)).flags
+        lb.set_backend(backend, flags=flags | layout.BACKEND_LISTED)
 
 
 def prologue() -> list[bytes]:

@@ -6,6 +6,7 @@ export * from "./failure.js";
 export * from "./streams.js";
 export * from "./gen/l4lb/v1/agent_pb.js";
 export * from "./gen/l4lb/v1/backend_pb.js";
+export * from "./gen/l4lb/v1/prefix_list_pb.js";
 export * from "./gen/l4lb/v1/reason_pb.js";
 export * from "./gen/l4lb/v1/service_pb.js";
 export * from "./gen/l4lb/v1/stats_pb.js";
