@@ -17,6 +17,7 @@ from tests.packet.balancer import Balancer
 from tests.packet.conftest import Make
 from tests.packet.limits import Bucket, age_limits, clients_of_one_line, limit, line_and_tag, stop_clock
 from tests.packet.modes import every_mode, furnish
+from tests.packet.odd import cut
 from tests.packet.wire import NUMBER, V4, V6, VIP_PORT, Family, each_family, from_backend, from_client, quick_ipv4
 
 PASSES = {Reason.FLOW_CREATED}
@@ -217,6 +218,23 @@ def test_tracked_udp_without_room_for_an_entry_is_not_limited(make: Make, family
     used = lb.used("service_limits")
     assert [lb.send(from_client(family, UDP, port=10000)).reason for _ in range(5)] == [Reason.TO_BACKEND] * 5
     assert lb.used("service_limits") == used
+
+
+@every_mode
+@each_family
+def test_a_fragmented_datagram_counts_once(make: Make, mode: str, family: Family) -> None:
+    lb = furnish(make, mode, 0 if mode in ("nat", "keep") else layout.SERVICE_TRACK_ALL)
+    stop_clock(lb)
+    limit(lb, service_of(family, UDP), service=Bucket(1, 10))
+    for port, passes in ((10000, True), (10001, False)):
+        first, *later = cut(from_client(family, UDP, bytes(4000), port=port), 1480, port)
+        assert lb.send(first).reason is (Reason.NEW_FLOWS_LIMITED if not passes else first_reason(mode))
+        assert {lb.send(piece).reason for piece in later} == {Reason.TO_BACKEND if passes else Reason.FRAGMENT}
+
+
+def first_reason(mode: str) -> Reason:
+    """What the first packet of a UDP flow is counted as."""
+    return Reason.FLOW_CREATED if mode in ("nat", "keep") else Reason.TO_BACKEND
 
 
 @pytest.mark.parametrize("mode", direct.MODES)

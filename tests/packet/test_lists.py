@@ -5,7 +5,8 @@ import struct
 from collections.abc import Iterable
 
 import pytest
-from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet import TCP, UDP, IPOption_NOP
+from scapy.layers.inet6 import IPv6ExtHdrDestOpt, PadN
 from scapy.packet import Packet
 
 from l4lb_agent.dataplane import syscall
@@ -18,6 +19,7 @@ from tests.packet.balancer import Balancer
 from tests.packet.conftest import Make
 from tests.packet.errors import about_backend, about_client, quotes_for_backend, quotes_for_client, refused, unreachable
 from tests.packet.modes import every_mode, furnish
+from tests.packet.odd import cut, with_headers, with_options
 from tests.packet.wire import NUMBER, V4, V6, Family, each_family, each_protocol, from_backend, from_client, quick_ipv4
 
 ALLOW, DENY = 5, 9
@@ -214,6 +216,48 @@ def test_established_direct_flows_of_who_is_denied_stop(make: Make, mode: str, f
     for tcp_flags in ("A", "PA", "FA", "R", "S", "SA"):
         assert lb.send(from_client(family, flags=tcp_flags, seq=1001)).reason is Reason.NOT_ALLOWED
     assert lb.used("flow_table") == before, "what is denied keeps no entry alive"
+
+
+@each_family
+@each_protocol
+def test_fragments_of_who_is_denied_stop_in_both_directions_also_those_whose_first_one_was_let_in(
+    flowing: Balancer, family: Family, kind: type[Packet]
+) -> None:
+    payload, fields = bytes(4000), {"flags": "PA", "seq": 1001, "ack": 6}
+    ways = [cut(from_client(family, kind, payload, **fields), 1480), cut(from_backend(family, kind, payload, **fields), 1480)]
+    name(flowing, service_of(family, kind), deny=DENY)
+    assert [{flowing.send(piece).reason for piece in way} for way in ways] == [{Reason.TO_BACKEND}, {Reason.TO_CLIENT}]
+    put(flowing, DENY, [NEAR[family.version]])
+    for way in ways:
+        assert {flowing.send(piece).reason for piece in (*way[1:], way[0])} == {Reason.DENIED}
+
+
+@pytest.mark.parametrize("mode", direct.MODES)
+@each_family
+def test_fragments_of_who_is_denied_reach_no_direct_backend(make: Make, mode: str, family: Family) -> None:
+    lb = furnish(make, mode)
+    name(lb, service_of(family, UDP), allow=ALLOW)
+    pieces = cut(from_client(family, UDP, bytes(4000)), 1480)
+    assert lb.send(pieces[0]).reason is Reason.NOT_ALLOWED
+    assert lb.send(pieces[1]).reason is Reason.FRAGMENT, "nothing is kept of a first fragment that was dropped"
+    put(lb, ALLOW, [HOST[family.version]])
+    assert {lb.send(piece).reason for piece in pieces} == {Reason.TO_BACKEND}
+    put(lb, ALLOW, [])
+    assert {lb.send(piece).reason for piece in pieces[1:]} == {Reason.NOT_ALLOWED}
+
+
+@each_family
+def test_options_and_extension_headers_get_nobody_past_a_list(lb: Balancer, family: Family) -> None:
+    name(lb, service_of(family), deny=DENY)
+    plain = from_client(family, flags="S")
+    odd = (
+        with_options(plain, [IPOption_NOP()] * 4)
+        if family is V4
+        else with_headers(plain, IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(4))]))
+    )
+    assert lb.send(odd).reason is Reason.FLOW_CREATED
+    put(lb, DENY, [NEAR[family.version]])
+    assert lb.send(odd).reason is Reason.DENIED
 
 
 @each_family
