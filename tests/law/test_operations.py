@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from l4lb_agent.model.backend import AdminState, DrainResult
 from l4lb_agent.model.doctor.finding import Id, Severity
 from tests.law.python_rules import ROOT, python_files
 
@@ -44,6 +45,12 @@ def test_each_finding_is_provoked_for_real_or_there_is_a_reason_why_not() -> Non
     ways = ("Id.{}]", '["{}"]', "Id.{} in host.found()", "== Id.{}]", '"{}"),', '"{}", "SEVERITY')  # in which tests name what they wait for
     asserted = {name for name in Id if any(way.format(name) in text for way in ways)}
     assert set(Id) - asserted == set(INJECTED)
+
+
+def test_every_state_is_there() -> None:
+    rows = re.findall(r"^\| (backend|drain) \| ([A-Z_]+) \| (.+?\.) \| (.+?\.) \|$", TEXT, re.M)
+    assert [name for of, name, _, _ in rows if of == "backend"] == [state.name for state in AdminState]
+    assert [name for of, name, _, _ in rows if of == "drain"] == [result.name for result in DrainResult]
 
 
 def test_every_warning_is_there() -> None:
