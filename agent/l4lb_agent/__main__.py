@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from l4lb_agent import __version__, config, doctor, telemetry
+from l4lb_agent.api.around import Calls
 from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
 from l4lb_agent.api.unix_socket import SocketRefused
@@ -151,8 +152,9 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
         Doors(opened.datapath, network, SystemClock(), opened.journal, examiner), host, opened.started, lambda: supervision.changed.set()
     )
     audit = AuditFile(settings.state_dir)
+    calls = Calls()
     tracing, untraced = telemetry.started(settings.tracing, __version__)
-    server = ApiServer(agent, settings.doors.all, audit, version=__version__, before=(tracing,) if tracing else ())
+    server = ApiServer(agent, settings.doors.all, audit, version=__version__, before=(calls, *([tracing] if tracing else [])))
     server.warned.append(lambda: untraced)
     await server.audit.missing(start.unaudited(opened.started.replayed, audit.told()))
     supervision = Supervision(agent, server, notifier, settings, path)
@@ -165,7 +167,7 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
         asyncio.create_task(supervision.run(), name="supervision"),
     }
     if settings.metrics.listen:
-        running.add(_metrics(settings, agent, server))
+        running.add(_metrics(settings, agent, server, calls))
     told = asyncio.create_task(stopping.wait(), name="stop")
     done, _ = await asyncio.wait({told, *running}, return_when=asyncio.FIRST_COMPLETED)
     notifier.stopping()
@@ -184,13 +186,13 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
     return 0
 
 
-def _metrics(settings: Config, agent: Agent, server: ApiServer) -> asyncio.Task[None]:
+def _metrics(settings: Config, agent: Agent, server: ApiServer, calls: Calls) -> asyncio.Task[None]:
     """Answers scrapes."""
     from l4lb_agent.metrics.endpoint import Endpoint, Source  # a tenth of a second of every start else
 
     door = settings.metrics
     viewer = next(socket for socket in settings.doors.sockets if socket.role is Role.VIEWER)
-    source = Source(agent.measured, server.warnings, __version__, door.backends)
+    source = Source(agent.measured, server.warnings, __version__, lambda: calls.ended, door.backends)
     endpoint = Endpoint(source, lambda: telemetry.bound(door.listen, viewer), door.listen)
     server.warned.append(endpoint.warnings)
     return asyncio.create_task(endpoint.run(), name="metrics")

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from l4lb.v1 import service_pb2 as pb
 from l4lb_agent import telemetry
+from l4lb_agent.api.around import Calls
 from l4lb_agent.api.tracing import Tracing, TracingConfig
 from tests.api.conftest import Agent
 
@@ -154,3 +155,22 @@ def test_nothing_is_imported_while_it_is_off() -> None:
     code = "import sys, l4lb_agent.__main__; print([name for name in sys.modules if name.startswith(('opentelemetry', 'prometheus'))])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_calls_are_counted_by_the_status_that_their_callers_are_told(agent: Agent, stub: Any) -> None:
+    calls = Calls()
+    agent.stop()
+    agent.before = (calls,)
+    agent.start()
+    stub.GetAgent(pb.GetAgentRequest(), timeout=10, wait_for_ready=True)
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError):
+            stub.GetBackend(pb.GetBackendRequest(name="services/none/backends/a"), timeout=10)
+    agent.control.fail = RuntimeError("secret")
+    with pytest.raises(grpc.RpcError):
+        stub.GetAgent(pb.GetAgentRequest(), timeout=10)
+    list(stub.StreamStats(pb.StreamStatsRequest(samples=1), timeout=10))
+    agent.wait(lambda: calls.ended.total() == 5)
+    assert calls.ended == {
+        ("GetAgent", "OK"): 1, ("GetBackend", "NOT_FOUND"): 2, ("GetAgent", "INTERNAL"): 1, ("StreamStats", "OK"): 1
+    }  # fmt: skip

@@ -14,8 +14,9 @@ Samples = dict[tuple[str, ...], float]
 
 async def text(agent: Agent, accept: str = OPENMETRICS, *, backends: bool = True) -> str:
     """What a scrape gets."""
-    look = await agent.measured()
-    sheet = fill.sheet(look, [("AUDIT_FAILED", "no disk")], "1.2.3", backends=backends, breathe=lambda: None)
+    calls = {("AddBackend", "OK"): 3, ("AddBackend", "ABORTED"): 1}
+    about = fill.About(await agent.measured(), [("AUDIT_FAILED", "no disk")], calls, "1.2.3")
+    sheet = fill.sheet(about, backends=backends, breathe=lambda: None)
     return b"".join(sheet.write(accept, families.EVERY)[1]).decode()
 
 

@@ -114,6 +114,7 @@ async def test_gauges_tell_of_rings_states_and_drains(node: Node) -> None:
     assert samples(exported, "l4lb_interface_attached")['odd"\\name', "native"] == 0
     assert samples(exported, "l4lb_interface_attached")["eth0", "native"] == 1
     assert samples(exported, "l4lb_build_info") == {("1.2.3", "tag", str(agent.agent().layout_version), "6.1.0"): 1}
+    assert samples(exported, "l4lb_rpcs_total") == {("AddBackend", "OK"): 3, ("AddBackend", "ABORTED"): 1}
     assert samples(exported, "l4lb_agent_warnings")[("AUDIT_FAILED",)] == 1
 
 

@@ -2,23 +2,22 @@
 [tracing]`, which no installation brings along). The only file that imports them."""
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 
+from l4lb_agent.api import around
+from l4lb_agent.api.around import Around
 from l4lb_agent.api.caller import Context
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
-TRACED = "/l4lb.v1."  # not health checks and reflection
 STOP_SECONDS = 2.0  # that the last spans get
-_SHAPES = {(False, False): "unary_unary", (False, True): "unary_stream"}
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class TracingConfig:
     ratio: float = 1.0  # of the traces that begin here; those that a caller has begun are as the caller says
 
 
-class Tracing(grpc.aio.ServerInterceptor):
-    """Stands before the guard, so that refusals are seen as callers see them."""
+class Tracing(Around):
+    """Makes the spans."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry import propagate, trace
@@ -57,27 +56,9 @@ class Tracing(grpc.aio.ServerInterceptor):
         """Sends what is left, for a while."""
         await asyncio.wait({asyncio.create_task(asyncio.to_thread(self._provider.shutdown))}, timeout=STOP_SECONDS)
 
-    async def intercept_service(  # type: ignore[override]
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any]"]],
-        details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any]":
-        """The handler with a span around it."""
-        handler: Any = await continuation(details)
-        shape = _SHAPES.get((handler.request_streaming, handler.response_streaming)) if handler else None
-        if not shape or not details.method.startswith(TRACED) or inspect.isasyncgenfunction(getattr(handler, shape)):
-            return handler  # type: ignore[no-any-return]
-        behaviour = getattr(handler, shape)
-
-        async def traced(request: Any, context: Context) -> Any:
-            with self._span(details, context):
-                return await behaviour(request, context)
-
-        replaced: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: traced})
-        return replaced
-
     @contextmanager
-    def _span(self, details: grpc.HandlerCallDetails, context: Context) -> Iterator[None]:
+    def call(self, details: grpc.HandlerCallDetails, context: Context) -> Iterator[None]:
+        """See Around."""
         service, _, method = details.method.removeprefix("/").partition("/")
         carrier = {name: value for name, value in details.invocation_metadata or () if isinstance(value, str)}
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method, "network.peer.address": context.peer()}
@@ -88,19 +69,12 @@ class Tracing(grpc.aio.ServerInterceptor):
             try:
                 yield
             except BaseException as error:
-                code = grpc.StatusCode.CANCELLED if isinstance(error, asyncio.CancelledError) else context.code()
-                self._failed(span, _number(code), context.details() or "")
+                self._failed(span, around.number(error, context), context.details() or "")
                 raise
             span.set_attribute("rpc.grpc.status_code", 0)
 
     def _failed(self, span: "Span", number: int, details: str) -> None:
         """What the caller is told: the guard has made a status of every error."""
         span.set_attribute("rpc.grpc.status_code", number)
-        if number != _number(grpc.StatusCode.CANCELLED):
+        if number != grpc.StatusCode.CANCELLED.value[0]:
             span.set_status(self._trace.StatusCode.ERROR, details)
-
-
-def _number(code: grpc.StatusCode | int | None) -> int:
-    """gRPC gives one or the other, depending on who set it."""
-    number: int = code.value[0] if isinstance(code, grpc.StatusCode) else code or grpc.StatusCode.UNKNOWN.value[0]
-    return number

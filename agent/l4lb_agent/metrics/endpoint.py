@@ -9,11 +9,12 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from l4lb_agent.control.measure import Measured
 from l4lb_agent.metrics import families, fill
+from l4lb_agent.metrics.fill import About
 from l4lb_agent.metrics.text import Sheet
 from l4lb_agent.model.errors import Refused
 
@@ -35,6 +36,7 @@ class Source:
     measured: Callable[[], Awaitable[Measured]]
     warnings: Warnings
     version: str
+    calls: Callable[[], Mapping[tuple[str, str], int]] = dict  # that have ended, by method and status
     backends: bool = True
 
 
@@ -120,8 +122,8 @@ class Endpoint:
 
     async def _make(self) -> Sheet:
         source = self._source
-        look, warnings = await source.measured(), source.warnings()
-        return await asyncio.to_thread(fill.sheet, look, warnings, source.version, backends=source.backends, breathe=_breathe)
+        about = About(await source.measured(), source.warnings(), dict(source.calls()), source.version)
+        return await asyncio.to_thread(fill.sheet, about, backends=source.backends, breathe=_breathe)
 
 
 def _breathe() -> None:

@@ -1,7 +1,8 @@
 """One look at the agent becomes samples."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from l4lb_agent.control.applies import BOUNDS
 from l4lb_agent.control.facade import AgentView
@@ -19,13 +20,25 @@ FIRST_REFUSAL = Reason.MALFORMED  # the numbers from here on
 ROWS = 100  # of backends between two breaths
 
 
-def sheet(look: Measured, warnings: Iterable[tuple[str, str]], version: str, *, backends: bool, breathe: Callable[[], None]) -> Sheet:
+@dataclass(frozen=True)
+class About:
+    """One look at the agent, and what api/ adds to it: warnings (reason, message), and calls that have ended by method and status."""
+
+    look: Measured
+    warnings: Sequence[tuple[str, str]]
+    calls: Mapping[tuple[str, str], int]
+    version: str
+
+
+def sheet(about: About, *, backends: bool, breathe: Callable[[], None]) -> Sheet:
     """All samples. Without `backends` those of single backends are left out, but for drains. `breathe` is called again and again, for
     a thread that must let others run."""
-    made = Sheet()
-    _agent(made, look, version)
-    for reason, count in sorted(Counter(reason for reason, _ in (*look.agent.warnings, *warnings)).items()):
+    made, look = Sheet(), about.look
+    _agent(made, look, about.version)
+    for reason, count in sorted(Counter(reason for reason, _ in (*look.agent.warnings, *about.warnings)).items()):
         made.put(f.WARNINGS, count, reason)
+    for call, count in sorted(about.calls.items()):
+        made.put(f.RPCS, count, *call)
     _datapath(made, look)
     rows = 0
     for row in look.services():
