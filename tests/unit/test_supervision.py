@@ -201,10 +201,19 @@ def test_every_setting_either_needs_a_restart_or_is_taken_over() -> None:
     reloadable = {name for name in names if name.startswith(config.RELOADABLE)}
     assert {"datapath.timeouts.udp", "datapath.rst_rate", "datapath.rst_burst", "agent.log_level"} < reloadable
     assert {"datapath.echo", "datapath.icmp_rate", "datapath.icmp_burst"} < reloadable
-    assert {"datapath.snat", "interface", "sizes.flows", "api", "tls", "metrics.listen", "agent.pin_dir"} <= names - reloadable
-    fields = {name for name in vars(config.Config()) if name not in ("datapath", "interfaces", "doors", "metrics")}
+    assert {
+        "datapath.snat",
+        "interface",
+        "sizes.flows",
+        "api",
+        "tls",
+        "metrics.listen",
+        "tracing.endpoint",
+        "agent.pin_dir",
+    } <= names - reloadable
+    fields = {name for name in vars(config.Config()) if name not in ("datapath", "interfaces", "doors", "metrics", "tracing")}
     assert {f"agent.{name}" for name in fields} <= names, "a new setting of [agent] is not compared"
-    parts = (config.Config().metrics, Timeouts(), DatapathConfig().sizes)
+    parts = (config.Config().metrics, config.Config().tracing, Timeouts(), DatapathConfig().sizes)
     assert len(names) == len(fields) + 1 + 2 + 11 + sum(len(vars(part)) for part in parts)
 
 
