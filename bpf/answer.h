@@ -118,7 +118,7 @@ static __always_inline __u32 answer_rst(struct xdp_md *ctx, struct scratch *s, c
 		if (!budget || !spend(c, budget, c->rst_rate, c->rst_burst))
 			return DROP(empty ? REASON_NO_BACKEND_LIMITED : REASON_RST_LIMITED);
 	}
-	return write_rst(ctx, s) ? OUTCOME(reason, transmit(ctx, c, ctx->ingress_ifindex)) : DROP(REASON_MALFORMED);
+	return write_rst(ctx, s) ? OUTCOME(reason, send_back(ctx, s, c)) : DROP(REASON_MALFORMED);
 }
 
 #endif

@@ -7,7 +7,7 @@ static __always_inline __u32 answered(struct xdp_md *ctx, struct scratch *s, con
 {
 	switch (s->answer) {
 	case ANSWER_ARP:
-		return answer_arp(ctx, c);
+		return answer_arp(ctx, s, c);
 	case ANSWER_NEIGHBOUR:
 		return answer_neighbour(ctx, s, c);
 	case ANSWER_TOO_BIG:

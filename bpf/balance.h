@@ -118,10 +118,14 @@ static __always_inline enum frame classify(struct xdp_md *ctx, struct scratch *s
 
 static __always_inline __u32 road(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
-	enum frame frame = classify(ctx, s);
+	__u32 why = is_tagged(ctx) ? take_tag(ctx, s, c) : 0;
 	const struct owned_address *owned;
+	enum frame frame;
 	__u64 address;
 
+	if (why)
+		return PASS(why);
+	frame = classify(ctx, s);
 	if (frame == FRAME_OTHER)
 		return PASS(REASON_NOT_IP);
 	address = address_hash(&s->tuple.destination, c->index_secret);

@@ -128,7 +128,7 @@ static __always_inline int capture_end(struct xdp_md *ctx, const struct scratch 
 		left = bounded(copy_frame(ctx, record->data + came));
 	record->nanoseconds = bpf_ktime_get_ns();
 	record->ifindex = ctx->ingress_ifindex;
-	record->frame_bytes = s->frame_bytes;
+	record->frame_bytes = s->received_bytes;
 	record->left_frame_bytes = ctx->data_end - ctx->data;
 	record->service = s->service;
 	record->outcome = s->outcome;

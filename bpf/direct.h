@@ -54,7 +54,7 @@ static __always_inline __u32 deliver(struct xdp_md *ctx, struct scratch *s, cons
 		return DROP(REASON_NO_HEADROOM);
 	count_in(s, service_traffic(s->service), created);
 	count_in(s, backend_traffic(id), created);
-	return OUTCOME(reason, transmit(ctx, c, b->ifindex));
+	return OUTCOME(reason, transmit(ctx, s, c, out_to(b)));
 }
 
 /* A client's packet for a DSR or ENCAP service */

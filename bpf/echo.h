@@ -75,7 +75,7 @@ static __always_inline __u32 answer_echo(struct xdp_md *ctx, struct scratch *s, 
 	if (!frame || !(s->family == 4 ? turn_ipv4(ctx) : turn_ipv6(ctx, s)))
 		return DROP(REASON_ICMP_MALFORMED);
 	swap_macs(frame);
-	return OUTCOME(REASON_ECHO_ANSWERED, transmit(ctx, c, ctx->ingress_ifindex));
+	return OUTCOME(REASON_ECHO_ANSWERED, send_back(ctx, s, c));
 }
 
 #endif

@@ -1,15 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The only exit of every program: counts why the packet ended, hands it to who captures, and returns the verdict. */
+/* The only exit of every program: tags what leaves or passes, counts why the packet ended, hands it to who captures, and returns the
+ * verdict. */
 #ifndef L4LB_FINISH_H
 #define L4LB_FINISH_H
 
+/* Puts on the tag of a frame that ends so, what is dropped included: it may be captured. Returns the outcome, which is another one when
+ * there is no room for the tag. */
+static __always_inline __u32 with_tag(struct xdp_md *ctx, const struct scratch *s, __u32 outcome)
+{
+	__u32 verdict = outcome & (VERDICTS - 1);
+	__u32 tag = verdict == XDP_TX || verdict == XDP_REDIRECT ? s->tag_out : s->tag_in;
+
+	return tag && !push_tag(ctx, tag) && verdict != XDP_DROP ? DROP(REASON_NO_HEADROOM) : outcome;
+}
+
 static __always_inline int finish(struct xdp_md *ctx, struct scratch *s, __u32 outcome)
 {
-	struct count *count = reason_count(outcome);
+	struct count *count;
 
+	/* Through memory: the verifier forgets which of many outcomes it is, and walks what follows once */
+	s->outcome = outcome;
+	asm volatile("" ::: "memory");
+	outcome = s->outcome;
+	if (s->tags)
+		outcome = with_tag(ctx, s, outcome);
+	count = reason_count(outcome);
 	if (count) {
 		count->packets++;
-		count->bytes += s->frame_bytes;
+		count->bytes += s->received_bytes;
 	}
 	if (capture_wanted(outcome)) {
 		s->outcome = outcome;

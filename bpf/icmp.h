@@ -167,7 +167,7 @@ static __always_inline __u32 error_to_backend(struct xdp_md *ctx, struct scratch
 		return DROP(REASON_ICMP_MALFORMED);
 	count_in(s, service_traffic(f->service), false);
 	count_in(s, backend_traffic(f->backend), false);
-	return OUTCOME(REASON_ICMP_TO_BACKEND, transmit(ctx, c, backend->ifindex));
+	return OUTCOME(REASON_ICMP_TO_BACKEND, transmit(ctx, s, c, out_to(backend)));
 }
 
 /* About a packet to the backend. It comes from the VIP, whoever sent it: the client knows nobody behind, and shall not. An error about a
@@ -201,7 +201,7 @@ static __always_inline __u32 error_to_client(struct xdp_md *ctx, struct scratch 
 		return DROP(REASON_ICMP_MALFORMED);
 	count_out(s, service_traffic(r->service));
 	count_out(s, backend_traffic(r->backend));
-	return OUTCOME(REASON_ICMP_TO_CLIENT, transmit(ctx, c, r->ifindex));
+	return OUTCOME(REASON_ICMP_TO_CLIENT, transmit(ctx, s, c, r->ifindex));
 }
 
 static __always_inline __u32 follow_error(struct xdp_md *ctx, struct scratch *s, const struct config *c)

@@ -100,6 +100,11 @@ static __always_inline struct interface *interface_get(__u32 element)
 	return interfaces.lookup(&element);
 }
 
+static __always_inline struct vlan *vlan_get(__u32 element)
+{
+	return vlans.lookup(&element);
+}
+
 static __always_inline struct flow_bucket *flow_bucket_get(__u32 element)
 {
 	return flow_table.lookup(&element);
@@ -212,6 +217,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 
 #include "clock.h"
 #include "capture.h"
+#include "vlan.h"
 #include "finish.h"
 #include "outcome.h"
 #include "hash.h"
@@ -256,44 +262,38 @@ int xdp_l4lb(struct xdp_md *ctx)
 
 	if (!c || !s)
 		return XDP_PASS; /* cannot be: both are arrays with one element */
-	s->frame_bytes = ctx->data_end - ctx->data;
-	s->known = 0;
+	s->received_bytes = s->frame_bytes = ctx->data_end - ctx->data;
+	s->known = s->tags = 0;
 	capture_begin(ctx);
 	return finish(ctx, s, road(ctx, s, c));
 }
 
-/* A tail, which returns the verdict */
+/* A tail, which returns the verdict; each has the name of its slot */
 #define TAIL(verdict)                                                  \
 	const struct config *c = config_get();                         \
 	struct scratch *s = scratch_get();                             \
-								       \
 	return c && s ? verdict : XDP_DROP
 
-/* TAIL_ICMP */
 int icmp(struct xdp_md *ctx)
 {
 	TAIL(finish(ctx, s, icmp_packet(ctx, s, c)));
 }
 
-/* TAIL_ODD */
 int odd(struct xdp_md *ctx)
 {
 	TAIL(finish(ctx, s, odd_packet(ctx, s, c)));
 }
 
-/* TAIL_NAT_NEW */
 int nat_new(struct xdp_md *ctx)
 {
 	TAIL(finish(ctx, s, remember_piece(s, c, new_flow(ctx, s, c))));
 }
 
-/* TAIL_ANSWER */
 int answer(struct xdp_md *ctx)
 {
 	TAIL(finish(ctx, s, answered(ctx, s, c)));
 }
 
-/* TAIL_CAPTURE */
 int capture(struct xdp_md *ctx)
 {
 	TAIL(capture_end(ctx, s, c));

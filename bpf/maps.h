@@ -24,6 +24,7 @@ BPF_TABLE("hash", struct flow_key, struct flow, flows, 1);
 BPF_TABLE("hash", struct reply_key, struct reply, replies, 1);
 BPF_ARRAY(port_full, __u32, 1);
 BPF_ARRAY(interfaces, struct interface, 1);
+BPF_ARRAY(vlans, struct vlan, 1);
 BPF_ARRAY(flow_table, struct flow_bucket, 1);
 BPF_ARRAY(fragments, struct fragment_bucket, 1);
 BPF_ARRAY(affinity, struct affinity_bucket, 1);

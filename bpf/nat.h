@@ -114,7 +114,7 @@ static __always_inline void count_in(const struct scratch *s, struct traffic *t,
 	if (!t)
 		return;
 	t->packets_in++;
-	t->bytes_in += s->frame_bytes;
+	t->bytes_in += s->received_bytes;
 	t->flows += created;
 }
 
@@ -123,7 +123,7 @@ static __always_inline void count_out(const struct scratch *s, struct traffic *t
 	if (!t)
 		return;
 	t->packets_out++;
-	t->bytes_out += s->frame_bytes;
+	t->bytes_out += s->received_bytes;
 }
 
 /* Sends a client's packet along its flow; returns the outcome. `reason` is REASON_FLOW_CREATED with the flow's first packet. */
@@ -153,7 +153,7 @@ static __always_inline __u32 send_to_backend(struct xdp_md *ctx, struct scratch 
 		return DROP(REASON_MALFORMED);
 	count_in(s, service_traffic(f->service), reason == REASON_FLOW_CREATED);
 	count_in(s, backend_traffic(f->backend), reason == REASON_FLOW_CREATED);
-	return OUTCOME(reason, transmit(ctx, c, backend->ifindex));
+	return OUTCOME(reason, transmit(ctx, s, c, out_to(backend)));
 }
 
 /* The first UDP answer proves that the backend is there: the flow lives longer from now on */
@@ -200,7 +200,7 @@ static __always_inline __u32 send_to_client(struct xdp_md *ctx, struct scratch *
 		return DROP(REASON_MALFORMED);
 	count_out(s, service_traffic(r->service));
 	count_out(s, backend_traffic(r->backend));
-	return OUTCOME(REASON_TO_CLIENT, transmit(ctx, c, r->ifindex));
+	return OUTCOME(REASON_TO_CLIENT, transmit(ctx, s, c, r->ifindex));
 }
 
 #endif

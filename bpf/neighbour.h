@@ -52,7 +52,7 @@ static __always_inline bool own_mac(struct xdp_md *ctx, __u8 *mac)
 	return frame->destination[0] & 1 || same_mac(mac, frame->destination);
 }
 
-static __always_inline __u32 answer_arp(struct xdp_md *ctx, const struct config *c)
+static __always_inline __u32 answer_arp(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
 	struct arp *arp = bytes_at(ctx, IP_OFFSET, sizeof(*arp));
@@ -72,7 +72,7 @@ static __always_inline __u32 answer_arp(struct xdp_md *ctx, const struct config 
 	copy_mac(arp->sender_mac, mac);
 	arp->sender[0] = owned[0];
 	arp->sender[1] = owned[1];
-	return OUTCOME(REASON_ARP_ANSWERED, transmit(ctx, c, ctx->ingress_ifindex));
+	return OUTCOME(REASON_ARP_ANSWERED, send_back(ctx, s, c));
 }
 
 /* The IPv6 header of the advertisement: to the asker, or to all nodes when the asker has no address yet (RFC 4861 7.2.4) */
@@ -124,7 +124,7 @@ static __always_inline __u32 answer_neighbour(struct xdp_md *ctx, struct scratch
 	copy_mac(answer->option_mac, mac);
 	answer->checksum = ~fold(address_sum((struct address *)ip->source) + address_sum((struct address *)ip->destination) +
 				 htons(sizeof(*answer)) + htons(PROTOCOL_ICMPV6) + words_sum(answer, sizeof(*answer) / 2));
-	return OUTCOME(REASON_NEIGHBOUR_ANSWERED, transmit(ctx, c, ctx->ingress_ifindex));
+	return OUTCOME(REASON_NEIGHBOUR_ANSWERED, send_back(ctx, s, c));
 }
 
 #endif

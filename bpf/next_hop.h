@@ -10,7 +10,7 @@
 
 /* Asks the kernel for the way to r->client; sets the next hop in `r` when there is a resolved one. A total length of 0 keeps generic
  * mode's super-packets from being refused here: the frame's own length is checked against r->mtu. */
-static __always_inline bool route_to_client(struct xdp_md *ctx, struct scratch *s, struct reply *r)
+static __always_inline bool route_to_client(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct reply *r)
 {
 	struct bpf_fib_lookup *route = &s->route;
 
@@ -30,7 +30,7 @@ static __always_inline bool route_to_client(struct xdp_md *ctx, struct scratch *
 	}
 	if (bpf_fib_lookup(ctx, route, sizeof(*route), 0) != ROUTE_FOUND)
 		return false;
-	r->ifindex = route->ifindex;
+	r->ifindex = out_over(s, c, route->ifindex);
 	r->mtu = route->tot_len; /* in and out share the field: now the MTU of the way */
 	copy_mac(r->source_mac, route->smac);
 	copy_mac(r->destination_mac, route->dmac);
@@ -43,9 +43,9 @@ static __always_inline void first_way_back(struct xdp_md *ctx, struct scratch *s
 	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
 
 	r->route_generation = c->route_generation;
-	if (route_to_client(ctx, s, r) || !frame)
+	if (route_to_client(ctx, s, c, r) || !frame)
 		return;
-	r->ifindex = ctx->ingress_ifindex;
+	r->ifindex = out_back(ctx, s);
 	r->mtu = 0;
 	copy_mac(r->source_mac, frame->destination);
 	copy_mac(r->destination_mac, frame->source);
@@ -57,15 +57,32 @@ static __always_inline void renew_way_back(struct xdp_md *ctx, struct scratch *s
 	if (r->route_generation == c->route_generation)
 		return;
 	r->route_generation = c->route_generation;
-	route_to_client(ctx, s, r);
+	route_to_client(ctx, s, c, r);
 }
 
-/* Back the way it came by XDP_TX, or by redirect where configured; otherwise by redirect */
-static __always_inline __u32 transmit(struct xdp_md *ctx, const struct config *c, __u32 ifindex)
+static __always_inline __u32 out_to(const struct backend *b)
 {
+	return OUT(b->ifindex, b->vlan);
+}
+
+/* Out by OUT(): by XDP_TX where the frame came from, or by redirect where configured; otherwise by redirect */
+static __always_inline __u32 transmit(struct xdp_md *ctx, struct scratch *s, const struct config *c, __u32 out)
+{
+	__u32 ifindex = out & ((1 << OUT_VLAN_SHIFT) - 1), vlan = out >> OUT_VLAN_SHIFT;
+
+	s->tag_out = vlan ? TAG_PRESENT | vlan : 0;
 	if (ifindex == ctx->ingress_ifindex && !(c->flags & CONFIG_TRANSMIT_REDIRECT))
 		return XDP_TX;
 	return bpf_redirect(ifindex, 0);
+}
+
+/* An answer: with the very tag of what it answers */
+static __always_inline __u32 send_back(struct xdp_md *ctx, struct scratch *s, const struct config *c)
+{
+	__u32 verdict = transmit(ctx, s, c, OUT(ctx->ingress_ifindex, 0));
+
+	s->tag_out = s->tag_in;
+	return verdict;
 }
 
 #endif

@@ -16,6 +16,17 @@ struct ethernet {
 #define ETHERTYPE_IPV4 0x0800
 #define ETHERTYPE_ARP 0x0806
 #define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_VLAN 0x8100
+#define ETHERTYPE_SERVICE_VLAN 0x88a8
+
+/* With an 802.1Q tag */
+struct tagged {
+	__u8 destination[6];
+	__u8 source[6];
+	__u16 type;
+	__u16 tag; /* priority:3 | drop eligible:1 | VLAN:12 */
+	__u16 next_type;
+};
 
 struct ipv4 {
 	__u8 version_length; /* 4 bits each; the length in words of 4 bytes */

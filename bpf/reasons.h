@@ -63,6 +63,8 @@ enum reason {
 	REASON_DENIED = 70,              /* the service's deny list has the client */
 	REASON_NOT_ALLOWED = 71,         /* the service has an allow list, without the client */
 	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
+	REASON_VLAN_FOREIGN = 84,        /* passed: the tag of a VLAN that this host is not in */
+	REASON_VLAN_STACKED = 85,        /* passed: more than one tag, or one of a service provider (802.1ad) */
 	REASON_TOO_BIG_LIMITED = 87,     /* longer than the MTU of the way out, and no answer left to spend */
 	REASON_SOURCE_ROUTED = 90,       /* IPv4 source route, IPv6 routing header of type 0 or not at its end */
 	REASON_OPTIONS_WRONG = 91,       /* lengths of options or extension headers that cannot be */

@@ -117,14 +117,24 @@ struct scratch {
 			__u8 family;       /* 4 or 6 */
 		};
 	};
+	__u32 place;               /* in vlans[] */
+	__u32 out;                 /* OUT() */
+	union {
+		__u64 tags; /* 0 = neither */
+		struct {
+			__u32 tag_in;  /* TAG_PRESENT and the tag with which the frame came, 0 = none */
+			__u32 tag_out; /* the same of its way out */
+		};
+	};
 	__u8 block[SUM_BYTES + 4]; /* part of a message that is being summed, filled up to whole words */
-	__u32 frame_bytes;         /* as received */
+	__u32 received_bytes;      /* of the frame, tag included */
+	__u32 frame_bytes;         /* without tag, until something is done to the packet */
 	__u32 l3_bytes;            /* by the IP header, which link-layer padding does not change */
 	__u32 segment;             /* TCP: sequence numbers that it takes, SYN and FIN included */
 	__u32 sequence;            /* host order */
 	__u32 acknowledgement;     /* host order */
 	__u32 now;                 /* second */
-	__u32 outcome;             /* for TAIL_CAPTURE */
+	__u32 outcome;             /* how the packet ends */
 	__u32 owned_flags;         /* ADDRESS_* of the destination */
 	__u16 option;              /* offset in `block` of the TCP option at hand */
 	__u16 mtu;                 /* of the way that the packet is too long for, outer headers taken off */

@@ -30,7 +30,7 @@ static __always_inline __u32 answer_too_big(struct xdp_md *ctx, struct scratch *
 		return DROP(REASON_TOO_BIG_LIMITED);
 	if (!write_error(ctx, s, type, code, htonl(mtu)))
 		return DROP(REASON_NO_HEADROOM);
-	return OUTCOME(REASON_TOO_BIG_ANSWERED, transmit(ctx, c, ctx->ingress_ifindex));
+	return OUTCOME(REASON_TOO_BIG_ANSWERED, send_back(ctx, s, c));
 }
 
 #endif

@@ -44,6 +44,7 @@ struct config {
 	__u32 reserved[20];
 };                              /* 256 bytes */
 #define CONFIG_TRANSMIT_REDIRECT 1 /* send back by redirect instead of XDP_TX (veth without a program on the peer) */
+#define CONFIG_VLANS 2 /* there are some in vlans[] */
 #define SNAT_V6_BASE 128
 
 /* index[bucket]: eight candidates of one cache line. entry = tag:32 | kind:16 | id:16 from the top bit down; 0 = empty */
@@ -98,7 +99,6 @@ struct service {
 #define SERVICE_AFFINITY 0x2000 /* new flows of a client go where its last one went: see affinity.h */
 #define SERVICE_LIMITED 0x1000000 /* new flows are limited: see policies */
 #define SERVICE_LISTED 0x2000000  /* clients are looked up in lists: see policies */
-
 #define MSS_AUTO 0xffff
 
 enum mode {
@@ -229,7 +229,7 @@ struct reply {
 	__u32 seen;
 	__u32 created;
 	__u32 route_generation;
-	__u32 ifindex; /* next hop towards the client */
+	__u32 ifindex; /* next hop towards the client: OUT() */
 	__u8 source_mac[6];
 	__u8 destination_mac[6];
 	__u8 left; /* the ring sends new flows of the client's tuple elsewhere: no handshake may succeed here any more */
@@ -259,6 +259,22 @@ struct interface {
 	__u8 reserved[6];
 }; /* 16 bytes */
 #define INTERFACE_PLACES 1024
+
+/* A way out as one number: vlan:12 | interface:20 from the top bit down; VLAN 0 = no tag */
+#define OUT(interface, vlan) ((interface) | (__u32)(vlan) << OUT_VLAN_SHIFT)
+#define OUT_VLAN_SHIFT 20
+
+/* vlans[place by ifindex and key, or one of the next]: VLAN devices by their lower device and VLAN, and lower devices by VLAN_DEVICE */
+struct vlan {
+	__u32 ifindex; /* 0 = empty */
+	__u16 key;
+	__u16 tag;     /* the VLAN */
+	__u32 other;   /* ifindex of the other device */
+}; /* 12 bytes */
+#define VLAN_DEVICE 0xffff
+#define VLAN_PLACES 4096
+#define VLAN_TRIES 16
+#define VLAN_MIX 0x9e3779b1U
 
 /* port_full[hash of backend and SNAT address]: until when (1/16 seconds) new flows there are refused without a search,
  * unless one look finds a free port */

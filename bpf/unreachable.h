@@ -16,7 +16,7 @@ static __always_inline __u32 answer_unreachable(struct xdp_md *ctx, struct scrat
 		return DROP(REASON_NO_BACKEND_LIMITED);
 	if (!write_error(ctx, s, type, code, 0))
 		return DROP(REASON_NO_HEADROOM);
-	return OUTCOME(REASON_NO_BACKEND_ANSWERED, transmit(ctx, c, ctx->ingress_ifindex));
+	return OUTCOME(REASON_NO_BACKEND_ANSWERED, send_back(ctx, s, c));
 }
 
 #endif

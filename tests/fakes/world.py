@@ -8,6 +8,7 @@ from typing import Any
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.observed import NextHop
+from l4lb_agent.model.ways.vlan import Vlan
 from tests.fakes.values import hop
 
 
@@ -19,6 +20,7 @@ class FakeNetwork:
         self.moved: dict[Address, NextHop] = {}
         self.kept: set[Address] = set()
         self.local: frozenset[Address] = frozenset()
+        self.vlans_here: frozenset[Vlan] = frozenset()
         self.routes = b"routes"
         self.forwards: dict[str, frozenset[int]] = {}  # by interface; others forward both families
         self.refuse = 0  # this many look-ups fail with ENOBUFS
@@ -33,6 +35,10 @@ class FakeNetwork:
             raise OSError(105, "refused by the test")
         self.kept.add(address)
         return None if address in self.missing else self.moved.get(address) or hop(address.packed[15])
+
+    async def vlans(self) -> frozenset[Vlan]:
+        """`vlans_here`."""
+        return self.vlans_here
 
     async def forget(self, address: Address) -> None:
         """No longer in `kept`."""

@@ -85,7 +85,7 @@ static int shim_of(int family, size_t growth)
 
 static const char *judge_encapsulated(const struct passage *x, const struct packet *before, const struct packet *after)
 {
-	int shim = shim_of(after->family, x->out_bytes - x->in_bytes);
+	int shim = shim_of(after->family, untagged(x->out_bytes, after) - untagged(x->in_bytes, before));
 	uint16_t type = before->family == 4 ? 0x0800 : 0x86dd;
 	const uint8_t *udp = x->out + after->transport;
 	struct packet inner;
@@ -146,15 +146,43 @@ static const char *judge_same_length(const struct world *w, const struct passage
 	return NULL;
 }
 
+/* An answer that no packet of somebody else's could be, sent on to where it came from: a RST to none, a reply to an echo request */
+static bool is_surely_answer(const struct passage *x, const struct packet *before, const struct packet *after)
+{
+	if (before->type == 0x0806)
+		return true;
+	if (!is_answer(x, before, after))
+		return false;
+	if (after->protocol == 6)
+		return x->out[after->transport + 13] & 4 && !(x->in[before->transport + 13] & 4);
+	return x->out[after->transport] == (after->family == 4 ? 0 : 129) || (after->family == 6 && x->out[after->transport] == 136);
+}
+
+/* A frame with tags is balanced when it is one tag of ours, and only an answer has it again */
+static const char *judge_tags(const struct passage *x, const struct packet *before, const struct packet *after)
+{
+	uint16_t vlan = get16(x->in + 14) & 0xfff;
+	bool answer = is_surely_answer(x, before, after);
+
+	if (before->ip > 18 || (before->ip == 18 && (get16(x->in + 12) != 0x8100 || (vlan && vlan != VLAN))))
+		return "sent, though its tags were of others";
+	if (answer && (before->ip != after->ip || memcmp(x->in + 12, x->out + 12, before->ip - 14)))
+		return "answered with another tag";
+	return after->ip > 18 ? "sent with two tags" : NULL;
+}
+
 static const char *judge_sent(const struct world *w, const struct passage *x)
 {
 	struct packet before, after;
 	const char *problem = NULL;
+	size_t came, left;
 
 	parse(x->in, x->in_bytes, &before);
 	parse(x->out, x->out_bytes, &after);
 	if (before.type == 0x0806)
-		return x->out_bytes == x->in_bytes ? NULL : "an ARP answer of another length";
+		return x->out_bytes == x->in_bytes ? judge_tags(x, &before, &after) : "an ARP answer of another length";
+	came = untagged(x->in_bytes, &before);
+	left = untagged(x->out_bytes, &after);
 	if (!before.honest)
 		return "sent, though version or lengths of what came cannot be";
 	if (before.family == 4 && !header_right(x->in, &before))
@@ -167,15 +195,16 @@ static const char *judge_sent(const struct world *w, const struct passage *x)
 		return "wrong IPv4 header checksum";
 	if (!hops(x->out, &after))
 		return "sent without a hop left";
-	if (!is_answer(x, &before, &after)) {
-		if (x->out_bytes == x->in_bytes)
+	problem = judge_tags(x, &before, &after);
+	if (!problem && !is_answer(x, &before, &after)) {
+		if (left == came)
 			problem = judge_same_length(w, x, &before, &after);
 		else
-			problem = x->out_bytes < x->in_bytes ? "shorter than what came" : judge_encapsulated(x, &before, &after);
+			problem = left < came ? "shorter than what came" : judge_encapsulated(x, &before, &after);
 	}
 	if (problem)
 		return problem;
-	if (x->out_bytes == x->in_bytes && transport_rightness(x->in, &before) == RIGHT && transport_rightness(x->out, &after) == WRONG)
+	if (left == came && transport_rightness(x->in, &before) == RIGHT && transport_rightness(x->out, &after) == WRONG)
 		return "a right transport checksum has become wrong";
 	return NULL;
 }

@@ -178,7 +178,7 @@ static void change_tag(uint64_t *state, struct draft *d)
 		if (draw_below(state, 2))
 			remove_bytes(d, 12, 4);
 		else if (d->length >= 16)
-			put16(d->bytes + 14, draw_interesting(state));
+			put16(d->bytes + 14, draw_below(state, 2) ? VLAN : draw_interesting(state));
 	} else if (!draw_below(state, 4) && insert_bytes(state, d, 12, 4)) {
 		put16(d->bytes + 12, draw_below(state, 3) ? 0x8100 : 0x88a8);
 	}

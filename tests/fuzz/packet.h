@@ -7,6 +7,7 @@
 
 #define MOST_TAGS 2
 #define MOST_EXTENSIONS 8
+#define VLAN 7 /* the one that world.py makes some worlds a member of */
 
 struct packet {
 	int family;       /* 4, 6, or 0: not IP, or cut before the addresses end */
@@ -114,6 +115,12 @@ static void parse(const uint8_t *frame, size_t length, struct packet *p)
 	for (int i = 0; i < MOST_TAGS && (type == 0x8100 || type == 0x88a8) && length >= at + 4; i++, at += 4)
 		type = get16(frame + at + 2);
 	parse_ip(frame, length, at, type, p);
+}
+
+/* Bytes of the frame without its tags */
+static size_t untagged(size_t bytes, const struct packet *p)
+{
+	return bytes - (p->ip - 14);
 }
 
 static const uint8_t *source_of(const uint8_t *frame, const struct packet *p)

@@ -27,11 +27,13 @@ from tests.packet.balancer import LB_MAC, LOOPBACK, SIZES, Balancer, mac
 from tests.packet.direct import OUTER
 from tests.packet.limits import Bucket, limit
 from tests.packet.modes import EVERY_MODE
+from tests.packet.vlans import join
 from tests.packet.wire import BACKEND_PORT, CLIENT_MAC, FAMILIES, NUMBER, PROTOCOLS, V4, V6, VIP_PORT, Family, from_backend, from_client
 
 PORTS: Final = {mode: VIP_PORT + place for place, mode in enumerate(EVERY_MODE)}
 _SIZES: Final = replace(SIZES, services=64, rings_1021=8)
 _MAGIC: Final = 0x646C7277
+VLAN: Final = 7  # packet.h's
 _MOST_BYTES: Final = 2000  # of a seed
 _RISK: Final = layout.SLOT_AT_RISK
 _EVERY_FLAG: Final = layout.SERVICE_TRACK_ALL | layout.SERVICE_SPREAD | layout.SERVICE_OUTER_CHECKSUM
@@ -47,6 +49,8 @@ class World:
     owned: int = 0
     stations: bool = False  # the agent has written our own MAC
     leaving: int = _READY
+    vlans: bool = False  # a member of VLAN; the last backends are behind another
+    vlans: bool = False  # this host is in VLAN, and the third backends are in another
     empty: bool = False  # every third slot names nobody
     guarded: bool = False  # every service has lists and limits, some in each way
     sizes: mapspec.Sizes = _SIZES
@@ -57,7 +61,7 @@ class World:
 _ANSWERS: Final = {"rst_rate": 1 << 20, "rst_burst": 1 << 20, "icmp_rate": 1 << 20, "icmp_burst": 1 << 20}
 WORLDS: Final = (
     World("quiet", owned=layout.ADDRESS_ECHO, config=_ANSWERS),
-    World("tracked", flags=_EVERY_FLAG, stations=True, config={**_ANSWERS, "flags": layout.CONFIG_TRANSMIT_REDIRECT}),
+    World("tracked", flags=_EVERY_FLAG, stations=True, vlans=True, config={**_ANSWERS, "flags": layout.CONFIG_TRANSMIT_REDIRECT}),
     World("hosts", owned=layout.ADDRESS_LOCAL, leaving=_READY | layout.BACKEND_HERE),
     World("reset", leaving=layout.BACKEND_RESET, captured=True, config=_ANSWERS),
     World("cut", leaving=0, flags=layout.SERVICE_OUTER_CHECKSUM, owned=layout.ADDRESS_ECHO),
@@ -82,6 +86,10 @@ def furnish(objects: Objects, world: World) -> Balancer:
     for base, family in ((1, V4), (4, V6)):
         for place, text in enumerate(family.backends):
             lb.backend(base + place, text, BACKEND_PORT, outer_source=OUTER[family.version], service=1, mtu=1500 * (place != 2))
+    if world.vlans:
+        join(lb, (VLAN,))
+        for third in (3, 6):
+            lb.set_backend(third, vlan=VLAN + 1)
     for element, slots in enumerate(([1, 2 | _RISK, 3], [1, 1, 3], [4, 5 | _RISK, 6], [4, 4, 6], [1, 5 | _RISK, 6], [1, 4, 6]), 1):
         lb.ring(element, [0, *slots[1:]] if world.empty else slots)
     number = 0

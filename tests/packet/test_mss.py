@@ -10,9 +10,9 @@ from scapy.packet import Packet, Raw
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
-from l4lb_agent.model.mtu import outer_bytes
 from l4lb_agent.model.reasons import Reason
 from l4lb_agent.model.service import Mode
+from l4lb_agent.model.ways.mtu import outer_bytes
 from tests.packet import direct
 from tests.packet.balancer import Balancer
 from tests.packet.conftest import Make

@@ -8,7 +8,7 @@ from scapy.layers.inet6 import (
     IPv6,
     IPv6ExtHdrDestOpt,
 )
-from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.l2 import ARP, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
@@ -53,7 +53,6 @@ NOT_IP = {
     "arp_reply": L2 / ARP(op=2, psrc=V4.client, pdst=V4.vip),
     "arp_gratuitous": L2 / ARP(op=1, psrc=V4.vip, pdst=V4.vip),
     "lldp": Ether(src=CLIENT_MAC, dst="01:80:c2:00:00:0e", type=0x88CC) / Raw(b"x" * 50),
-    "vlan": L2 / Dot1Q(vlan=7) / IP4 / TCP(dport=80),
     "short_ipv4": bytes(L2 / IP4)[:33],
     "short_ipv6": bytes(L2 / IP6)[:53],
     "header_only": bytes(L2 / IP4)[:14],

@@ -8,9 +8,9 @@ from scapy.packet import Packet, Raw
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
-from l4lb_agent.model.mtu import LEAST, effective, outer_bytes
 from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.service import Mode
+from l4lb_agent.model.ways.mtu import LEAST, effective, outer_bytes
 from tests.packet import errors
 from tests.packet.balancer import LOOPBACK, Balancer, mac
 from tests.packet.conftest import Make

@@ -10,6 +10,7 @@ from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.tables import Step, Tables
+from l4lb_agent.model.ways.vlan import Vlan
 
 
 class Datapath(Protocol):
@@ -85,6 +86,9 @@ class Network(Protocol):
     async def routing(self) -> bytes:
         """All that decides how replies leave, as canonical bytes: links (index, MAC, up), routes, MACs of the gateways of routes. Equal
         while nothing changed, also across restarts: its digest is the route generation."""
+
+    async def vlans(self) -> frozenset[Vlan]:
+        """The VLAN devices over which packets can be sent and received: 802.1Q, on a device of this host."""
 
     async def forwarding(self, interface: str) -> frozenset[int] | None:
         """Families, 4 and 6, that the host forwards from this interface; None when it is not there."""

@@ -196,7 +196,10 @@ class Reconciler:
 
     def _world(self) -> World:
         near = self._surroundings
-        return World(self._config, self._secrets, self._datapath.second_multiplier, near.route_generation, dict(near.next_hops), near.local)
+        return World(
+            self._config, self._secrets, self._datapath.second_multiplier, near.route_generation, dict(near.next_hops), near.local,
+            near.vlans,
+        )  # fmt: skip
 
     def _assign(self, desired: Desired, actual: Tables) -> None:
         before, self.ids = self.ids, ids.assign(self.ids, desired, self._config, actual, free=self._free)

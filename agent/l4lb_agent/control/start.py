@@ -74,6 +74,7 @@ def _next_hops(actual: Tables) -> dict[Address, NextHop]:
         backend = layout.Backend.from_buffer_copy(element)
         if backend.ifindex and backend.flags & layout.BACKEND_KEEP:
             source = Address(bytes(backend.outer_source)) if any(backend.outer_source) else None
-            hop = NextHop("", backend.ifindex, bytes(backend.source_mac), bytes(backend.destination_mac), None, backend.mtu, source)
+            macs = bytes(backend.source_mac), bytes(backend.destination_mac)
+            hop = NextHop("", backend.ifindex, *macs, None, backend.mtu, source, backend.vlan)
             found[Address(bytes(backend.address))] = hop
     return found

@@ -12,6 +12,7 @@ from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock, Network
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import NextHop
+from l4lb_agent.model.ways.vlan import Vlan
 
 HOLD_SECONDS = 5.0  # a next hop that is lost is used on for so long: a neighbour that flickers must not move flows
 POLL_FIRST, POLL_LONGEST = 0.02, 2.0  # seconds between look-ups of addresses that are not resolved
@@ -28,6 +29,7 @@ class Surroundings:
     def __init__(self, network: Network, clock: Clock, changed: Callable[[], None]) -> None:
         self.next_hops: dict[Address, NextHop] = {}
         self.local: frozenset[Address] = frozenset()
+        self.vlans: frozenset[Vlan] = frozenset()
         self.route_generation = 0
         self.lookup_errors = 0
         self._network, self._clock, self._changed = network, clock, changed
@@ -60,9 +62,13 @@ class Surroundings:
 
     async def look(self) -> None:
         """Looks at everything once. Raises OSError."""
-        self.local = await self._network.local_addresses()
-        self.route_generation = generation(await self._network.routing())
+        await self._look_around()
         await self._resolve(self._wanted)
+
+    async def _look_around(self) -> None:
+        self.local = await self._network.local_addresses()
+        self.vlans = await self._network.vlans()
+        self.route_generation = generation(await self._network.routing())
 
     async def run(self) -> None:
         """Follows the network until cancelled."""
@@ -91,17 +97,16 @@ class Surroundings:
         _log.warning("event=network_lookup_failed attempt=%d error=%r", state.attempt_number, str(error))
 
     async def _look_again(self, everything: bool) -> None:
-        before = (dict(self.next_hops), self.local, self.route_generation)
+        before = (dict(self.next_hops), self.local, self.vlans, self.route_generation)
         try:
             while self._forget:
                 await self._network.forget(self._forget.pop())
             if everything:
-                self.local = await self._network.local_addresses()
-                self.route_generation = generation(await self._network.routing())
+                await self._look_around()
             missing = {address for address in self._wanted if address not in self.next_hops or address in self._lost}
             await self._resolve(self._wanted if everything else missing)
         finally:  # a look that failed half way may have found something all the same
-            if before != (self.next_hops, self.local, self.route_generation):
+            if before != (self.next_hops, self.local, self.vlans, self.route_generation):
                 self._changed()
 
     async def _resolve(self, addresses: Iterable[Address]) -> None:

@@ -160,6 +160,8 @@ class Views:
         """What is missing until the kernel forwards as asked for this backend, "" when it does."""
         hop = self._surroundings.next_hops.get(backend.address)
         if backend.name not in self._reconciler.with_way:
+            if hop is not None and hop.trouble:
+                return hop.trouble
             if hop is not None and hop.gateway is not None:
                 return f"{backend.address} is behind the router {hop.gateway}: DSR reaches backends on the same link only, ENCAP the others"
             return f"the next hop of {backend.address} is not resolved: no route, or no answer from the neighbour"

@@ -14,12 +14,13 @@ from l4lb_agent.model.choice import affinity, port_ranges
 from l4lb_agent.model.config import DatapathConfig, Echo, Secrets
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import BackendKey, Ids, backend_keys
-from l4lb_agent.model.mtu import effective
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.pool import NO_RINGS, Pool, RingElements
 from l4lb_agent.model.service import Hash, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
-from l4lb_agent.model.way import is_here, way
+from l4lb_agent.model.ways.mtu import effective
+from l4lb_agent.model.ways.vlan import Vlan, place
+from l4lb_agent.model.ways.way import is_here, way
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class World:
     route_generation: int = 0
     next_hops: Mapping[Address, NextHop] = field(default_factory=dict)  # by backend address; absent while unresolved
     local: frozenset[Address] = frozenset()  # addresses of this host
+    vlans: frozenset[Vlan] = frozenset()
     given_up: frozenset[int] = frozenset()  # ids of backends that have been down for longer than their grace
 
 
@@ -70,6 +72,7 @@ def build(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: 
     maps["backends"] = _backends(desired, ids, keys, world, actual, pool.held)
     maps["index"] = _index(desired, ids, world, actual)
     maps["snat"] = _snat(world.config)
+    maps["vlans"], _ = place(world.vlans)
     maps["config"] = {array_key(0): config_element(world, ids.addresses)}
     return Built(Tables(maps), ranges.deferred.union(deferred))
 
@@ -154,7 +157,7 @@ def _backend_element(
     if source is not None:
         element.outer_source[:] = list(source.packed)
     if hop is not None:
-        element.ifindex, element.mtu = hop.ifindex, mtu
+        element.ifindex, element.mtu, element.vlan = hop.ifindex, mtu, hop.vlan
         element.source_mac[:] = list(hop.source_mac)
         element.destination_mac[:] = list(hop.destination_mac)
     return bytes(element)
@@ -179,7 +182,7 @@ def config_element(world: World, owned: Iterable[Address]) -> bytes:
         port_high=config.port_high,
         snat_v4=len(config.snat_of(4)),
         snat_v6=len(config.snat_of(6)),
-        flags=layout.CONFIG_TRANSMIT_REDIRECT if config.redirect else 0,
+        flags=(layout.CONFIG_TRANSMIT_REDIRECT if config.redirect else 0) | (layout.CONFIG_VLANS if world.vlans else 0),
         rst_rate=config.rst_rate,
         rst_burst=config.rst_burst,
         icmp_rate=config.icmp_rate,

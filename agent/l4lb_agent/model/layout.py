@@ -28,6 +28,7 @@ class Config(ctypes.Structure):
 
 
 CONFIG_TRANSMIT_REDIRECT: Final = 1
+CONFIG_VLANS: Final = 2
 SNAT_V6_BASE: Final = 128
 SNAT_SLOTS: Final = 256
 
@@ -245,6 +246,18 @@ class FragmentBucket(ctypes.Structure):
 
 FRAGMENT_BUCKETS: Final = 4096
 
+
+class Vlan(ctypes.Structure):
+    """vlans[place]: what a VLAN device and its lower device are to each other."""
+
+    _fields_ = [("ifindex", U32), ("key", U16), ("tag", U16), ("other", U32)]
+
+
+VLAN_DEVICE: Final = 0xFFFF
+VLAN_PLACES: Final = 4096
+VLAN_TRIES: Final = 16
+VLAN_MIX: Final = 0x9E3779B1
+OUT_VLAN_SHIFT: Final = 20
 
 PORT_FULL_PLACES: Final = 4096
 

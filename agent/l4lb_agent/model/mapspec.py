@@ -101,6 +101,7 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         array("fragments", size(layout.FragmentBucket), layout.FRAGMENT_BUCKETS, control=False),
         array("affinity", size(choice_layout.AffinityBucket), affinity_buckets(sizes), control=False),
         array("interfaces", size(layout.Interface), layout.INTERFACE_PLACES, control=False),
+        array("vlans", size(layout.Vlan), layout.VLAN_PLACES),
         array("service_limits", size(layout.LimitLine), sizes.services, control=False),
         array("source_limits", size(layout.LimitLine), layout.SOURCE_LIMIT_LINES, control=False),
         counters("service_counters", layout.Traffic, sizes.services),

@@ -17,6 +17,8 @@ class NextHop:
     gateway: Address | None = None  # None: the address itself is on the link
     mtu: int = 0
     source: Address | None = None  # that the kernel would use: the outer source of ENCAP
+    vlan: int = 0  # the tag of frames that leave so; `ifindex` is then the lower device, `interface` the VLAN's
+    trouble: str = ""  # why packets cannot be sent so, "" when they can
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ service, a ring and its backends all as before or all as wanted. The order:
 4. policies, services, then addresses, which may lead to services by port ranges; the one 64-bit word of a service's element exchanges both
    its rings
 5. index entries that appear, beside those that go
-6. SNAT addresses, config
+6. SNAT addresses, VLANs, config
 7. index entries that go
-8. after a grace period, what nothing points to any more: services, policies, prefixes of lists, addresses, SNAT addresses, backends that
-   take or keep no more flows
+8. after a grace period, what nothing points to any more: services, policies, prefixes of lists, addresses, SNAT addresses, VLANs,
+   backends that take or keep no more flows
 """
 
 from collections.abc import Callable, Iterator
@@ -38,6 +38,7 @@ def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
         *_early(actual, wanted, "addresses", any),
         *appearing,
         *_early(actual, wanted, "snat", any),
+        *_early(actual, wanted, "vlans", any),
         *_early(actual, wanted, "config", any),
         *going,
     ]
@@ -47,6 +48,7 @@ def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
         *unlisted,
         *_late(actual, wanted, "addresses", any),
         *_late(actual, wanted, "snat", any),
+        *_late(actual, wanted, "vlans", any),
         *_late(actual, wanted, "backends", _backend),
     ]
     return (*steps, Grace(), *late) if late else tuple(steps)

@@ -60,6 +60,8 @@ class Reason(enum.IntEnum):
     DENIED = 70
     NOT_ALLOWED = 71
     NO_HEADROOM = 72
+    VLAN_FOREIGN = 84
+    VLAN_STACKED = 85
     TOO_BIG_LIMITED = 87
     SOURCE_ROUTED = 90
     OPTIONS_WRONG = 91

@@ -30,11 +30,11 @@ def _device(link: Message, by_index: dict[int, Message], strict: int) -> Device:
     name = link.get("ifname")
     active, fixed = offloads(name)
     queues, most = channels(name)
-    above = (other for other in by_index.values() if other.get("link") == link["index"] and _kind(other) == "vlan")
+    above = (other for other in by_index.values() if other.get("link") == link["index"] and routing.kind(other) == "vlan")
     return Device(
         name,
         link["index"],
-        kind=_kind(link),
+        kind=routing.kind(link),
         mtu=link.get("mtu") or 0,
         up=bool(link["flags"] & _IFF_UP) and link.get("carrier") != 0,  # IFF_RUNNING comes up to a second later
         offloads=active,
@@ -48,15 +48,10 @@ def _device(link: Message, by_index: dict[int, Message], strict: int) -> Device:
     )
 
 
-def _kind(link: Message) -> str:
-    information = link.get("linkinfo")
-    return (information.get("kind") if information else None) or ""
-
-
 def _peer(link: Message, by_index: dict[int, Message]) -> Peer | None:
     """The other end of a veth: in this namespace too, or in a named one, whose number it then tells."""
     index, nsid = link.get("link") or 0, link.get("link_netnsid")
-    if _kind(link) != "veth" or not index:
+    if routing.kind(link) != "veth" or not index:
         return None
     if nsid is not None:
         return namespaces.inside(nsid, lambda name: _end(socket.if_indextoname(index), name))

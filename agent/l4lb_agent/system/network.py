@@ -4,12 +4,14 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import NextHop
+from l4lb_agent.model.ways.vlan import Vlan
 from l4lb_agent.system import routing
 from l4lb_agent.system.netlink import Message, Netlink, is_transient
 from l4lb_agent.system.routing import NUD_FIXED, NUD_USABLE, Neighbour
@@ -52,9 +54,23 @@ class KernelNetwork:
         metrics = route.get("metrics")
         mtu = (metrics.get("mtu") if metrics else None) or link.get("mtu") or 0
         own = route.get("prefsrc")
-        return NextHop(
+        hop = NextHop(
             link.get("ifname"), neighbour.ifindex, source, destination, gateway, mtu, routing.address(own) if own else None
         )  # fmt: skip
+        return await self._over_vlan(link, hop) if routing.kind(link) == "vlan" else hop
+
+    async def _over_vlan(self, link: Message, hop: NextHop) -> NextHop:
+        """The way over a VLAN device: by its lower device, with the tag."""
+        here = link.get("link") and link.get("link_netnsid") is None
+        lower = (await self._netlink.ask("link", "get", index=link.get("link")))[0] if here else None
+        found = routing.vlan(link, lower)
+        if isinstance(found, str):
+            return replace(hop, trouble=f"{hop.interface}, over which {hop.gateway or 'it'} is reached, {found}")
+        return replace(hop, ifindex=found.lower, vlan=found.vlan)
+
+    async def vlans(self) -> frozenset[Vlan]:
+        """Those over which packets can be sent and received."""
+        return routing.vlans(await self._netlink.ask("link", "dump"))
 
     async def route(self, address: Address) -> Message | None:
         """The kernel's route to `address`; None without one and for an address of this host."""

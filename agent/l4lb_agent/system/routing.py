@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.ways.vlan import Vlan
 
 Message = Any
 
 NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10  # REACHABLE, STALE, DELAY, PROBE: the kernel has a MAC and goes on using it
 NUD_FIXED = 0x40 | 0x80  # NOARP, PERMANENT: the operator's own, left as they are
 _IFF_UP_RUNNING = 0x1 | 0x40
+_DOT1Q = 0x8100
 _RTM_F_CLONED = 0x200  # a cached copy of a route, not a route
 _ROUTE_HEADER = ("family", "dst_len", "src_len", "tos", "type", "flags")
 _ROUTE_ATTRIBUTES = ("table", "dst", "src", "oif", "priority", "prefsrc")
@@ -66,12 +68,39 @@ def forwarding(link: Message) -> frozenset[int]:
     return frozenset(family for family, values in found if values and values["forwarding"])
 
 
+def vlan(link: Message, lower: Message | None) -> Vlan | str:
+    """What a VLAN device is to `lower`, or why none of its packets can be sent or received: in words that follow its name."""
+    data = link.get("linkinfo").get("data")
+    if data.get("vlan_protocol") != _DOT1Q:
+        return "has tags of 802.1ad, which are not handled: use a VLAN of 802.1Q"
+    if link.get("link_netnsid") is not None or lower is None:
+        return "is on an interface of another network namespace: move both into the one of the agent"
+    if kind(lower) == "vlan":
+        return f"is a VLAN on {lower.get('ifname')}, which is one itself: two tags are not handled"
+    return Vlan(link["index"], lower["index"], data.get("vlan_id"))
+
+
+def vlans(links: Iterable[Message]) -> frozenset[Vlan]:
+    """Those over which packets can be sent and received."""
+    by_index = {link["index"]: link for link in links}
+    found = (vlan(link, by_index.get(link.get("link"))) for link in by_index.values() if kind(link) == "vlan")
+    return frozenset(one for one in found if isinstance(one, Vlan))
+
+
+def kind(link: Message) -> str:
+    """veth, vlan, bond ...; "" for a network card."""
+    information = link.get("linkinfo")
+    return (information.get("kind") if information else None) or ""
+
+
 def canonical(links: Iterable[Message], routes: Iterable[Message], neighbours: Iterable[Message]) -> bytes:
-    """What decides how packets leave: links with MAC, MTU and whether they run; routes; MACs of gateways. The same bytes for the same
-    state, in whatever order the kernel tells it, without ages and statistics."""
+    """What decides how packets leave: links with MAC, MTU and whether they run; VLANs; routes; MACs of gateways. The same bytes for the
+    same state, in whatever order the kernel tells it, without ages and statistics."""
     routes = [route for route in routes if not route["flags"] & _RTM_F_CLONED]
     ways = gateways(routes)
+    links = list(links)
     lines = [["link", m["index"], mac(m.get("address")).hex(), m.get("mtu"), m["flags"] & _IFF_UP_RUNNING] for m in links]
+    lines += [["vlan", one.device, one.lower, one.vlan] for one in vlans(links)]
     for route in routes:
         hops = sorted([index, str(way), weight] for index, way, weight in _hops(route))
         metrics = route.get("metrics")

@@ -137,6 +137,10 @@ const (
 	Reason_REASON_NOT_ALLOWED Reason = 71
 	// Dropped: no room before the packet for an outer header.
 	Reason_REASON_NO_HEADROOM Reason = 72
+	// Passed to the host: the tag of a VLAN that this host is not in.
+	Reason_REASON_VLAN_FOREIGN Reason = 84
+	// Passed to the host: more than one tag, or one of a service provider (802.1ad).
+	Reason_REASON_VLAN_STACKED Reason = 85
 	// Dropped: longer than the MTU of the way out, and the budget of answers is spent.
 	Reason_REASON_TOO_BIG_LIMITED Reason = 87
 	// Dropped: an IPv4 source route, an IPv6 routing header of type 0 or not at its end.
@@ -212,6 +216,8 @@ var (
 		70: "REASON_DENIED",
 		71: "REASON_NOT_ALLOWED",
 		72: "REASON_NO_HEADROOM",
+		84: "REASON_VLAN_FOREIGN",
+		85: "REASON_VLAN_STACKED",
 		87: "REASON_TOO_BIG_LIMITED",
 		90: "REASON_SOURCE_ROUTED",
 		91: "REASON_OPTIONS_WRONG",
@@ -276,6 +282,8 @@ var (
 		"REASON_DENIED":               70,
 		"REASON_NOT_ALLOWED":          71,
 		"REASON_NO_HEADROOM":          72,
+		"REASON_VLAN_FOREIGN":         84,
+		"REASON_VLAN_STACKED":         85,
 		"REASON_TOO_BIG_LIMITED":      87,
 		"REASON_SOURCE_ROUTED":        90,
 		"REASON_OPTIONS_WRONG":        91,
@@ -379,7 +387,7 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xc0\f\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xf2\f\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_NOT_IP\x10\x01\x12\x12\n" +
@@ -435,7 +443,9 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x15REASON_SOURCE_LIMITED\x10E\x12\x11\n" +
 	"\rREASON_DENIED\x10F\x12\x16\n" +
 	"\x12REASON_NOT_ALLOWED\x10G\x12\x16\n" +
-	"\x12REASON_NO_HEADROOM\x10H\x12\x1a\n" +
+	"\x12REASON_NO_HEADROOM\x10H\x12\x17\n" +
+	"\x13REASON_VLAN_FOREIGN\x10T\x12\x17\n" +
+	"\x13REASON_VLAN_STACKED\x10U\x12\x1a\n" +
 	"\x16REASON_TOO_BIG_LIMITED\x10W\x12\x18\n" +
 	"\x14REASON_SOURCE_ROUTED\x10Z\x12\x18\n" +
 	"\x14REASON_OPTIONS_WRONG\x10[\x12\x17\n" +

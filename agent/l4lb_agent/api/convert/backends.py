@@ -103,7 +103,7 @@ def _next_hop(view: BackendView) -> backend_pb2.NextHop | None:
     if (hop := view.next_hop) is None:
         return None
     gateway = str(hop.gateway) if hop.gateway else ""
-    return backend_pb2.NextHop(interface=hop.interface, gateway=gateway, mac=hop.destination_mac.hex(":"), mtu=hop.mtu)
+    return backend_pb2.NextHop(interface=hop.interface, gateway=gateway, mac=hop.destination_mac.hex(":"), mtu=hop.mtu, vlan=hop.vlan)
 
 
 def event(of: BackendEvent) -> service_pb2.WatchBackendsResponse:

@@ -11,8 +11,8 @@ from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.changes.commands import UpdateService
 from l4lb_agent.model.choice import affinity
 from l4lb_agent.model.errors import InvalidArgument
-from l4lb_agent.model.mtu import LEAST, LEAST_MSS, MAX_MTU, MOST_MSS, outer_bytes
 from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, Mode, MssClamp, Protocol, Tracking, VirtualService
+from l4lb_agent.model.ways.mtu import LEAST, LEAST_MSS, MAX_MTU, MOST_MSS, outer_bytes
 
 MAX_ANNOTATIONS, MAX_KEY, MAX_VALUE = 64, 256, 4096
 MAX_WEIGHT = 65535

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity
-from l4lb_agent.model.mtu import LEAST, effective, outer_bytes
 from l4lb_agent.model.service import Mode, MssClamp, Protocol, VirtualService
+from l4lb_agent.model.ways.mtu import LEAST, effective, outer_bytes
 
 FORWARDING_COMMAND = "/usr/lib/l4lb/forwarding on"  # what sets it for every configured interface, lastingly
 CLIENT_MTU = 1500  # what comes from beyond the links here is no larger

@@ -62,6 +62,7 @@ _BACKEND_WIDE: Sequence[Column] = (
     ("INTERFACE", lambda b: b.next_hop.interface),
     ("NEXT HOP", lambda b: b.next_hop.gateway or (b.address if b.next_hop.interface else "")),
     ("MAC", lambda b: b.next_hop.mac),
+    ("VLAN", lambda b: str(b.next_hop.vlan or "")),
     ("MTU", lambda b: str(b.mtu or b.next_hop.mtu or "")),
     ("ID", lambda b: str(b.datapath_id)),
     ("ETAG", lambda b: b.etag),

@@ -60,6 +60,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_DENIED: _ClassVar[Reason]
     REASON_NOT_ALLOWED: _ClassVar[Reason]
     REASON_NO_HEADROOM: _ClassVar[Reason]
+    REASON_VLAN_FOREIGN: _ClassVar[Reason]
+    REASON_VLAN_STACKED: _ClassVar[Reason]
     REASON_TOO_BIG_LIMITED: _ClassVar[Reason]
     REASON_SOURCE_ROUTED: _ClassVar[Reason]
     REASON_OPTIONS_WRONG: _ClassVar[Reason]
@@ -130,6 +132,8 @@ REASON_SOURCE_LIMITED: Reason
 REASON_DENIED: Reason
 REASON_NOT_ALLOWED: Reason
 REASON_NO_HEADROOM: Reason
+REASON_VLAN_FOREIGN: Reason
+REASON_VLAN_STACKED: Reason
 REASON_TOO_BIG_LIMITED: Reason
 REASON_SOURCE_ROUTED: Reason
 REASON_OPTIONS_WRONG: Reason

@@ -17,4 +17,6 @@ def way(backend: Backend, service: VirtualService, next_hops: Mapping[Address, N
     """How the service's packets leave for a backend, None while they cannot. By DSR not over a router: it would find the VIP in them, and
     send them back."""
     hop = next_hops.get(backend.address)
-    return None if hop is not None and hop.gateway is not None and service.mode is Mode.DSR else hop
+    if hop is None or hop.trouble or (hop.gateway is not None and service.mode is Mode.DSR):
+        return None
+    return hop

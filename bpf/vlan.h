@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* 802.1Q. The program runs on the device that carries the VLANs. A frame's tag is taken off before the packet is read, and the one of its
+ * way out is put on when all is written (finish.h): what lies between knows of none. What passes gets back the tag with which it came. */
+#ifndef L4LB_VLAN_H
+#define L4LB_VLAN_H
+
+#define TAG_BYTES 4
+#define TAG_PRESENT 0x10000 /* above a tag's 16 bits: priority, drop eligibility, VLAN */
+#define TAG_VLAN 0xfff      /* 0 = none: a priority tag */
+#define TAGGED_BYTES (sizeof(struct ethernet) + TAG_BYTES)
+
+/* Moves both MACs of a frame from one offset to another */
+static __always_inline bool move_macs(struct xdp_md *ctx, __u32 from, __u32 to)
+{
+	word *macs = bytes_at(ctx, 0, TAGGED_BYTES);
+	word a, b, c;
+
+	if (!macs)
+		return false;
+	a = macs[from / 4];
+	b = macs[from / 4 + 1];
+	c = macs[from / 4 + 2];
+	macs[to / 4] = a;
+	macs[to / 4 + 1] = b;
+	macs[to / 4 + 2] = c;
+	return true;
+}
+
+static __always_inline bool push_tag(struct xdp_md *ctx, __u32 tag)
+{
+	struct tagged *frame;
+
+	if (bpf_xdp_adjust_head(ctx, -TAG_BYTES) || !move_macs(ctx, TAG_BYTES, 0))
+		return false;
+	frame = bytes_at(ctx, 0, sizeof(*frame));
+	if (!frame)
+		return false;
+	frame->type = htons(ETHERTYPE_VLAN);
+	frame->tag = htons(tag);
+	return true;
+}
+
+static __always_inline bool is_vlan(const struct vlan *v, __u32 ifindex, __u16 key)
+{
+	return v && v->ifindex == ifindex && v->key == key;
+}
+
+/* What the agent has written of a VLAN on the interface, or (VLAN_DEVICE) of the interface that is a VLAN. The place stands in the scratch:
+ * there the verifier follows no values, and walks the loop once. */
+static __always_inline const struct vlan *vlan_find(struct scratch *s, __u32 ifindex, __u16 key)
+{
+	const struct vlan *v;
+
+	s->place = (ifindex * 65537 + key) * VLAN_MIX >> 16;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < VLAN_TRIES; i++) {
+		v = vlan_get(s->place & (VLAN_PLACES - 1));
+		if (!v || !v->ifindex || is_vlan(v, ifindex, key))
+			break;
+		s->place++;
+	}
+	v = vlan_get(s->place & (VLAN_PLACES - 1));
+	return is_vlan(v, ifindex, key) ? v : NULL;
+}
+
+static __always_inline bool is_tagged(struct xdp_md *ctx)
+{
+	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
+
+	return frame && frame->type != htons(ETHERTYPE_IPV4) &&
+	       (frame->type == htons(ETHERTYPE_VLAN) || frame->type == htons(ETHERTYPE_SERVICE_VLAN));
+}
+
+/* Takes the tag off a frame of a VLAN that this host is in. Returns why the frame is none of ours, 0 when it may be */
+static __always_inline __u32 take_tag(struct xdp_md *ctx, struct scratch *s, const struct config *c)
+{
+	const struct tagged *frame = bytes_at(ctx, 0, sizeof(*frame));
+	__u16 tag;
+
+	if (!frame)
+		return REASON_NOT_IP;
+	if (frame->type != htons(ETHERTYPE_VLAN) || frame->next_type == htons(ETHERTYPE_VLAN) ||
+	    frame->next_type == htons(ETHERTYPE_SERVICE_VLAN))
+		return REASON_VLAN_STACKED;
+	tag = ntohs(frame->tag);
+	if (tag & TAG_VLAN && !(c->flags & CONFIG_VLANS && vlan_find(s, ctx->ingress_ifindex, tag & TAG_VLAN)))
+		return REASON_VLAN_FOREIGN;
+	if (!move_macs(ctx, 0, TAG_BYTES) || bpf_xdp_adjust_head(ctx, TAG_BYTES))
+		return REASON_NOT_IP;
+	s->tag_in = TAG_PRESENT | tag;
+	s->frame_bytes -= TAG_BYTES;
+	return 0;
+}
+
+/* The way out over an interface; over one that is a VLAN it is that of its lower device, with the tag. By way of the scratch, so that the
+ * verifier walks what follows once. */
+static __always_inline __u32 out_over(struct scratch *s, const struct config *c, __u32 ifindex)
+{
+	s->out = ifindex;
+	if (c->flags & CONFIG_VLANS) {
+		const struct vlan *v = vlan_find(s, ifindex, VLAN_DEVICE);
+
+		if (v)
+			s->out = OUT(v->other, v->tag);
+	}
+	asm volatile("" ::: "memory");
+	return s->out;
+}
+
+/* Back by the interface and the VLAN that the frame came from */
+static __always_inline __u32 out_back(struct xdp_md *ctx, const struct scratch *s)
+{
+	return OUT(ctx->ingress_ifindex, s->tag_in & TAG_VLAN);
+}
+
+#endif
