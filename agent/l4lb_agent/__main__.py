@@ -64,7 +64,12 @@ class Opened:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns the exit status."""
-    asked = _flags().parse_args(arguments)
+    flags = _flags()
+    asked = flags.parse_args(arguments)
+    if asked.command != "doctor" and (asked.json or asked.fix or asked.yes):
+        flags.error(f"--json, --fix and --yes belong to doctor, not to {asked.command}")
+    if asked.json and (asked.fix or asked.yes):
+        flags.error("--json only looks: run --fix or --yes without it")
     try:
         # What is to be taken away may be older than a configuration that is gone, or broken.
         unread = asked.command == "detach" and asked.pin_dir

@@ -21,6 +21,14 @@ def test_a_bad_configuration_ends_with_status_2_and_every_field_by_name(tmp_path
         assert [line.split(": ")[2] for line in said] == ["interface[0].mode", "sizes.flow"]
 
 
+@pytest.mark.parametrize("line", ["run --fix", "detach --json", "forwarding --yes", "doctor --json --fix"])
+def test_flags_of_the_doctor_change_nothing_elsewhere(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    assert "--fix" in capsys.readouterr().err
+
+
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
