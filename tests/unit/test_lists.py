@@ -194,6 +194,26 @@ def test_an_element_is_never_all_zero() -> None:
         assert any(key)
 
 
+def prefix_of(bits: int, number: int) -> str:
+    """One of few prefixes, so that they hold each other."""
+    top = number << 28 & 0xFFFFFFFF
+    return ".".join(map(str, (top >> (32 - bits) << (32 - bits) if bits else 0).to_bytes(4, "big"))) + f"/{bits}"
+
+
+few = st.frozensets(st.builds(prefix_of, st.sampled_from([0, 1, 2, 3, 4]), st.integers(0, 15)), max_size=8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(few, few), max_size=5))
+def test_elements_that_are_taken_over_are_those_that_would_be_made_anew(changes: list[tuple[frozenset[str], frozenset[str]]]) -> None:
+    members = Members(7, some("10.0.0.0/8"))
+    assert members.elements
+    for added, removed in changes:
+        members = members.changed(some(*added), some(*removed))
+        assert members.elements == Members(7, members.prefixes).elements
+        assert len(members.elements) == len(members.prefixes)
+
+
 # --- what packets meet while a plan is carried out
 
 
@@ -217,13 +237,6 @@ def let_in(tables: Tables, allow: int, deny: int, address: Prefix) -> bool:
     return bool(allowed) and (denied < allowed if allow else not denied)
 
 
-def prefix_of(bits: int, number: int) -> str:
-    """One of few prefixes, so that they hold each other."""
-    top = number << 28 & 0xFFFFFFFF
-    return ".".join(map(str, (top >> (32 - bits) << (32 - bits) if bits else 0).to_bytes(4, "big"))) + f"/{bits}"
-
-
-few = st.frozensets(st.builds(prefix_of, st.sampled_from([0, 1, 2, 3, 4]), st.integers(0, 15)), max_size=8)
 HOSTS = [parse(f"{number << 4}.1.2.3", "host") for number in range(16)]
 
 

@@ -40,8 +40,15 @@ class Members:
     prefixes: frozenset[Prefix] = frozenset()
 
     def changed(self, added: Iterable[Prefix], removed: Iterable[Prefix]) -> "Members":
-        """These after a change."""
-        return Members(self.number, self.prefixes.difference(removed).union(added))
+        """These after a change. What the map holds of them is taken over where it is known: one more of thousands is one element."""
+        after = Members(self.number, self.prefixes.difference(removed).union(added))
+        if "elements" in self.__dict__:
+            elements = dict(self.elements)
+            for prefix in removed:
+                elements.pop(_key(self.number, prefix), None)
+            elements.update(_element(self.number, prefix) for prefix in added)
+            after.__dict__["elements"] = elements
+        return after
 
     @cached_property
     def ordered(self) -> tuple[Prefix, ...]:
@@ -57,7 +64,7 @@ class Members:
     def elements(self) -> dict[bytes, bytes]:
         """What the map `lists` holds of them: struct list_key of bpf/types.h, and the length of the prefix, one more, since nothing that
         is there is zero."""
-        return {_key(self.number, prefix): (prefix.bits + 1).to_bytes(4, "little") for prefix in self.ordered}
+        return dict(_element(self.number, prefix) for prefix in self.prefixes)
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,10 @@ class ListChange:
     list: PrefixList
     added: tuple[Prefix, ...] = ()
     removed: tuple[Prefix, ...] = ()
+
+
+def _element(number: int, prefix: Prefix) -> tuple[bytes, bytes]:
+    return _key(number, prefix), (prefix.bits + 1).to_bytes(4, "little")
 
 
 def _key(number: int, prefix: Prefix) -> bytes:
