@@ -86,7 +86,9 @@ class Survey:
         found, macs = await devices.devices(netlink, scope.interfaces)
         local = await self._network.local_addresses()
         hops = {address: hop for address, hop in scope.next_hops.items() if hop.interface}  # adopted ones have no name yet
-        known: dict[Address, Way | None] = {a: Way(hop.interface, hop.gateway, hop.mtu, "reachable", True) for a, hop in hops.items()}
+        known: dict[Address, Way | None] = {
+            address: Way(hop.interface, hop.gateway, hop.mtu, "reachable", True, hop.trouble) for address, hop in hops.items()
+        }
         indices = {one.name: one.ifindex for one in found.values() if one.up}
         unknown, owned = sorted(scope.backends - set(known)), sorted(scope.owned - local)
         ways, claims = await asyncio.gather(asking.ways(unknown[:MOST_ASKED]), asking.claims(owned[:MOST_ASKED], indices))

@@ -21,6 +21,7 @@ INJECTED = {
     Id.GRO_HW_ON: "a veth merges nothing in hardware",
     Id.KERNEL_UNTRIED: "an older kernel does not run the tests",
     Id.JIT_OFF: "the setting is the whole host's, and Debian's kernels have the compiler always on",
+    Id.BACKEND_WAY_UNUSABLE: "the kernel of the tests has no VLAN devices; tests/unit/test_vlan.py decides about theirs",
     Id.CLOCK_UNSYNCHRONISED: "whether the clock is kept right is the whole host's",
 }
 REAL = [ROOT / path for path in ("tests/kernel/test_doctor.py", "tests/kernel/test_looks.py", "tests/netns/test_doctor.py")]

@@ -114,6 +114,7 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ),
     ("silence", scope(), SILENT, Id.BACKEND_UNRESOLVED, ERROR, f"ip neigh show to {THERE} dev eth0"),
     ("a router", scope(asked=desired(Mode.DSR)), with_way(gateway=ROUTER), Id.BACKEND_BEHIND_ROUTER, ERROR, f"ip route get {THERE}"),
+    ("a way of no use", scope(), with_way(trouble="has two tags"), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip -d link show dev eth0"),
     (
         "a VIP twice", scope(), replace(SOUND, claims=(Claim(VIP, "eth0", MAC),)), Id.VIP_DUPLICATE, ERROR,
         "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",

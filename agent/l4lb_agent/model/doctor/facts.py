@@ -81,13 +81,14 @@ class Device:
 @dataclass(frozen=True)
 class Way:
     """The kernel's route to an address and the neighbour it leads to. `neighbour` is ip-neigh(8)'s word for its state, "none" without
-    an entry; `usable` means that packets can be sent."""
+    an entry; `usable` means that packets can be sent; `trouble` is why the datapath cannot use it all the same."""
 
     interface: str
     gateway: Address | None
     mtu: int
     neighbour: str
     usable: bool
+    trouble: str = ""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,9 @@ def _backend(service: VirtualService, backend: Backend, facts: Facts) -> Iterato
     if way.gateway is not None and service.mode is Mode.DSR:
         evidence = f"{address} is behind the router {way.gateway}: DSR reaches backends on the same link only"
         yield Finding(Id.BACKEND_BEHIND_ROUTER, severity, backend.name, evidence, (f"ip route get {address}",))
+    if way.trouble:
+        evidence = f"{way.trouble} (way to {address}): the backend gets no slots"
+        yield Finding(Id.BACKEND_WAY_UNUSABLE, severity, backend.name, evidence, (f"ip -d link show dev {way.interface}",))
     if not way.usable:
         evidence = f"the neighbour {next_hop} on {way.interface}, next hop of {address}, is {way.neighbour}: it does not answer"
         cure = (f"ip neigh show to {next_hop} dev {way.interface}", f"ping -c 1 -I {way.interface} {next_hop}")
