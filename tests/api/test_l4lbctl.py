@@ -42,6 +42,7 @@ TABLE = {
     "StreamStats": ("stats", "stats"),
     "ListFlows": ("flows", "flows web"),
     "GetRing": ("ring", "ring web"),
+    "CapturePackets": ("capture", "capture --for 300ms"),
     "GetAgent": ("agent", "agent"),
     "GetConfig": ("config", "config"),
     "Diagnose": ("diagnose", "doctor"),

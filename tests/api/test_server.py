@@ -157,7 +157,7 @@ READS = {
     "GetConfig",
     "Diagnose",
 }
-BACKENDS = {"AddBackend", "UpdateBackend", "RemoveBackend", "DrainBackend", "UndrainBackend", "UpdatePrefixList"}
+BACKENDS = {"CapturePackets", "AddBackend", "UpdateBackend", "RemoveBackend", "DrainBackend", "UndrainBackend", "UpdatePrefixList"}
 SERVICES = {"CreateVirtualService", "UpdateVirtualService", "DeleteVirtualService", "CreatePrefixList", "DeletePrefixList"}
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from l4lb_agent.control.captures import Batch
 from l4lb_agent.control.facade import (
     AgentView,
     BackendEvent,
@@ -22,6 +23,7 @@ from l4lb_agent.control.facade import (
 from l4lb_agent.model import errors
 from l4lb_agent.model.access.lists import Members
 from l4lb_agent.model.backend import AdminState, Backend, Drain
+from l4lb_agent.model.capture.taken import Filter
 from l4lb_agent.model.changes import checks, commands, lists
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
@@ -54,6 +56,8 @@ class FakeControl:
         self.hold: asyncio.Event | None = None  # changes wait for it
         self.held = 0
         self.findings: list[Finding] = []
+        self.captures: list[Filter] = []
+        self.batches: list[Batch] = []
         self._changed = asyncio.Condition()
 
     async def change(
@@ -273,6 +277,15 @@ class FakeControl:
         live = {backend_ids[name]: count for name, count in self.live.items() if name in backend_ids}
         maps = [MapState("flows", 5, 1000, 64000), MapState("services", 6, 128, 8192)]
         return StatsSample(counters, FlowCounts(live, flows=sum(live.values()), at=NOW), service_ids, backend_ids, maps)
+
+    async def capture(self, wanted: Filter) -> AsyncGenerator[Batch, None]:
+        """See facade.Control: what the test has put into `batches`, then silence. `captures` are those that were asked for."""
+        self._raise()
+        self.captures.append(wanted)
+        yield Batch((), 0, 0)
+        for batch in self.batches:
+            yield batch
+        await asyncio.Event().wait()
 
     async def ring(self, name: str, *, slots: bool = False) -> RingView | None:
         """See facade.Control: shares as if the backends had been added one after the other."""

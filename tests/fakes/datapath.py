@@ -1,11 +1,13 @@
 """A datapath without a kernel: maps in memory, flows as numbers, failures on demand."""
 
+import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from l4lb_agent.model import mapspec
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.capture.taken import Captured, Filter
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.mapspec import MapType, Sizes
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState
@@ -37,6 +39,12 @@ class FakeDatapath:
         self.counter_reads = 0
         self.flow_chunks: list[list[FlowRecord]] = []  # that a list of flows finds, whatever is wanted but for backends and clients
         self.refuse_flows = False
+        self.refuse_captures = False
+        self.captures: dict[int, tuple[Filter, int, int, int]] = {}
+        self.switched: list[Filter] = []
+        self.arriving: list[Captured] = []
+        self.budgets: dict[int, tuple[int, int]] = {}
+        self._arrived = os.eventfd(0, os.EFD_NONBLOCK)
 
     def read_tables(self) -> Tables:
         """As the kernel holds them."""
@@ -104,6 +112,40 @@ class FakeDatapath:
         """Nothing has ever passed."""
         self.counter_reads += 1
         return Counters({}, {}, {}, 0.0)
+
+    def write_capture(self, slot: int, wanted: Filter, until: int, service: int, ifindex: int) -> None:
+        """Remembered in `captures`."""
+        if self.refuse_captures:
+            raise OSError(5, "refused by the test")
+        self.captures[slot] = (wanted, until, service, ifindex)
+
+    def end_capture(self, slot: int) -> None:
+        """No longer in `captures`."""
+        self.captures.pop(slot, None)
+
+    def switch_captures(self, running: Sequence[Filter]) -> None:
+        """Remembered in `switched`."""
+        self.switched = list(running)
+
+    def captured_number(self) -> int:
+        """Readable once the test has called `capture`."""
+        return self._arrived
+
+    def captured(self, most: int) -> Sequence[Captured]:
+        """What the test has put into `arriving`."""
+        now, self.arriving = self.arriving[:most], self.arriving[most:]
+        if now and not self.arriving:
+            os.eventfd_read(self._arrived)
+        return now
+
+    def hand_over(self, *packets: Captured) -> None:
+        """As the kernel does."""
+        self.arriving += packets
+        os.eventfd_write(self._arrived, 1)
+
+    def capture_budgets(self) -> Mapping[int, tuple[int, int]]:
+        """What the test has set."""
+        return self.budgets
 
     def clear_backend_counters(self, backend_id: int) -> None:
         """Remembered in `cleared`."""

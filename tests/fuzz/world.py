@@ -17,9 +17,10 @@ from scapy.packet import Packet, Raw
 import tests.packet
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.ticks import Ticks, hertz
-from l4lb_agent.model import capture_layout, layout, mapspec
+from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.access.lists import Members
 from l4lb_agent.model.access.prefixes import parse_all
+from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.tables import array_key
 from tests.packet import errors, test_icmp_hostile

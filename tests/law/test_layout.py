@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from l4lb_agent.model import capture_layout, layout
+from l4lb_agent.model import layout
+from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.choice import layout as choice_layout
 from tests.law.python_rules import ROOT
 

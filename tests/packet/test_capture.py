@@ -10,7 +10,8 @@ from scapy.layers.l2 import ARP, Ether
 
 from l4lb_agent.dataplane.ringbuf import RingBuffer
 from l4lb_agent.dataplane.ticks import Ticks
-from l4lb_agent.model import capture_layout, layout, mapspec
+from l4lb_agent.model import layout, mapspec
+from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.reasons import REASONS, VERDICTS, Reason, Verdict
 from tests.packet import direct
 from tests.packet.balancer import LOOPBACK, Balancer, address, port

@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator, Set
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -35,13 +35,19 @@ def known(message: Message, path: str = "") -> None:
         )  # fmt: skip
     for descriptor, value in message.ListFields():
         field = f"{path}.{descriptor.name}".lstrip(".")
-        if descriptor.enum_type is not None and value not in descriptor.enum_type.values_by_number:
-            raise InvalidArgument(
-                f"{field}: {value} is not a value of {descriptor.enum_type.full_name} in this agent's version of the API",
-                reason="UNKNOWN_ENUM_VALUE", field=field, metadata={"enum": descriptor.enum_type.full_name, "number": str(value)},
-            )  # fmt: skip
+        if descriptor.enum_type is not None:
+            for number in [value] if isinstance(value, int) else value:
+                _known_value(number, descriptor.enum_type, field)
         for part, place in _messages(descriptor, value, field):
             known(part, place)
+
+
+def _known_value(number: int, kind: EnumDescriptor, field: str) -> None:
+    if number not in kind.values_by_number:
+        raise InvalidArgument(
+            f"{field}: {number} is not a value of {kind.full_name} in this agent's version of the API",
+            reason="UNKNOWN_ENUM_VALUE", field=field, metadata={"enum": kind.full_name, "number": str(number)},
+        )  # fmt: skip
 
 
 def _messages(descriptor: FieldDescriptor, value: object, path: str) -> Iterator[tuple[Message, str]]:

@@ -37,6 +37,7 @@ _METHODS = {
     "StreamStats": Role.VIEWER,
     "ListFlows": Role.VIEWER,
     "GetRing": Role.VIEWER,
+    "CapturePackets": Role.OPERATOR,
     "GetAgent": Role.VIEWER,
     "Diagnose": Role.VIEWER,
     "GetConfig": Role.VIEWER,
@@ -48,8 +49,9 @@ ALLOWED: Final[Mapping[str, Role]] = {
     "/grpc.health.v1.Health/Watch": Role.VIEWER,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Role.VIEWER,
 }
-# Those that change something; reading is the viewer's role.
-MUTATIONS: Final = frozenset(_SERVICE + name for name, role in _METHODS.items() if role > Role.VIEWER)
+LOOKS: Final = frozenset({"CapturePackets"})  # into packets, which holds more than a viewer may see, and changes nothing
+# Those that change something.
+MUTATIONS: Final = frozenset(_SERVICE + name for name, role in _METHODS.items() if role > Role.VIEWER and name not in LOOKS)
 
 
 def allowed(role: Role, method: str) -> bool:

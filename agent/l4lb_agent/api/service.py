@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from l4lb_agent.model.errors import NotFound, ResourceExhausted
 MAX_STREAMS = 512  # of WatchBackends and StreamStats together: other calls keep their share of the server
 INTERVAL_SECONDS = (0.1, 3600.0)
 SHARED_SECONDS = 0.05
+
+_log = logging.getLogger(__name__)
 
 
 class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignore[misc]
@@ -152,6 +155,21 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
             async with contextlib.aclosing(self._control.flows(wanted)) as pages:
                 async for page in pages:
                     await context.write(await asyncio.to_thread(convert.flows, page))
+
+    async def CapturePackets(self, request: pb.CapturePacketsRequest, context: Context) -> None:
+        """Sends packets as they came and as they left."""
+        asked = convert.capture(request)
+        left = asked.packets
+        _log.info("event=capture peer=%s service=%s packets=%d", context.peer(), asked.filter.service, asked.packets)
+        with self._stream():
+            async with contextlib.aclosing(self._control.capture(asked.filter)) as batches:
+                async for batch in batches:
+                    for response in convert.captured(batch, asked.snap_bytes, left):
+                        await context.write(response)
+                    if asked.packets:
+                        left -= min(left, len(batch.packets))
+                        if not left:
+                            return
 
     async def GetRing(self, request: pb.GetRingRequest, _context: Context) -> pb.GetRingResponse:
         """Reads one ring."""

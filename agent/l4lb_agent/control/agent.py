@@ -5,22 +5,10 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
-from l4lb_agent.control import views
+from l4lb_agent.control import facade, views
+from l4lb_agent.control.captures import Batch, Captures
 from l4lb_agent.control.doctor import Doctor
 from l4lb_agent.control.drainer import Drainer
-from l4lb_agent.control.facade import (
-    AgentView,
-    BackendEvent,
-    BackendView,
-    FlowPage,
-    FlowsWanted,
-    ListView,
-    Outcome,
-    RingView,
-    ServiceView,
-    Snapshot,
-    StatsSample,
-)
 from l4lb_agent.control.forwarding import Forwarding
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.measure import Measure, Measured
@@ -38,6 +26,7 @@ from l4lb_agent.control.watch import Watchers
 from l4lb_agent.model import build
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Drain
+from l4lb_agent.model.capture.taken import Filter
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Decision, Facts
 from l4lb_agent.model.config import DatapathConfig
@@ -77,6 +66,9 @@ class Agent:
         self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
         self.forwarding = Forwarding(doors.network, [one.name for one in host.interfaces], host.config, ready_changed)
         self._doctor = Doctor(doors, lambda: self._host, self._monitor, self._surroundings, lambda: self._store.desired)
+        self._captures = Captures(
+            doors.datapath, doors.clock, lambda: self._views.names(self._store.desired, self._monitor.states.values())
+        )
         self._store.listen(self._published)
         self._sampler.listeners.append(self._swept)
         self._reconciler.listeners += [self._news.set, self._measure.passed]
@@ -134,7 +126,7 @@ class Agent:
 
     async def change(
         self, command: commands.Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False
-    ) -> Outcome:
+    ) -> facade.Outcome:
         """See facade.Control."""
         came = self._doors.clock.monotonic()
         if isinstance(command, COUNTING):
@@ -146,39 +138,43 @@ class Agent:
             decision = await self._settle(command, decision)
         return self._views.outcome(decision)
 
-    def listen(self, listener: Callable[[Outcome], None]) -> None:
+    def listen(self, listener: Callable[[facade.Outcome], None]) -> None:
         """See facade.Control."""
         self._drainer.listeners.append(lambda decision: listener(self._views.outcome(decision)))
 
-    def service(self, name: str) -> ServiceView | None:
+    def service(self, name: str) -> facade.ServiceView | None:
         """See facade.Control."""
         return self._views.service_named(self._store.desired, name)
 
-    def backend(self, name: str) -> BackendView | None:
+    def backend(self, name: str) -> facade.BackendView | None:
         """See facade.Control."""
         return self._views.backend_named(self._store.desired, name)
 
-    def prefix_list(self, name: str) -> ListView | None:
+    def prefix_list(self, name: str) -> facade.ListView | None:
         """See facade.Control."""
         return self._views.list_named(self._store.desired, name)
 
-    async def ring(self, name: str, *, slots: bool = False) -> RingView | None:
+    async def ring(self, name: str, *, slots: bool = False) -> facade.RingView | None:
         """See facade.Control."""
         return await self._views.ring(self._store.desired, name, slots=slots)
 
-    def flows(self, wanted: FlowsWanted) -> AsyncGenerator[FlowPage, None]:
+    def flows(self, wanted: facade.FlowsWanted) -> AsyncGenerator[facade.FlowPage, None]:
         """See facade.Control."""
         return self._flows.pages(self._store.desired, self._reconciler.ids, wanted)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> facade.Snapshot:
         """See facade.Control."""
         return self._views.snapshot(self._store.desired)
 
-    def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
+    def watch(self, service: str, resume_revision: int) -> AsyncGenerator[facade.BackendEvent, None]:
         """See facade.Control."""
         return self._watchers.watch(service, resume_revision)
 
-    def stats(self) -> StatsSample:
+    def capture(self, wanted: Filter) -> AsyncGenerator[Batch, None]:
+        """See facade.Control."""
+        return self._captures.capture(wanted)
+
+    def stats(self) -> facade.StatsSample:
         """See facade.Control. Raises Unavailable when the kernel does not give the counters."""
         try:
             return self._views.sample(self._store.desired, self._sampler.counters(), self._doors.datapath.maps())
@@ -189,7 +185,7 @@ class Agent:
         """Everything that is measured. Raises Unavailable when the kernel does not give the counters, or OSError."""
         return await self._measure.take(self._store.desired, self.agent())
 
-    def agent(self) -> AgentView:
+    def agent(self) -> facade.AgentView:
         """See facade.Control."""
         try:
             maps = self._views.maps(tuple(self._doors.datapath.maps()))

@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from l4lb_agent.control.captures import Batch
 from l4lb_agent.model.access.lists import Members, PrefixList
 from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.capture.taken import Filter
 from l4lb_agent.model.changes import difference
 from l4lb_agent.model.changes.commands import Command
 from l4lb_agent.model.changes.difference import Differences
@@ -191,6 +193,9 @@ class Control(Protocol):
 
     def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
         """Backends of `service` ("" for all). Raises OutOfRange when the revision is no longer remembered. Closed by the caller."""
+
+    def capture(self, wanted: Filter) -> AsyncGenerator[Batch, None]:
+        """Packets as they came and left: an empty batch when the capture runs, then one every few seconds. The caller closes it."""
 
     def stats(self) -> StatsSample:
         """The counters, read now or at most 50 ms ago."""

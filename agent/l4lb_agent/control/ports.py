@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.capture.taken import Captured, Filter
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
@@ -44,6 +45,24 @@ class Datapath(Protocol):
 
     def counters(self) -> Counters:
         """Read every counter."""
+
+    def write_capture(self, slot: int, wanted: Filter, until: int, service: int, ifindex: int) -> None:
+        """Hand over the packets that `wanted` takes, until that second of `now`; with a number of service and interface, 0 = any."""
+
+    def end_capture(self, slot: int) -> None:
+        """Hand over none."""
+
+    def switch_captures(self, running: Sequence[Filter]) -> None:
+        """Look at packets for these captures at all."""
+
+    def captured_number(self) -> int:
+        """Descriptor that is readable while there are captured packets."""
+
+    def captured(self, most: int) -> Sequence[Captured]:
+        """Up to `most` captured packets; they are gone then."""
+
+    def capture_budgets(self) -> Mapping[int, tuple[int, int]]:
+        """By slot: packets beyond the rate, and packets for which there was no room, since the maps exist."""
 
     def clear_backend_counters(self, backend_id: int) -> None:
         """Zero the counters of an id that is about to be given to a new backend."""

@@ -2,10 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from l4lb_agent.control import rings
+from l4lb_agent.control.captures import Names
 from l4lb_agent.control.facade import AgentView, BackendView, ListView, Outcome, RingView, ServiceView, Snapshot, StatsSample
 from l4lb_agent.control.ports import Clock
 from l4lb_agent.control.reconciler import Reconciler
@@ -20,7 +21,7 @@ from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.doctor.ways import vip_is_local
 from l4lb_agent.model.ids import backend_keys
-from l4lb_agent.model.observed import Counters, MapState
+from l4lb_agent.model.observed import Counters, InterfaceState, MapState
 from l4lb_agent.model.service import Mode, VirtualService
 from l4lb_agent.model.windows import settle
 
@@ -114,10 +115,15 @@ class Views:
 
     def sample(self, desired: Desired, counters: Counters, maps: Sequence[MapState]) -> StatsSample:
         """Counters with the names of the ids in them."""
+        names = self.names(desired)
+        return StatsSample(counters, self._sampler.counts, names.services, names.backends, maps)
+
+    def names(self, desired: Desired, interfaces: Iterable[InterfaceState] = ()) -> Names:
+        """What the datapath's numbers are called."""
         numbers = self._reconciler.ids.services
         services = {name: numbers[service.identity] for name, service in desired.services.items() if service.identity in numbers}
         backends = {name: number for name, backend in desired.backends.items() if (number := self._reconciler.ids.number(desired, backend))}
-        return StatsSample(counters, self._sampler.counts, services, backends, maps)
+        return Names(services, backends, {state.name: state.ifindex for state in interfaces if state.ifindex})
 
     async def ring(self, desired: Desired, name: str, *, slots: bool) -> RingView | None:
         """The ring of the virtual service of that name, if there is one."""

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 import time
 from array import array
 from collections import Counter
@@ -17,13 +18,17 @@ from l4lb_agent.dataplane.generation import Program
 from l4lb_agent.dataplane.generations import Generations
 from l4lb_agent.dataplane.lifetimes import Lifetimes
 from l4lb_agent.dataplane.maps import Maps
+from l4lb_agent.dataplane.ringbuf import RingBuffer
 from l4lb_agent.dataplane.sweeper import Sweeper
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.dataplane.tracked import TrackedSweeper, together
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.capture import layout as capture_layout
+from l4lb_agent.model.capture import taken
+from l4lb_agent.model.capture.taken import Captured, Filter
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
-from l4lb_agent.model.mapspec import Sizes
+from l4lb_agent.model.mapspec import CAPTURED_BYTES, Sizes
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, TrafficCount
 from l4lb_agent.model.reasons import VERDICTS
 from l4lb_agent.model.tables import Grace, Step, Tables, array_key
@@ -43,6 +48,8 @@ class KernelDatapath:
             self._maps = Maps(pin_dir, sizes)
             undo.callback(self._maps.close)
             self.adopted = self._maps.adopted
+            self._ring = RingBuffer(self._maps.number("captured"), CAPTURED_BYTES)
+            undo.callback(self._ring.close)
             self._ticks = Ticks()
             self._generations = Generations(pin_dir)
             numbers = {name: fd.fileno() for name, fd in self._maps.fds.items()}
@@ -117,6 +124,30 @@ class KernelDatapath:
         reasons = {divmod(i, VERDICTS): (words[0], words[1]) for i, words in self._maps.sums("reason_counters", layout.Count)}
         return Counters(services, backends, reasons, time.time())
 
+    def write_capture(self, slot: int, wanted: Filter, until: int, service: int, ifindex: int) -> None:
+        """Take these packets until that second of `now`."""
+        self._maps.write("captures", array_key(slot), taken.element(wanted, until, service, ifindex))
+
+    def end_capture(self, slot: int) -> None:
+        """Take none."""
+        self._maps.zero("captures", slot)
+
+    def switch_captures(self, running: Sequence[Filter]) -> None:
+        """Which packets the datapath looks at for captures at all."""
+        self._maps.write("capture_switch", array_key(0), taken.flags(running).to_bytes(8, sys.byteorder))
+
+    def captured_number(self) -> int:
+        """Descriptor that is readable while there are captured packets."""
+        return self._maps.number("captured")
+
+    def captured(self, most: int) -> list[Captured]:
+        """Up to `most` captured packets; they are gone then."""
+        return [taken.read(record) for record in self._ring.records(most)]
+
+    def capture_budgets(self) -> Mapping[int, tuple[int, int]]:
+        """By slot: packets beyond the rate, and packets for which there was no room, since the maps exist."""
+        return taken.budgets((i, tuple(words)) for i, words in self._maps.sums("capture_budgets", capture_layout.CaptureBudget))
+
     def clear_backend_counters(self, backend_id: int) -> None:
         """Zero the counters of an id that is about to be given to a new backend."""
         self._maps.zero("backend_counters", backend_id)
@@ -156,6 +187,7 @@ class KernelDatapath:
 
     def close(self) -> None:
         """Give back descriptors and the lock; the datapath goes on forwarding."""
+        self._ring.close()
         self._ticks.close()
         self._links.close()
         self._generation.close()

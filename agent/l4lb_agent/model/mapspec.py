@@ -4,7 +4,8 @@ import ctypes
 import enum
 from dataclasses import dataclass
 
-from l4lb_agent.model import capture_layout, layout
+from l4lb_agent.model import layout
+from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.choice import layout as choice_layout
 from l4lb_agent.model.reasons import REASONS, VERDICTS
 

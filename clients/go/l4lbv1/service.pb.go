@@ -2885,11 +2885,148 @@ func (x *DiagnoseResponse) GetFindings() []*Finding {
 	return nil
 }
 
+// For CapturePackets.
+type CapturePacketsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent: every packet of every interface that the datapath is on.
+	Filter *CaptureFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Bytes of each frame, at most 2048; 0 is 256.
+	SnapBytes uint32 `protobuf:"varint,2,opt,name=snap_bytes,json=snapBytes,proto3" json:"snap_bytes,omitempty"`
+	// Packets a second for each reason and CPU, at most 100 000; 0 is 1000.
+	Rate uint32 `protobuf:"varint,3,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Ends after so many; 0: goes on until it is cancelled.
+	Packets       uint64 `protobuf:"varint,4,opt,name=packets,proto3" json:"packets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CapturePacketsRequest) Reset() {
+	*x = CapturePacketsRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CapturePacketsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CapturePacketsRequest) ProtoMessage() {}
+
+func (x *CapturePacketsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CapturePacketsRequest.ProtoReflect.Descriptor instead.
+func (*CapturePacketsRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *CapturePacketsRequest) GetFilter() *CaptureFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *CapturePacketsRequest) GetSnapBytes() uint32 {
+	if x != nil {
+		return x.SnapBytes
+	}
+	return 0
+}
+
+func (x *CapturePacketsRequest) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *CapturePacketsRequest) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+// For CapturePackets.
+type CapturePacketsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which each CPU saw them.
+	Packets []*CapturedPacket `protobuf:"bytes,1,rep,name=packets,proto3" json:"packets,omitempty"`
+	// Packets since the beginning that were beyond the rate.
+	LimitedPackets uint64 `protobuf:"varint,2,opt,name=limited_packets,json=limitedPackets,proto3" json:"limited_packets,omitempty"`
+	// Packets since the beginning for which there was no room on the way here.
+	LostPackets   uint64 `protobuf:"varint,3,opt,name=lost_packets,json=lostPackets,proto3" json:"lost_packets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CapturePacketsResponse) Reset() {
+	*x = CapturePacketsResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CapturePacketsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CapturePacketsResponse) ProtoMessage() {}
+
+func (x *CapturePacketsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CapturePacketsResponse.ProtoReflect.Descriptor instead.
+func (*CapturePacketsResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *CapturePacketsResponse) GetPackets() []*CapturedPacket {
+	if x != nil {
+		return x.Packets
+	}
+	return nil
+}
+
+func (x *CapturePacketsResponse) GetLimitedPackets() uint64 {
+	if x != nil {
+		return x.LimitedPackets
+	}
+	return 0
+}
+
+func (x *CapturePacketsResponse) GetLostPackets() uint64 {
+	if x != nil {
+		return x.LostPackets
+	}
+	return 0
+}
+
 var File_l4lb_v1_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x12l4lb/v1/flow.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
+	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x15l4lb/v1/capture.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x12l4lb/v1/flow.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
 	"\x1bCreateVirtualServiceRequest\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x121\n" +
@@ -3078,7 +3215,17 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x06config\x18\x01 \x01(\v2\x0f.l4lb.v1.ConfigR\x06config\"\x11\n" +
 	"\x0fDiagnoseRequest\"@\n" +
 	"\x10DiagnoseResponse\x12,\n" +
-	"\bfindings\x18\x01 \x03(\v2\x10.l4lb.v1.FindingR\bfindings2\xb6\x0f\n" +
+	"\bfindings\x18\x01 \x03(\v2\x10.l4lb.v1.FindingR\bfindings\"\x94\x01\n" +
+	"\x15CapturePacketsRequest\x12.\n" +
+	"\x06filter\x18\x01 \x01(\v2\x16.l4lb.v1.CaptureFilterR\x06filter\x12\x1d\n" +
+	"\n" +
+	"snap_bytes\x18\x02 \x01(\rR\tsnapBytes\x12\x12\n" +
+	"\x04rate\x18\x03 \x01(\rR\x04rate\x12\x18\n" +
+	"\apackets\x18\x04 \x01(\x04R\apackets\"\x97\x01\n" +
+	"\x16CapturePacketsResponse\x121\n" +
+	"\apackets\x18\x01 \x03(\v2\x17.l4lb.v1.CapturedPacketR\apackets\x12'\n" +
+	"\x0flimited_packets\x18\x02 \x01(\x04R\x0elimitedPackets\x12!\n" +
+	"\flost_packets\x18\x03 \x01(\x04R\vlostPackets2\x8b\x10\n" +
 	"\x13LoadBalancerService\x12c\n" +
 	"\x14CreateVirtualService\x12$.l4lb.v1.CreateVirtualServiceRequest\x1a%.l4lb.v1.CreateVirtualServiceResponse\x12Z\n" +
 	"\x11GetVirtualService\x12!.l4lb.v1.GetVirtualServiceRequest\x1a\".l4lb.v1.GetVirtualServiceResponse\x12`\n" +
@@ -3102,7 +3249,8 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\rGetPrefixList\x12\x1d.l4lb.v1.GetPrefixListRequest\x1a\x1e.l4lb.v1.GetPrefixListResponse\x12T\n" +
 	"\x0fListPrefixLists\x12\x1f.l4lb.v1.ListPrefixListsRequest\x1a .l4lb.v1.ListPrefixListsResponse\x12W\n" +
 	"\x10UpdatePrefixList\x12 .l4lb.v1.UpdatePrefixListRequest\x1a!.l4lb.v1.UpdatePrefixListResponse\x12W\n" +
-	"\x10DeletePrefixList\x12 .l4lb.v1.DeletePrefixListRequest\x1a!.l4lb.v1.DeletePrefixListResponse\x12?\n" +
+	"\x10DeletePrefixList\x12 .l4lb.v1.DeletePrefixListRequest\x1a!.l4lb.v1.DeletePrefixListResponse\x12S\n" +
+	"\x0eCapturePackets\x12\x1e.l4lb.v1.CapturePacketsRequest\x1a\x1f.l4lb.v1.CapturePacketsResponse0\x01\x12?\n" +
 	"\bGetAgent\x12\x18.l4lb.v1.GetAgentRequest\x1a\x19.l4lb.v1.GetAgentResponse\x12B\n" +
 	"\tGetConfig\x12\x19.l4lb.v1.GetConfigRequest\x1a\x1a.l4lb.v1.GetConfigResponse\x12?\n" +
 	"\bDiagnose\x12\x18.l4lb.v1.DiagnoseRequest\x1a\x19.l4lb.v1.DiagnoseResponseb\x06proto3"
@@ -3120,7 +3268,7 @@ func file_l4lb_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_l4lb_v1_service_proto_goTypes = []any{
 	(WatchBackendsResponse_Event)(0),     // 0: l4lb.v1.WatchBackendsResponse.Event
 	(*CreateVirtualServiceRequest)(nil),  // 1: l4lb.v1.CreateVirtualServiceRequest
@@ -3171,108 +3319,116 @@ var file_l4lb_v1_service_proto_goTypes = []any{
 	(*GetConfigResponse)(nil),            // 46: l4lb.v1.GetConfigResponse
 	(*DiagnoseRequest)(nil),              // 47: l4lb.v1.DiagnoseRequest
 	(*DiagnoseResponse)(nil),             // 48: l4lb.v1.DiagnoseResponse
-	(*VirtualService)(nil),               // 49: l4lb.v1.VirtualService
-	(*fieldmaskpb.FieldMask)(nil),        // 50: google.protobuf.FieldMask
-	(*Backend)(nil),                      // 51: l4lb.v1.Backend
-	(*DrainPolicy)(nil),                  // 52: l4lb.v1.DrainPolicy
-	(*durationpb.Duration)(nil),          // 53: google.protobuf.Duration
-	(*Stats)(nil),                        // 54: l4lb.v1.Stats
-	(*Flow)(nil),                         // 55: l4lb.v1.Flow
-	(*FlowSummary)(nil),                  // 56: l4lb.v1.FlowSummary
-	(*Ring)(nil),                         // 57: l4lb.v1.Ring
-	(*PrefixList)(nil),                   // 58: l4lb.v1.PrefixList
-	(*Agent)(nil),                        // 59: l4lb.v1.Agent
-	(*Config)(nil),                       // 60: l4lb.v1.Config
-	(*Finding)(nil),                      // 61: l4lb.v1.Finding
+	(*CapturePacketsRequest)(nil),        // 49: l4lb.v1.CapturePacketsRequest
+	(*CapturePacketsResponse)(nil),       // 50: l4lb.v1.CapturePacketsResponse
+	(*VirtualService)(nil),               // 51: l4lb.v1.VirtualService
+	(*fieldmaskpb.FieldMask)(nil),        // 52: google.protobuf.FieldMask
+	(*Backend)(nil),                      // 53: l4lb.v1.Backend
+	(*DrainPolicy)(nil),                  // 54: l4lb.v1.DrainPolicy
+	(*durationpb.Duration)(nil),          // 55: google.protobuf.Duration
+	(*Stats)(nil),                        // 56: l4lb.v1.Stats
+	(*Flow)(nil),                         // 57: l4lb.v1.Flow
+	(*FlowSummary)(nil),                  // 58: l4lb.v1.FlowSummary
+	(*Ring)(nil),                         // 59: l4lb.v1.Ring
+	(*PrefixList)(nil),                   // 60: l4lb.v1.PrefixList
+	(*Agent)(nil),                        // 61: l4lb.v1.Agent
+	(*Config)(nil),                       // 62: l4lb.v1.Config
+	(*Finding)(nil),                      // 63: l4lb.v1.Finding
+	(*CaptureFilter)(nil),                // 64: l4lb.v1.CaptureFilter
+	(*CapturedPacket)(nil),               // 65: l4lb.v1.CapturedPacket
 }
 var file_l4lb_v1_service_proto_depIdxs = []int32{
-	49, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	49, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	49, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	49, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
-	49, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	50, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	49, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	51, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
-	51, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
-	51, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
-	51, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
-	51, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
-	50, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
-	51, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
-	52, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
-	51, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
-	51, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	51, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	51, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	51, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	51, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
+	51, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	52, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	51, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	53, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
+	53, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
+	53, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
+	53, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
+	53, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
+	52, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
+	53, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
+	54, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
+	53, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	53, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
 	0,  // 17: l4lb.v1.WatchBackendsResponse.event:type_name -> l4lb.v1.WatchBackendsResponse.Event
-	51, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
-	53, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
-	54, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
-	55, // 21: l4lb.v1.ListFlowsResponse.flows:type_name -> l4lb.v1.Flow
-	56, // 22: l4lb.v1.ListFlowsResponse.summary:type_name -> l4lb.v1.FlowSummary
-	57, // 23: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
-	58, // 24: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	58, // 25: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	58, // 26: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	58, // 27: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
-	58, // 28: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	50, // 29: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
-	58, // 30: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	59, // 31: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
-	60, // 32: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
-	61, // 33: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
-	1,  // 34: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
-	3,  // 35: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
-	5,  // 36: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
-	7,  // 37: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
-	9,  // 38: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
-	11, // 39: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
-	13, // 40: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
-	15, // 41: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
-	17, // 42: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
-	19, // 43: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
-	21, // 44: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
-	23, // 45: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
-	25, // 46: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
-	27, // 47: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
-	29, // 48: l4lb.v1.LoadBalancerService.ListFlows:input_type -> l4lb.v1.ListFlowsRequest
-	31, // 49: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
-	33, // 50: l4lb.v1.LoadBalancerService.CreatePrefixList:input_type -> l4lb.v1.CreatePrefixListRequest
-	35, // 51: l4lb.v1.LoadBalancerService.GetPrefixList:input_type -> l4lb.v1.GetPrefixListRequest
-	37, // 52: l4lb.v1.LoadBalancerService.ListPrefixLists:input_type -> l4lb.v1.ListPrefixListsRequest
-	39, // 53: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
-	41, // 54: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
-	43, // 55: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
-	45, // 56: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
-	47, // 57: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
-	2,  // 58: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
-	4,  // 59: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
-	6,  // 60: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
-	8,  // 61: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
-	10, // 62: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
-	12, // 63: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
-	14, // 64: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
-	16, // 65: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
-	18, // 66: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
-	20, // 67: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
-	22, // 68: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
-	24, // 69: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
-	26, // 70: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
-	28, // 71: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
-	30, // 72: l4lb.v1.LoadBalancerService.ListFlows:output_type -> l4lb.v1.ListFlowsResponse
-	32, // 73: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
-	34, // 74: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
-	36, // 75: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
-	38, // 76: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
-	40, // 77: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
-	42, // 78: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
-	44, // 79: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
-	46, // 80: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
-	48, // 81: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
-	58, // [58:82] is the sub-list for method output_type
-	34, // [34:58] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	53, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
+	55, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
+	56, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
+	57, // 21: l4lb.v1.ListFlowsResponse.flows:type_name -> l4lb.v1.Flow
+	58, // 22: l4lb.v1.ListFlowsResponse.summary:type_name -> l4lb.v1.FlowSummary
+	59, // 23: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
+	60, // 24: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	60, // 25: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	60, // 26: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	60, // 27: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
+	60, // 28: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	52, // 29: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
+	60, // 30: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	61, // 31: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
+	62, // 32: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
+	63, // 33: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
+	64, // 34: l4lb.v1.CapturePacketsRequest.filter:type_name -> l4lb.v1.CaptureFilter
+	65, // 35: l4lb.v1.CapturePacketsResponse.packets:type_name -> l4lb.v1.CapturedPacket
+	1,  // 36: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
+	3,  // 37: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
+	5,  // 38: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
+	7,  // 39: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
+	9,  // 40: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
+	11, // 41: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
+	13, // 42: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
+	15, // 43: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
+	17, // 44: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
+	19, // 45: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
+	21, // 46: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
+	23, // 47: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
+	25, // 48: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
+	27, // 49: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
+	29, // 50: l4lb.v1.LoadBalancerService.ListFlows:input_type -> l4lb.v1.ListFlowsRequest
+	31, // 51: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
+	33, // 52: l4lb.v1.LoadBalancerService.CreatePrefixList:input_type -> l4lb.v1.CreatePrefixListRequest
+	35, // 53: l4lb.v1.LoadBalancerService.GetPrefixList:input_type -> l4lb.v1.GetPrefixListRequest
+	37, // 54: l4lb.v1.LoadBalancerService.ListPrefixLists:input_type -> l4lb.v1.ListPrefixListsRequest
+	39, // 55: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
+	41, // 56: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
+	49, // 57: l4lb.v1.LoadBalancerService.CapturePackets:input_type -> l4lb.v1.CapturePacketsRequest
+	43, // 58: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
+	45, // 59: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
+	47, // 60: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
+	2,  // 61: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
+	4,  // 62: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
+	6,  // 63: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
+	8,  // 64: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
+	10, // 65: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
+	12, // 66: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
+	14, // 67: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
+	16, // 68: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
+	18, // 69: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
+	20, // 70: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
+	22, // 71: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
+	24, // 72: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
+	26, // 73: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
+	28, // 74: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
+	30, // 75: l4lb.v1.LoadBalancerService.ListFlows:output_type -> l4lb.v1.ListFlowsResponse
+	32, // 76: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
+	34, // 77: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
+	36, // 78: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
+	38, // 79: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
+	40, // 80: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
+	42, // 81: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
+	50, // 82: l4lb.v1.LoadBalancerService.CapturePackets:output_type -> l4lb.v1.CapturePacketsResponse
+	44, // 83: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
+	46, // 84: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
+	48, // 85: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
+	61, // [61:86] is the sub-list for method output_type
+	36, // [36:61] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_service_proto_init() }
@@ -3282,6 +3438,7 @@ func file_l4lb_v1_service_proto_init() {
 	}
 	file_l4lb_v1_agent_proto_init()
 	file_l4lb_v1_backend_proto_init()
+	file_l4lb_v1_capture_proto_init()
 	file_l4lb_v1_doctor_proto_init()
 	file_l4lb_v1_flow_proto_init()
 	file_l4lb_v1_prefix_list_proto_init()
@@ -3294,7 +3451,7 @@ func file_l4lb_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_service_proto_rawDesc), len(file_l4lb_v1_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   48,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

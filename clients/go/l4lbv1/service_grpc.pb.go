@@ -42,6 +42,7 @@ const (
 	LoadBalancerService_ListPrefixLists_FullMethodName      = "/l4lb.v1.LoadBalancerService/ListPrefixLists"
 	LoadBalancerService_UpdatePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/UpdatePrefixList"
 	LoadBalancerService_DeletePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/DeletePrefixList"
+	LoadBalancerService_CapturePackets_FullMethodName       = "/l4lb.v1.LoadBalancerService/CapturePackets"
 	LoadBalancerService_GetAgent_FullMethodName             = "/l4lb.v1.LoadBalancerService/GetAgent"
 	LoadBalancerService_GetConfig_FullMethodName            = "/l4lb.v1.LoadBalancerService/GetConfig"
 	LoadBalancerService_Diagnose_FullMethodName             = "/l4lb.v1.LoadBalancerService/Diagnose"
@@ -106,6 +107,10 @@ type LoadBalancerServiceClient interface {
 	UpdatePrefixList(ctx context.Context, in *UpdatePrefixListRequest, opts ...grpc.CallOption) (*UpdatePrefixListResponse, error)
 	// Deletes a list. FAILED_PRECONDITION while a virtual service names it.
 	DeletePrefixList(ctx context.Context, in *DeletePrefixListRequest, opts ...grpc.CallOption) (*DeletePrefixListResponse, error)
+	// Sends packets as they came and as they left, with what the datapath made of them. The first message, without packets, says that the
+	// capture runs. Four captures may run at once: RESOURCE_EXHAUSTED. No packet is delayed or lost by it: what is too much is not captured,
+	// and counted.
+	CapturePackets(ctx context.Context, in *CapturePacketsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CapturePacketsResponse], error)
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -360,6 +365,25 @@ func (c *loadBalancerServiceClient) DeletePrefixList(ctx context.Context, in *De
 	return out, nil
 }
 
+func (c *loadBalancerServiceClient) CapturePackets(ctx context.Context, in *CapturePacketsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CapturePacketsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LoadBalancerService_ServiceDesc.Streams[3], LoadBalancerService_CapturePackets_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CapturePacketsRequest, CapturePacketsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadBalancerService_CapturePacketsClient = grpc.ServerStreamingClient[CapturePacketsResponse]
+
 func (c *loadBalancerServiceClient) GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetAgentResponse)
@@ -449,6 +473,10 @@ type LoadBalancerServiceServer interface {
 	UpdatePrefixList(context.Context, *UpdatePrefixListRequest) (*UpdatePrefixListResponse, error)
 	// Deletes a list. FAILED_PRECONDITION while a virtual service names it.
 	DeletePrefixList(context.Context, *DeletePrefixListRequest) (*DeletePrefixListResponse, error)
+	// Sends packets as they came and as they left, with what the datapath made of them. The first message, without packets, says that the
+	// capture runs. Four captures may run at once: RESOURCE_EXHAUSTED. No packet is delayed or lost by it: what is too much is not captured,
+	// and counted.
+	CapturePackets(*CapturePacketsRequest, grpc.ServerStreamingServer[CapturePacketsResponse]) error
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -528,6 +556,9 @@ func (UnimplementedLoadBalancerServiceServer) UpdatePrefixList(context.Context, 
 }
 func (UnimplementedLoadBalancerServiceServer) DeletePrefixList(context.Context, *DeletePrefixListRequest) (*DeletePrefixListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeletePrefixList not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) CapturePackets(*CapturePacketsRequest, grpc.ServerStreamingServer[CapturePacketsResponse]) error {
+	return status.Error(codes.Unimplemented, "method CapturePackets not implemented")
 }
 func (UnimplementedLoadBalancerServiceServer) GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAgent not implemented")
@@ -916,6 +947,17 @@ func _LoadBalancerService_DeletePrefixList_Handler(srv interface{}, ctx context.
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LoadBalancerService_CapturePackets_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CapturePacketsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LoadBalancerServiceServer).CapturePackets(m, &grpc.GenericServerStream[CapturePacketsRequest, CapturePacketsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadBalancerService_CapturePacketsServer = grpc.ServerStreamingServer[CapturePacketsResponse]
+
 func _LoadBalancerService_GetAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetAgentRequest)
 	if err := dec(in); err != nil {
@@ -1076,6 +1118,11 @@ var LoadBalancerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ListFlows",
 			Handler:       _LoadBalancerService_ListFlows_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "CapturePackets",
+			Handler:       _LoadBalancerService_CapturePackets_Handler,
 			ServerStreams: true,
 		},
 	},

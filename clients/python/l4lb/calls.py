@@ -177,7 +177,7 @@ def drain(
 ) -> Call[Backend]:  # fmt: skip
     """Begins a drain: no new flow from the answer on. After `timeout` the flows that are left are kept, cut or reset (`at_deadline`);
     without one it lasts until none is left. `allow_empty` also drains the last backend that receives new flows."""
-    action = _enum(backend_pb2.DeadlineAction, "DEADLINE_ACTION", at_deadline)
+    action = names.number(backend_pb2.DeadlineAction, "DEADLINE_ACTION", at_deadline)
     policy = backend_pb2.DrainPolicy(timeout=_duration(timeout), deadline_action=action)
     request = service_pb2.DrainBackendRequest(
         name=names.backend(name), policy=policy, etag=etag, allow_empty=allow_empty, request_id=own_id(request_id),
@@ -226,7 +226,7 @@ def _service(**given: Any) -> VirtualService:
         ("mss_clamp", virtual_service_pb2.MssClamp, "MSS_CLAMP"),
     ):
         if field in wanted:
-            wanted[field] = _enum(kind, prefix, wanted[field])
+            wanted[field] = names.number(kind, prefix, wanted[field])
     for field in ("idle_timeout", "change_window", "down_grace"):
         if field in wanted:
             wanted[field] = _duration(wanted[field])
@@ -255,14 +255,14 @@ def _encap(given: Mapping[str, Any]) -> virtual_service_pb2.Encap:
         ("outer_source", virtual_service_pb2.OuterSource, "OUTER_SOURCE"),
     ):
         if field in wanted:
-            wanted[field] = _enum(kind, prefix, wanted[field])
+            wanted[field] = names.number(kind, prefix, wanted[field])
     return virtual_service_pb2.Encap(**wanted)
 
 
 def _backend(**given: Any) -> Backend:
     wanted = _given(given)
     if "admin_state" in wanted:
-        wanted["admin_state"] = _enum(backend_pb2.AdminState, "ADMIN_STATE", wanted["admin_state"])
+        wanted["admin_state"] = names.number(backend_pb2.AdminState, "ADMIN_STATE", wanted["admin_state"])
     return Backend(**wanted)
 
 
@@ -279,15 +279,6 @@ def _duration(seconds: float | None) -> Duration | None:
         return None
     whole, nanos = divmod(round(seconds * 1e9), 1_000_000_000)
     return Duration(seconds=whole, nanos=nanos)
-
-
-def _enum(kind: Any, prefix: str, text: str) -> Any:
-    """Number of `PREFIX_TEXT`. Raises ValueError naming what there is."""
-    choices = {key.removeprefix(f"{prefix}_").lower(): number for key, number in kind.items() if number}
-    number = choices.get(text.lower().replace("-", "_").removeprefix(f"{prefix}_".lower()))
-    if number is None:
-        raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
-    return number
 
 
 def own_id(request_id: str) -> str:

@@ -14,10 +14,10 @@ from l4lb import DEFAULT_TARGET, calls, channel, list_calls
 from l4lb.calls import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
-from l4lb.streams import DrainProgress, DrainWait, Event, FlowsStream, StatsStream, Stream, WatchStream
+from l4lb.streams import CaptureStream, DrainProgress, DrainWait, Event, FlowsStream, StatsStream, Stream, WatchStream
 from l4lb.v1 import service_pb2_grpc
 from l4lb.v1.backend_pb2 import Backend
-from l4lb.v1.service_pb2 import ListFlowsResponse
+from l4lb.v1.service_pb2 import CapturePacketsResponse, ListFlowsResponse
 from l4lb.v1.stats_pb2 import Stats
 
 P = ParamSpec("P")
@@ -100,6 +100,11 @@ class Client:
         """Pages of the flows of a service, of a backend, or of all, and in the last one `summary`. `client` is an address or a prefix;
         without `flows`, or beyond `limit`, they are only counted; `top` is how many clients and silent flows the summary has."""
         return self._stream(FlowsStream(parent, client, limit, flows, top), timeout)
+
+    def capture(self, *, timeout: float | None = None, **wanted: Any) -> Iterator[CapturePacketsResponse]:
+        """Packets as they came and as they left; `wanted` as of streams.CaptureStream. The first message comes when the capture
+        runs; DEADLINE_EXCEEDED after `timeout`."""
+        return self._stream(CaptureStream(**wanted), timeout)
 
     def wait_drained(
         self, name: str, *, timeout: float | None = None, on_progress: Callable[[DrainProgress], object] | None = None

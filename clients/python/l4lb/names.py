@@ -1,5 +1,7 @@
 """Resource names: `web`, `web/a` for people, `services/web`, `services/web/backends/a`, `lists/web` for the API. Full ones pass."""
 
+from typing import Any
+
 ALL = "services/-"
 
 
@@ -47,3 +49,12 @@ def split(name: str) -> tuple[str, str]:
     """The parent and the last part of a full name: `services/web` and `a`."""
     parent, _, last = name.rpartition("/")
     return parent.removesuffix("/backends"), last
+
+
+def number(kind: Any, prefix: str, text: str) -> Any:
+    """Number of `PREFIX_TEXT`. Raises ValueError naming what there is."""
+    choices = {key.removeprefix(f"{prefix}_").lower(): value for key, value in kind.items() if value}
+    found = choices.get(text.lower().replace("-", "_").removeprefix(f"{prefix}_".lower()))
+    if found is None:
+        raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
+    return found

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from l4lb import names
 from l4lb.errors import Error
-from l4lb.v1 import backend_pb2, service_pb2
+from l4lb.v1 import backend_pb2, capture_pb2, reason_pb2, service_pb2, virtual_service_pb2
 from l4lb.v1.backend_pb2 import Backend
 from l4lb.v1.stats_pb2 import Stats
 
@@ -164,6 +164,41 @@ class FlowsStream:
     def again(self, _error: BaseException) -> bool:
         """Never."""
         return False
+
+
+class CaptureStream:
+    """CapturePackets. The first message, without packets, says that the capture runs. After a lost connection it begins anew: the totals
+    of packets that were not captured then count from there."""
+
+    rpc = "CapturePackets"
+
+    def __init__(
+        self, *, reasons: Sequence[str] = (), verdicts: Sequence[str] = (), service: str = "", prefix: str = "", port: int = 0,
+        protocol: str = "", interface: str = "", snap_bytes: int = 0, rate: int = 0, packets: int = 0,
+    ) -> None:  # fmt: skip
+        wanted = capture_pb2.CaptureFilter(
+            reasons=[names.number(reason_pb2.Reason, "REASON", text) for text in reasons],
+            verdicts=[names.number(reason_pb2.Verdict, "VERDICT", text) for text in verdicts],
+            service=names.service(service) if service else "", prefix=prefix, port=port, interface=interface,
+            protocol=names.number(virtual_service_pb2.Protocol, "PROTOCOL", protocol) if protocol else None,
+        )  # fmt: skip
+        self._request = service_pb2.CapturePacketsRequest(filter=wanted, snap_bytes=snap_bytes, rate=rate, packets=packets)
+        self._connected = False
+
+    def request(self) -> service_pb2.CapturePacketsRequest:
+        """For the packets that are left."""
+        return self._request
+
+    def feed(self, message: service_pb2.CapturePacketsResponse) -> Iterator[service_pb2.CapturePacketsResponse]:
+        """The message."""
+        self._connected = True
+        if self._request.packets:
+            self._request.packets = max(1, self._request.packets - len(message.packets))
+        yield message
+
+    def again(self, error: BaseException) -> bool:
+        """After a lost connection."""
+        return isinstance(error, Error) and error.code == "UNAVAILABLE" and self._connected
 
 
 @dataclass(frozen=True)

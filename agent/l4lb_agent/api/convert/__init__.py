@@ -6,6 +6,7 @@ AIP-154).
 """
 
 from l4lb_agent.api.convert.backends import add_backend, backend, drain_backend, event, remove_backend, undrain_backend, update_backend
+from l4lb_agent.api.convert.captures import capture, captured
 from l4lb_agent.api.convert.diagnosis import findings, findings_json
 from l4lb_agent.api.convert.flows import flows, flows_wanted
 from l4lb_agent.api.convert.lists import create_list, delete_list, prefix_list, update_list
@@ -17,6 +18,8 @@ __all__ = [
     "add_backend",
     "agent",
     "backend",
+    "capture",
+    "captured",
     "config",
     "create_list",
     "create_service",

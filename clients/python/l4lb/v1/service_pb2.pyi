@@ -4,6 +4,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from l4lb.v1 import agent_pb2 as _agent_pb2
 from l4lb.v1 import backend_pb2 as _backend_pb2
+from l4lb.v1 import capture_pb2 as _capture_pb2
 from l4lb.v1 import doctor_pb2 as _doctor_pb2
 from l4lb.v1 import flow_pb2 as _flow_pb2
 from l4lb.v1 import prefix_list_pb2 as _prefix_list_pb2
@@ -450,3 +451,25 @@ class DiagnoseResponse(_message.Message):
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     findings: _containers.RepeatedCompositeFieldContainer[_doctor_pb2.Finding]
     def __init__(self, findings: _Optional[_Iterable[_Union[_doctor_pb2.Finding, _Mapping]]] = ...) -> None: ...
+
+class CapturePacketsRequest(_message.Message):
+    __slots__ = ("filter", "snap_bytes", "rate", "packets")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    SNAP_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_FIELD_NUMBER: _ClassVar[int]
+    filter: _capture_pb2.CaptureFilter
+    snap_bytes: int
+    rate: int
+    packets: int
+    def __init__(self, filter: _Optional[_Union[_capture_pb2.CaptureFilter, _Mapping]] = ..., snap_bytes: _Optional[int] = ..., rate: _Optional[int] = ..., packets: _Optional[int] = ...) -> None: ...
+
+class CapturePacketsResponse(_message.Message):
+    __slots__ = ("packets", "limited_packets", "lost_packets")
+    PACKETS_FIELD_NUMBER: _ClassVar[int]
+    LIMITED_PACKETS_FIELD_NUMBER: _ClassVar[int]
+    LOST_PACKETS_FIELD_NUMBER: _ClassVar[int]
+    packets: _containers.RepeatedCompositeFieldContainer[_capture_pb2.CapturedPacket]
+    limited_packets: int
+    lost_packets: int
+    def __init__(self, packets: _Optional[_Iterable[_Union[_capture_pb2.CapturedPacket, _Mapping]]] = ..., limited_packets: _Optional[int] = ..., lost_packets: _Optional[int] = ...) -> None: ...

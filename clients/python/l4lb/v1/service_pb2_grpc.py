@@ -147,6 +147,11 @@ class LoadBalancerServiceStub:
                 request_serializer=l4lb_dot_v1_dot_service__pb2.DeletePrefixListRequest.SerializeToString,
                 response_deserializer=l4lb_dot_v1_dot_service__pb2.DeletePrefixListResponse.FromString,
                 _registered_method=True)
+        self.CapturePackets = channel.unary_stream(
+                '/l4lb.v1.LoadBalancerService/CapturePackets',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.CapturePacketsRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.CapturePacketsResponse.FromString,
+                _registered_method=True)
         self.GetAgent = channel.unary_unary(
                 '/l4lb.v1.LoadBalancerService/GetAgent',
                 request_serializer=l4lb_dot_v1_dot_service__pb2.GetAgentRequest.SerializeToString,
@@ -326,6 +331,15 @@ class LoadBalancerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CapturePackets(self, request, context):
+        """Sends packets as they came and as they left, with what the datapath made of them. The first message, without packets, says that the
+        capture runs. Four captures may run at once: RESOURCE_EXHAUSTED. No packet is delayed or lost by it: what is too much is not captured,
+        and counted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAgent(self, request, context):
         """Reads what the agent and its datapath are and how they are.
         """
@@ -455,6 +469,11 @@ def add_LoadBalancerServiceServicer_to_server(servicer, server):
                     servicer.DeletePrefixList,
                     request_deserializer=l4lb_dot_v1_dot_service__pb2.DeletePrefixListRequest.FromString,
                     response_serializer=l4lb_dot_v1_dot_service__pb2.DeletePrefixListResponse.SerializeToString,
+            ),
+            'CapturePackets': grpc.unary_stream_rpc_method_handler(
+                    servicer.CapturePackets,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.CapturePacketsRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.CapturePacketsResponse.SerializeToString,
             ),
             'GetAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAgent,
@@ -1047,6 +1066,33 @@ class LoadBalancerService:
             '/l4lb.v1.LoadBalancerService/DeletePrefixList',
             l4lb_dot_v1_dot_service__pb2.DeletePrefixListRequest.SerializeToString,
             l4lb_dot_v1_dot_service__pb2.DeletePrefixListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CapturePackets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/CapturePackets',
+            l4lb_dot_v1_dot_service__pb2.CapturePacketsRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.CapturePacketsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""What captures ask the datapath for, and what they are given."""
