@@ -36,4 +36,10 @@ static __always_inline int finish(struct xdp_md *ctx, struct scratch *s, __u32 o
 	return outcome & (VERDICTS - 1);
 }
 
+/* A tail, which returns the verdict; each has the name of its slot */
+#define TAIL(verdict)                                                  \
+	const struct config *c = config_get();                         \
+	struct scratch *s = scratch_get();                             \
+	return c && s ? verdict : XDP_DROP
+
 #endif

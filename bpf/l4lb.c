@@ -243,6 +243,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "error.h"
 #include "unreachable.h"
 #include "neighbour.h"
+#include "entry.h"
 #include "track.h"
 #include "encap.h"
 #include "direct.h"
@@ -267,12 +268,6 @@ int xdp_l4lb(struct xdp_md *ctx)
 	capture_begin(ctx);
 	return finish(ctx, s, road(ctx, s, c));
 }
-
-/* A tail, which returns the verdict; each has the name of its slot */
-#define TAIL(verdict)                                                  \
-	const struct config *c = config_get();                         \
-	struct scratch *s = scratch_get();                             \
-	return c && s ? verdict : XDP_DROP
 
 int icmp(struct xdp_md *ctx)
 {

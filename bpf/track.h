@@ -12,43 +12,6 @@
 #define MOST_WAYS 3        /* of one tuple */
 #define NEAR (4 << 20)     /* farther from what a way expects, a packet is not its own */
 #define NEAR_STEP (1 << 20) /* most that one packet moves what its way expects: forged ones move it out of reach of nobody */
-#define FUTURE 65500       /* an age beyond is the stamp of a CPU that is a second ahead */
-
-static __always_inline __u64 entry_word(const struct flow_entry *e)
-{
-	return *(const volatile __u64 *)&e->word;
-}
-
-static __always_inline __u32 tracked_age(const struct scratch *s, const struct flow_entry *e)
-{
-	__u32 age = (__u16)(s->now - e->stamp);
-
-	return age > FUTURE ? 0 : age;
-}
-
-static __always_inline __u32 shorter(__u32 a, __u32 b)
-{
-	return a < b ? a : b;
-}
-
-static __always_inline __u32 tracked_timeout(const struct config *c, __u8 state, __u32 idle)
-{
-	switch (state) {
-	case TRACKED_SYN:
-		return c->tracked_syn;
-	case TRACKED_FIN:
-		return shorter(c->tracked_fin, idle); /* they only shorten a life, also a short one */
-	case TRACKED_RST:
-		return shorter(c->tracked_rst, idle);
-	default:
-		return idle;
-	}
-}
-
-static __always_inline bool unconfirmed(__u8 state)
-{
-	return state == TRACKED_SYN || state == TRACKED_PINNED;
-}
 
 /* The bucket of a tuple; all of the hash decides */
 static __always_inline struct flow_bucket *flow_bucket(const struct config *c, __u64 hash)
@@ -117,22 +80,7 @@ static __always_inline void find_ways(struct scratch *s, const struct config *c,
 	}
 }
 
-/* Whether nobody needs an entry any more: empty, expired, or of a backend that keeps no flows */
-static __always_inline bool is_free(const struct scratch *s, const struct config *c, const struct flow_entry *e)
-{
-	const struct backend *b = backend_get((__u16)entry_word(e));
-	const struct service *service;
-
-	if (!(__u16)entry_word(e) || !b || !(b->flags & (BACKEND_KEEP | BACKEND_RESET)))
-		return true;
-	service = service_get(b->service);
-	return !service || tracked_age(s, e) > tracked_timeout(c, e->state, service->idle_seconds);
-}
-
-#define WORTH_UNCONFIRMED (1 << 20)
-#define WORTH_FREE (1 << 30)
-
-/* Sets the entry to write into: a free one; else, when it `must` be, an unconfirmed one or the stalest */
+/* Sets the entry to write into: a free one; else, when it `must` be, the stalest of those that are unconfirmed, or brief, or of all */
 static __always_inline void find_place(struct scratch *s, const struct config *c, const struct flow_bucket *bucket, bool must)
 {
 	struct ways *w = &s->ways;
@@ -142,10 +90,8 @@ static __always_inline void find_place(struct scratch *s, const struct config *c
 #pragma unroll
 	for (int i = 0; i < WAYS; i++) {
 		const struct flow_entry *e = &bucket->entry[i];
-		__u32 worth = 1 + tracked_age(s, e) + (unconfirmed(e->state) ? WORTH_UNCONFIRMED : 0);
+		__u32 worth = is_free(s, c, e) ? WORTH_FREE : entry_worth(s, e);
 
-		if (is_free(s, c, e))
-			worth = WORTH_FREE;
 		if (worth <= w->worth)
 			continue;
 		w->worth = worth;
@@ -171,13 +117,19 @@ static __always_inline void write_entry(const struct scratch *s, struct flow_buc
 	t->evicted += s->ways.worth < WORTH_UNCONFIRMED;
 }
 
+/* Whether the flow has spoken in a second before this one, too */
+static __always_inline bool lasts(const struct scratch *s, const struct flow_entry *e)
+{
+	return e->state == TRACKED_LASTING || (e->state == TRACKED_LIVE && e->stamp != (__u16)s->now);
+}
+
 /* A packet of a way: what it expects, its stamp and its state follow. A FIN or RST counts only where it is expected, and only shortens the
  * entry's life; whatever comes later than it restores the flow. */
 static __always_inline void touch(const struct scratch *s, struct flow_entry *e)
 {
 	__u32 end = s->sequence + s->segment;
 	__s32 ahead = end - e->sequence;
-	__u8 state = TRACKED_LIVE;
+	__u8 state = lasts(s, e) ? TRACKED_LASTING : TRACKED_LIVE;
 
 	if (s->tuple.protocol != PROTOCOL_TCP) {
 		state = TRACKED_UDP;

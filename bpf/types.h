@@ -178,6 +178,7 @@ enum tracked_state {
 	TRACKED_RST = 4,
 	TRACKED_UDP = 5,
 	TRACKED_PINNED = 6, /* by one packet of a flow that had no entry, unconfirmed */
+	TRACKED_LASTING = 7, /* TRACKED_LIVE, and spoke again in a later second: a flood of pairs does not */
 };
 
 /* flows: HASH, client side of a NAT flow */

@@ -29,6 +29,7 @@ KINDS = {
     "fuzz": "mutated packets by the million, in the kernel and under sanitizers",
     "kernel": "maps, pins, links and netlink of the real kernel",
     "netns": "real agent, real nginx, network namespaces",
+    "flood": "floods from spoofed sources while backends come and go",
     "systemd": "installed, packaged and run by a real systemd",
     "clients": "the clients of all languages, real agents",
     "bench": "the benchmark's own checks, no speed",

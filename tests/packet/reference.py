@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 MIB = 1 << 20
 WRAP = 1 << 32
 MIX = 0x94D049BB133111EB
-SYN, LIVE, FIN, RST, UDP, PINNED = 1, 2, 3, 4, 5, 6
+SYN, LIVE, FIN, RST, UDP, PINNED, LASTING = 1, 2, 3, 4, 5, 6, 7
 UNCONFIRMED = (SYN, PINNED)
 
 
@@ -128,7 +128,8 @@ class Table:
             return
         closing = "F" in packet.flags and (expected or not ahead)
         lingering = "F" not in packet.flags and way.state == FIN and not packet.length and not ahead
-        way.state = FIN if closing or lingering else LIVE
+        lasting = way.state == LASTING or (way.state == LIVE and way.seen != self.time)
+        way.state = FIN if closing or lingering else LASTING if lasting else LIVE
         way.sequence = (way.sequence + max(0, min(ahead, MIB))) % WRAP
         way.seen = self.time
 
@@ -170,15 +171,15 @@ class Table:
         return last
 
     def _place(self, packet: Segment, must: bool) -> int | None:
-        """A free place; else, if it must be, that of the stalest unconfirmed entry, else that of the stalest."""
+        """A free place; else, if it must be, that of the stalest entry that is unconfirmed, else brief, else of any."""
         bucket = list(self._bucket(packet))
         free = [place for place, e in bucket if e is None or self._over(e)]
         if free:
             return free[0]
         if not must:
             return None
-        stale = [(e.state in UNCONFIRMED, self.time - e.seen, -place) for place, e in bucket if e]
-        unconfirmed, _, place = max(stale)
+        stale = [(e.state in UNCONFIRMED, e.state in (LIVE, FIN, RST), self.time - e.seen, -place) for place, e in bucket if e]
+        unconfirmed, _, _, place = max(stale)
         self.evicted += not unconfirmed
         return -place
 

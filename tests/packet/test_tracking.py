@@ -172,6 +172,22 @@ def test_a_pin_replaces_the_stalest_when_all_are_live_and_that_is_counted(lb: Ba
     assert [goes(lb, port=port) for port in (*ports[1:], CLIENT_PORT)] == [OLD] * 4
 
 
+def test_a_flow_that_has_lasted_outlives_a_flood_of_handshakes(lb: Balancer) -> None:
+    """Of SYNs each followed by an ACK, which makes them confirmed; and it is the stalest."""
+    assert goes(lb, "S", 5000) == NEW
+    assert goes(lb, "A", 5001) == NEW
+    lb.age_tracked(1)
+    assert goes(lb, "PA", 5001, b"x") == NEW
+    assert states(lb) == [(NEW, layout.TRACKED_LASTING)]
+    lb.age_tracked(30)
+    forged = [port for port in range(1024, 40_000) if bucket_of(lb, port) == bucket_of(lb, CLIENT_PORT)][:30]
+    for port in forged:
+        goes(lb, "S", port, port=port)
+        goes(lb, "A", port + 1, port=port)
+    assert lb.tracking(1)[2] > 0
+    assert goes(lb, "PA", 5002, b"x") == NEW
+
+
 def test_an_unconfirmed_entry_goes_before_a_confirmed_one(lb: Balancer) -> None:
     wanted = bucket_of(lb, CLIENT_PORT)
     ports = [port for port in range(1024, 20_000) if bucket_of(lb, port) == wanted][:4]

@@ -26,7 +26,7 @@ from l4lb_agent.model import layout
 from l4lb_agent.model.observed import FlowCounts
 
 LONG_SECONDS = 2 * 3600  # an entry that has been over for so long may be set to zero
-FUTURE_SECONDS = 65500  # an age beyond is a stamp of a CPU that is ahead: FUTURE of bpf/track.h
+FUTURE_SECONDS = 65500  # an age beyond is a stamp of a CPU that is ahead: FUTURE of bpf/entry.h
 _CHUNK = 4096  # buckets
 _WAYS = 4
 _MOST_RESETS = 4096  # in one sweep, which bounds its time
@@ -45,7 +45,7 @@ class Tracked:
 
 
 def row(config: layout.Config, idle_seconds: int) -> Sequence[int]:
-    """Seconds that an entry lives without packets, by enum tracked_state: tracked_timeout() of bpf/track.h."""
+    """Seconds that an entry lives without packets, by enum tracked_state: tracked_timeout() of bpf/entry.h."""
     seconds = [idle_seconds] * _STATES
     seconds[layout.TRACKED_SYN] = config.tracked_syn
     seconds[layout.TRACKED_FIN] = min(config.tracked_fin, idle_seconds)

@@ -166,6 +166,7 @@ TRACKED_FIN: Final = 3
 TRACKED_RST: Final = 4
 TRACKED_UDP: Final = 5
 TRACKED_PINNED: Final = 6
+TRACKED_LASTING: Final = 7
 
 
 class FlowKey(ctypes.Structure):

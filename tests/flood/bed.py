@@ -1,0 +1,189 @@
+"""Services under load, a backend added, one drained and one removed while a flood lasts, and what must hold then."""
+
+import ctypes
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from l4lb.v1.reason_pb2 import Reason
+from l4lb_agent.dataplane import syscall
+from l4lb_agent.dataplane.fd import Fd
+from l4lb_agent.model import layout
+from l4lb_agent.model.tables import array_key
+from lab import netns
+from lab.direct.modes import Mode
+from lab.services import EVEN, Balanced
+from lab.topology import PORT_ECHO, PORT_HTTP, address_lines
+from lab.traffic import Load
+from tests.flood import sender
+from tests.flood.floods import FLOODS, Target, aimed
+from tests.flood.sender import Flood, Frame
+from tests.netns.conftest import set_up
+
+SECONDS = float(os.environ.get("L4LB_FLOOD_SECONDS", "4"))
+ESTABLISHED, ALIVE = 1000, 0.999
+RATE = 20  # innocent connections a second
+SUCCESS = {Mode.NAT: 0.90, Mode.DSR: 0.99, Mode.IPIP: 0.99}
+RECOVERY_SECONDS = 5
+GROWTH_BYTES = 8 << 20
+RING_SIZE = 1021
+PORT_AIMED = 7100  # nobody listens there
+PATIENCE = 5.0  # of the load generators for one answer
+
+# Beside the packets of services in use: how those of each flood must be counted, nearly all of them.
+INNOCENT = {
+    Reason.REASON_FLOW_CREATED, Reason.REASON_TO_BACKEND, Reason.REASON_TO_CLIENT, Reason.REASON_FOREIGN, Reason.REASON_NOT_IP,
+    Reason.REASON_LOCAL, Reason.REASON_ARP_ANSWERED, Reason.REASON_NEIGHBOUR_ANSWERED,
+}  # fmt: skip
+COUNTED = {
+    "syn": {Reason.REASON_FLOW_CREATED, Reason.REASON_FLOW_TABLE_FULL, Reason.REASON_NO_SOURCE_PORT},
+    "pairs": {Reason.REASON_FLOW_CREATED, Reason.REASON_TO_BACKEND, Reason.REASON_FLOW_TABLE_FULL, Reason.REASON_NO_SOURCE_PORT},
+    "udp": {Reason.REASON_NO_SERVICE},
+    "icmp": {Reason.REASON_ICMP_NO_FLOW, Reason.REASON_ICMP_TO_BACKEND, Reason.REASON_ICMP_TO_CLIENT},
+    "fragments": {
+        Reason.REASON_FRAGMENT,
+        Reason.REASON_FRAGMENT_TINY,
+        Reason.REASON_FRAGMENT_OVERLAP,
+        Reason.REASON_FRAGMENT_WRONG,
+        Reason.REASON_NO_SERVICE,
+        Reason.REASON_TO_BACKEND,
+    },
+    "aimed": {Reason.REASON_FLOW_CREATED, Reason.REASON_FLOW_TABLE_FULL, Reason.REASON_NO_SOURCE_PORT},
+}
+
+
+@dataclass
+class Bed:
+    """Services under load: 1,000 connections that echo once a second."""
+
+    running: Balanced
+    mode: Mode
+    established: Load
+    program: Path
+
+    def target(self, family: int, port: int = PORT_ECHO) -> Target:
+        """Whom to flood, and from where."""
+        lab, topology = self.running.lab, self.running.lab.topology
+        hosts = (topology.vip(), topology.snat(), topology.host("client"), topology.host("a"))
+        vip, snat, client, backend = (host.of(family) for host in hosts)
+        return Target(family, (lab.mac("client"), lab.mac("lb")), vip, port, snat, client, backend)
+
+    def flood(self, frames: list[Frame]) -> Flood:
+        """Begin one, from the client's namespace."""
+        return Flood(self.program, self.running.lab.namespace("client"), frames)
+
+    def alive(self) -> int:
+        """Established connections, as the client's kernel sees them."""
+        read = netns.inside(self.running.lab.namespace("client"), lambda: Path("/proc/thread-self/net/tcp").read_text())
+        return sum(line.split()[2].endswith(f":{PORT_ECHO:04X}") and line.split()[3] == "01" for line in read.splitlines()[1:])
+
+    def reasons(self) -> Counter[int]:
+        """Packets by how they ended."""
+        [sample] = self.running.client.stats(samples=1)
+        counted: Counter[int] = Counter()
+        for row in sample.reasons:
+            counted[row.reason] += row.packets
+        return counted
+
+    def created(self) -> dict[str, int]:
+        """Flows that each backend of the service that nothing changes has been given."""
+        [sample] = self.running.client.stats(samples=1)
+        return {row.backend: row.traffic.flows for row in sample.backends if row.backend.startswith("services/aimed/")}
+
+    def resident(self) -> int:
+        """Bytes of memory that the agent has."""
+        lines = Path(f"/proc/{self.running.agent.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+    def change(self, until: float) -> None:
+        """While the flood lasts: one backend comes, one is drained, the one that came is removed again."""
+        client, wait = self.running.client, (until - time.monotonic()) / 4
+        spare = self.running.lab.topology.spare().v4 if self.mode is not Mode.IPIP else self.running.lab.topology.host("b").v6
+        for act in (
+            lambda name: client.add_backend(f"{name}/c", address=spare),
+            lambda name: client.drain(f"{name}/b"),
+            lambda name: client.remove_backend(f"{name}/c", force=True),
+        ):
+            time.sleep(max(0.0, wait))
+            for name in ("echo", "web"):
+                act(name)
+        time.sleep(max(0.0, until - time.monotonic()))
+
+    def restore(self) -> None:
+        """The backend that was drained takes new flows again."""
+        for name in ("echo", "web"):
+            self.running.client.undrain(f"{name}/b")
+
+
+@contextmanager
+def made(mode: Mode, folder: Path, **options: object) -> Iterator[Bed]:
+    """A bed of services of one mode with these options, settled for two seconds: each connection has echoed in a second after its first."""
+    with set_up(forwarding=mode, options={"ring_size": RING_SIZE, **options}) as running:
+        vip = running.lab.topology.vip().v4
+        running.add_service("echo", 4, protocol="tcp", port=PORT_ECHO, weights=EVEN)
+        running.add_service("web", 4, protocol="tcp", port=PORT_HTTP, weights=EVEN)
+        quick = {"change_window": 1} if "change_window" in options else {}
+        running.client.create_service("aimed", vip=vip, port=PORT_AIMED, protocol="tcp", **{**running.options, **quick})
+        for host in EVEN:
+            running.add_backend(f"aimed/{host}", 4)
+        netns.batch(running.lab.namespace("b"), address_lines("eth0", running.lab.topology.spare()))
+        established = running.lab.traffic.connections([vip], ESTABLISHED, interval=1.0)
+        time.sleep(2)
+        yield Bed(running, mode, established, sender.compile(folder))
+
+
+def withstands(bed: Bed, name: str) -> None:
+    """A flood cuts nobody, keeps nobody out, leaves nothing behind, and is counted as what it is."""
+    lab, before, resident = bed.running.lab, bed.reasons(), bed.resident()
+    innocent = lab.traffic.constant([lab.topology.vip().v4], RATE, name)
+    under_way = bed.flood(FLOODS[name](bed.target(4)))
+    try:
+        bed.change(time.monotonic() + SECONDS)
+        sent = under_way.stop()
+    except BaseException:
+        under_way.kill()
+        raise
+    ended = time.monotonic()
+    after = bed.reasons() - before
+    tried = innocent.result()
+    recovered = lab.traffic.counted([lab.topology.vip().v4], 100, f"{name}-after", patience=RECOVERY_SECONDS)
+    tried.pop("answered")
+    print(f"{name}: {sent} sent, {after.total()} arrived; innocent: {tried}; alive: {bed.alive()}; {after.most_common()}")
+    bed.restore()
+    assert tried["requests"] - tried["failed"] >= SUCCESS[bed.mode] * tried["requests"], tried
+    assert recovered["errors"] == {}
+    assert time.monotonic() - ended <= RECOVERY_SECONDS + PATIENCE
+    assert bed.alive() >= ALIVE * ESTABLISHED
+    assert bed.resident() - resident < GROWTH_BYTES
+    told = sum(after[reason] for reason in COUNTED[name])
+    others = sum(packets for reason, packets in after.items() if reason not in COUNTED[name] | INNOCENT)
+    assert told >= 0.9 * after.total()
+    assert others <= 0.01 * after.total()
+
+
+def takes_no_aim(bed: Bed) -> None:
+    """Only who knows the hash's key can make all of a flood's flows go to one backend."""
+    assert not bed.running.client.get_service("aimed").differing_slots, "nothing changes it"
+    path = bed.running.agent.pin_dir / "maps/config"
+    with Fd(syscall.obj_get(path)) as config:
+        raw = syscall.map_lookup(config.fileno(), array_key(0), ctypes.sizeof(layout.Config))
+    assert raw is not None
+    own, *rest = layout.Config.from_buffer_copy(raw).slot_secret
+    for secret, least, most in (((own, *rest), 0.999, 1.0), ((0, 0), 0.5, 0.75)):
+        before = bed.created()
+        under_way = bed.flood(aimed(bed.target(4, PORT_AIMED), secret, RING_SIZE))
+        time.sleep(min(1.0, SECONDS))
+        under_way.stop()
+        flows = {name: count - before[name] for name, count in bed.created().items()}
+        assert least <= max(flows.values()) / sum(flows.values()) <= most, flows
+    assert bed.alive() >= ALIVE * ESTABLISHED
+
+
+def outlived(bed: Bed) -> None:
+    """The established connections have echoed once a second, and none was ever silent for five."""
+    result = bed.established.result()
+    assert result["open"] >= ALIVE * ESTABLISHED, result

@@ -1,0 +1,69 @@
+"""Starts the sender inside a namespace, and ends it."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lab import native, netns
+
+SOURCE: Final = Path(__file__).with_name("flood.c")
+
+
+class FloodFailed(RuntimeError):
+    """The sender ended by itself, with what it said."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Bytes of a frame that are random: `bytes` from `offset` on, the round's random ones from `start` on."""
+
+    offset: int
+    bytes: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is sent again and again, each time with other bytes in its fields."""
+
+    raw: bytes
+    fields: tuple[Field, ...] = ()
+
+    def line(self) -> str:
+        """As the sender reads it."""
+        return " ".join((self.raw.hex(), *(f"{field.offset}:{field.bytes}:{field.start}" for field in self.fields)))
+
+
+class Flood:
+    """Under way from its making to stop()."""
+
+    def __init__(self, program: Path, namespace: str, frames: Sequence[Frame], *, seed: int = 1, rate: int = 0) -> None:
+        """Sends `frames` in turn out of eth0, two of them as pairs, at most `rate` a second (0: as fast as it goes). Raises FloodFailed."""
+        argv = netns.entering(namespace, [str(program), "eth0", str(seed), str(rate)])
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("".join(f"{frame.line()}\n" for frame in frames) + "\n")
+        self._process.stdin.flush()
+        if self._process.stdout.readline() != "ready\n":
+            raise FloodFailed(self._process.communicate()[1])
+
+    def stop(self) -> int:
+        """End it; returns how many frames it has sent. Raises FloodFailed."""
+        output, errors = self._process.communicate(timeout=10)
+        if self._process.returncode != 0:
+            raise FloodFailed(errors)
+        return int(output.split()[0])
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def compile(folder: Path) -> Path:
+    """The sender's program. Raises DoesNotCompile."""
+    return native.compile([SOURCE], folder / "flood", "-O2")
