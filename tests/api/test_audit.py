@@ -33,7 +33,7 @@ def test_what_changes_something_is_what_has_a_request_id() -> None:
     methods = pb.DESCRIPTOR.services_by_name["LoadBalancerService"].methods
     changing = {f"/{SERVICE}/{method.name}" for method in methods if "request_id" in method.input_type.fields_by_name}
     assert changing == roles.MUTATIONS
-    assert len(changing) == 8
+    assert len(changing) == 11
 
 
 def create(lb: l4lb.Client, **options: Any) -> Any:
