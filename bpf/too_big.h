@@ -12,9 +12,9 @@ static __always_inline bool can_be_told(struct xdp_md *ctx, const struct scratch
 {
 	const struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
 
-	if (s->l3_bytes <= mtu)
+	if (s->l3_bytes <= mtu || s->part == PART_LATER)
 		return false;
-	return s->family == 6 || (ip && (ip->fragment & htons(IPV4_DONT_FRAGMENT | IPV4_OFFSET_MASK)) == htons(IPV4_DONT_FRAGMENT));
+	return s->family == 6 || (ip && ip->fragment & htons(IPV4_DONT_FRAGMENT));
 }
 
 static __always_inline __u32 answer_too_big(struct xdp_md *ctx, struct scratch *s, const struct config *c)

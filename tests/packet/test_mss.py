@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP, in4_chksum
-from scapy.layers.inet6 import IPv6, in6_chksum
+from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP, in4_chksum
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, in6_chksum
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
@@ -13,7 +13,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.reasons import Reason
 from l4lb_agent.model.service import Mode
 from l4lb_agent.model.ways.mtu import outer_bytes
-from tests.packet import direct
+from tests.packet import direct, odd
 from tests.packet.balancer import Balancer
 from tests.packet.conftest import Make
 from tests.packet.direct import MODES, PAIRS, Pair, encapsulated, rewritten
@@ -185,6 +185,21 @@ def test_a_syn_that_passes_by_dsr_or_encap_is_clamped_to_what_fits_inside(make: 
         same(result.data, expected_by(pair, mode, raw_options(syn, lowered(options, most)), bool(flags)))
     later = raw_options(from_client(pair.vip, TCP, flags="A", seq=8), asking(1460))
     same(lb.send(later).data, expected_by(pair, mode, later, bool(flags)))
+
+
+@each_family
+@pytest.mark.parametrize("mode", ["nat", "dsr"])
+def test_the_syn_is_found_behind_ip_options_and_extension_headers(make: Make, mode: str, family: Family) -> None:
+    lb = clamping(furnish(make, mode), mode)
+    syn = raw_options(from_client(family, TCP, flags="S", seq=7), b"\1" + asking(1460) + b"\1\1\1")
+    packet = odd.with_options(syn, [IPOption_NOP()] * 4) if family is V4 else odd.with_headers(syn, IPv6ExtHdrDestOpt())
+    result = lb.send(packet)
+    assert result.reason is Reason.FLOW_CREATED
+    frame = Ether(result.data)
+    assert dict(frame[TCP].options)["MSS"] == MOST
+    checksum = frame[TCP].chksum
+    del frame[TCP].chksum
+    assert Ether(bytes(frame))[TCP].chksum == checksum
 
 
 @each_family

@@ -11,7 +11,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.service import Mode
 from l4lb_agent.model.ways.mtu import LEAST, effective, outer_bytes
-from tests.packet import errors
+from tests.packet import errors, odd
 from tests.packet.balancer import LOOPBACK, Balancer, mac
 from tests.packet.conftest import Make
 from tests.packet.direct import MODES, PAIRS, Pair, point
@@ -179,6 +179,26 @@ def test_an_icmp_error_is_never_answered(make: Make, family: Family) -> None:
     frame = errors.about_client(family, errors.unreachable(family), quote)
     result = lb.send(frame)
     assert (result.reason, result.verdict, result.data) == (Reason.MTU_EXCEEDED, Verdict.DROP, frame)
+
+
+@each_family
+@pytest.mark.parametrize("mode", ["dsr", "nat"])
+def test_a_first_fragment_is_answered_and_no_later_one(make: Make, mode: str, family: Family) -> None:
+    lb = generous(furnish(make, mode))
+    first, later = odd.cut(sized(family, UDP, 3000), 1440)[:2]
+    if family is V4:
+        for piece in (first, later):
+            piece[IP].flags |= "DF"
+            del piece[IP].chksum
+    first, later = built(first), built(later)
+    number = 1 if family is V4 else 4
+    lb.set_backend(number, mtu=MTU)
+    same(lb.send(first).data, too_big(family, first, MTU))
+    lb.set_backend(number, mtu=0)
+    assert lb.send(first).verdict is Verdict.TX
+    lb.set_backend(number, mtu=MTU)
+    result = lb.send(later)
+    assert (result.reason, result.verdict, result.data) == (Reason.MTU_EXCEEDED, Verdict.DROP, bytes(later))
 
 
 @each_family

@@ -11,6 +11,7 @@ from scapy.packet import Packet, Raw
 from l4lb_agent.model import layout
 from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.ways.vlan import Vlan, first_place, place
+from tests.packet import odd
 from tests.packet.balancer import LOOPBACK, Balancer
 from tests.packet.conftest import Make
 from tests.packet.direct import MODES, PAIRS, Pair, encapsulated, point, rewritten
@@ -214,6 +215,19 @@ def test_the_kernels_way_over_a_vlan_device_is_the_lower_devices_with_the_tag(ma
     expected = to_client(family, flags="SA")
     expected.src, expected.dst = link.mac, GATEWAY_MAC
     assert (result.verdict, result.data) == (Verdict.TX, tagged(expected, CLIENTS))
+
+
+@each_family
+@each_tagging
+@pytest.mark.parametrize("mode", ["nat", "gue"])
+def test_fragments_and_their_order_do_not_care_about_tags(make: Make, family: Family, mode: str, came: int, goes: int) -> None:
+    lb = behind(furnish(make, mode), goes)
+    for piece in odd.cut(from_client(family, UDP, bytes(1200)), 400):
+        plain = lb.send(piece)
+        assert (plain.verdict, plain.data[12:14] == b"\x81\0") == (Verdict.TX, bool(goes))
+        again = lb.send(with_tag(piece, came))
+        assert (again.reason, again.verdict) == (Reason.TO_BACKEND, Verdict.TX)
+        assert again.data == plain.data
 
 
 def test_a_packet_as_long_as_the_way_allows_may_have_a_tag_beside(make: Make) -> None:
