@@ -11,9 +11,11 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +40,9 @@ KINDS = {
 
 # Kinds whose tests are shared between this many processes.
 PROCESSES = {"packet": 2, "netns": 2}
+# Kinds that run beside each other when all are run: they wait more than they compute, and no test of theirs looks at how long packets take.
+BESIDE = (("unit", "api", "metrics", "remote"), ("fuzz",))
+_output = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,32 @@ def read_reports(kind: str, reports: Iterable[Path], seconds: float, code: int) 
     return Result(kind, passed, failed, skipped, tuple(refused), seconds)
 
 
-def run_kind(kind: str, extra: list[str]) -> Result:
-    """Runs tests/KIND with pytest and reads its report."""
-    print(f"\n--- {kind}: {KINDS[kind]}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
+def run_kind(kind: str, extra: list[str], later: bool = False) -> Result:
+    """Runs tests/KIND with pytest and reads its report. With `later` its output comes in one piece, when it has ended."""
+    title = f"\n--- {kind}: {KINDS[kind]}"
+    if not later:
+        print(title, flush=True)
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         began = time.monotonic()
         start = ["lab.shards", str(PROCESSES[kind])] if kind in PROCESSES else ["pytest"]
         command = [sys.executable, "-m", *start, "-q", "-rfEs", f"--junitxml={folder}/{{share}}.xml", f"tests/{kind}", *extra]
-        code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}).returncode
+        where = {"stdout": output, "stderr": subprocess.STDOUT} if later else {}
+        code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, **where).returncode  # type: ignore[call-overload]
+        if later:
+            output.seek(0)
+            with _output:
+                print(title, output.read().decode(errors="replace"), sep="\n", end="", flush=True)
         return read_reports(kind, Path(folder).glob("*.xml"), time.monotonic() - began, code)
+
+
+def run_all(extra: list[str]) -> list[Result]:
+    """Runs every kind, those of BESIDE first."""
+    with ThreadPoolExecutor(len(BESIDE)) as lanes:
+        found = lanes.map(lambda lane: [run_kind(kind, extra, later=True) for kind in lane], BESIDE)
+        results = {result.kind: result for lane in found for result in lane}
+    for kind in KINDS:
+        results[kind] = results.get(kind) or run_kind(kind, extra)
+    return [results[kind] for kind in KINDS]
 
 
 def summary(results: list[Result]) -> int:
@@ -120,8 +142,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.kernel:
         return subprocess.run([str(ROOT / "scripts/kernel"), options.kernel, *options.pytest]).returncode
-    kinds: list[str] = options.kind or list(KINDS)
-    return summary([run_kind(kind, options.pytest) for kind in kinds])
+    if options.kind:
+        return summary([run_kind(kind, options.pytest) for kind in options.kind])
+    return summary(run_all(options.pytest))
 
 
 if __name__ == "__main__":

@@ -51,3 +51,16 @@ def test_failures_and_errors_are_counted(report: Path) -> None:
     more = '<testcase classname="x" name="y"><failure/></testcase><testcase classname="x" name="z"><error/></testcase>'
     report.write_text(REPORT.format(more=more))
     assert runner.read_reports("unit", [report], 1.0, 1).failed == 2
+
+
+def test_all_kinds_run_once_also_those_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run_kind(kind: str, _extra: list[str], later: bool = False) -> runner.Result:
+        assert later == any(kind in lane for lane in runner.BESIDE)
+        ran.append(kind)
+        return runner.Result(kind, 1, 0, 0, (), 1.0)
+
+    monkeypatch.setattr(runner, "run_kind", run_kind)
+    assert [result.kind for result in runner.run_all([])] == list(runner.KINDS)
+    assert sorted(ran) == sorted(runner.KINDS)
