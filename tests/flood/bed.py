@@ -51,6 +51,8 @@ COUNTED = {
         Reason.REASON_FRAGMENT_WRONG,
         Reason.REASON_NO_SERVICE,
         Reason.REASON_TO_BACKEND,
+        Reason.REASON_RST_ANSWERED,
+        Reason.REASON_RST_LIMITED,
     },
     "aimed": {Reason.REASON_FLOW_CREATED, Reason.REASON_FLOW_TABLE_FULL, Reason.REASON_NO_SOURCE_PORT},
 }
