@@ -13,16 +13,12 @@
 
 static __always_inline struct config *config_get(void)
 {
-	__u32 zero = 0;
-
-	return config.lookup(&zero);
+	return config.lookup(&(__u32){0});
 }
 
 static __always_inline struct scratch *scratch_get(void)
 {
-	__u32 zero = 0;
-
-	return scratch.lookup(&zero);
+	return scratch.lookup(&(__u32){0});
 }
 
 static __always_inline struct budget *budget_get(__u32 kind)
@@ -181,9 +177,7 @@ static __always_inline void reply_delete(struct reply_key *key)
 
 static __always_inline struct capture_switch *capture_switch_get(void)
 {
-	__u32 zero = 0;
-
-	return capture_switch.lookup(&zero);
+	return capture_switch.lookup(&(__u32){0});
 }
 
 static __always_inline struct capture *capture_get(__u32 element)
@@ -198,9 +192,7 @@ static __always_inline struct capture_budget *capture_budget_get(__u32 element)
 
 static __always_inline struct captured *captured_get(void)
 {
-	__u32 zero = 0;
-
-	return capturing.lookup(&zero);
+	return capturing.lookup(&(__u32){0});
 }
 
 /* Returns -EAGAIN when there is no room */
@@ -249,6 +241,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "direct.h"
 #include "balance.h"
 #include "odd.h"
+#include "later.h"
 #include "quote.h"
 #include "echo.h"
 #include "icmp.h"
@@ -277,6 +270,11 @@ int icmp(struct xdp_md *ctx)
 int odd(struct xdp_md *ctx)
 {
 	TAIL(finish(ctx, s, odd_packet(ctx, s, c)));
+}
+
+int later(struct xdp_md *ctx)
+{
+	TAIL(finish(ctx, s, later_packet(ctx, s, c)));
 }
 
 int nat_new(struct xdp_md *ctx)

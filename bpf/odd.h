@@ -101,37 +101,6 @@ static __always_inline void sum_packet(struct xdp_md *ctx, struct scratch *s)
 	s->payload = fold(sum);
 }
 
-/* A later fragment for a service, along with its first one: it creates no flow and keeps none alive */
-static __always_inline __u32 later_to_backend(struct xdp_md *ctx, struct scratch *s, const struct config *c)
-{
-	const struct backend *b = backend_get(s->piece.backend);
-	struct flow *f;
-
-	if (s->word & SERVICE_LISTED && barred(s, s->service, &s->tuple.source))
-		return DROP(s->refused);
-	if (!b || !(b->flags & BACKEND_KEEP))
-		return refuse(s, REASON_NO_BACKEND);
-	if (service_mode(s->word) > MODE_KEEP)
-		return deliver(ctx, s, c, b, s->piece.backend, tuple_hash(&s->tuple, c->slot_secret));
-	s->now = second(c);
-	f = flow_find(s, c);
-	if (!f || f->backend != s->piece.backend)
-		return refuse(s, REASON_NO_FLOW);
-	return send_to_backend(ctx, s, c, f, b, REASON_TO_BACKEND);
-}
-
-static __always_inline __u32 later_to_client(struct xdp_md *ctx, struct scratch *s, const struct config *c)
-{
-	const struct backend *b = backend_get(s->piece.backend);
-	struct reply *r;
-
-	s->now = second(c);
-	r = reply_find(s, c);
-	if (!r || r->backend != s->piece.backend)
-		return refuse(s, REASON_NO_FLOW);
-	return b && b->flags & BACKEND_KEEP ? to_client(ctx, s, c, r) : DROP(REASON_FLOW_CUT);
-}
-
 /* A packet for a service, found, or for a SNAT address. What records the addresses on its way would tell clients of those behind the VIP,
  * and servers of another way than their packets take. */
 static __always_inline __u32 odd_road(struct xdp_md *ctx, struct scratch *s, const struct config *c, bool service)
@@ -142,10 +111,6 @@ static __always_inline __u32 odd_road(struct xdp_md *ctx, struct scratch *s, con
 		return refuse(s, REASON_IP_OPTIONS);
 	if (direct && s->word & SERVICE_OUTER_CHECKSUM)
 		sum_packet(ctx, s);
-	if (s->part == PART_LATER) {
-		s->tcp_flags = 0;
-		return service ? later_to_backend(ctx, s, c) : later_to_client(ctx, s, c);
-	}
 	return remember_piece(s, c, service ? to_backend(ctx, s, c) : for_snat(ctx, s, c));
 }
 
@@ -158,9 +123,13 @@ static __always_inline __u32 odd_packet(struct xdp_md *ctx, struct scratch *s, c
 
 	if (why)
 		return refuse(s, why);
-	if (s->part != PART_WHOLE) {
+	if (s->part == PART_LATER) {
+		tail_call(ctx, TAIL_LATER);
+		return DROP(REASON_TAIL_CALL_FAILED);
+	}
+	if (s->part == PART_FIRST) {
 		name_piece(s, c);
-		why = s->part == PART_FIRST ? first_piece(s, c) : later_piece(s, c);
+		why = first_piece(s, c);
 		if (why)
 			return refuse(s, why);
 	}

@@ -287,6 +287,7 @@ struct vlan {
 #define TAIL_NAT_NEW 2
 #define TAIL_ANSWER 3
 #define TAIL_CAPTURE 4
-#define TAILS 5
+#define TAIL_LATER 5
+#define TAILS 6
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef L4LB_FUZZ_JUDGE_H
 #define L4LB_FUZZ_JUDGE_H
 
-#include "packet.h"
+#include "hostile.h"
 
 enum verdict {
 	VERDICT_ABORTED,
@@ -189,6 +189,9 @@ static const char *judge_sent(const struct world *w, const struct passage *x)
 		return "sent, though the IPv4 header checksum of what came is wrong";
 	if (is_owned(w, source_of(x->in, &before), address_bytes(&before)) && !is_solicitation(x->in, x->in_bytes, &before))
 		return "sent, though it came from an owned address";
+	problem = is_solicitation(x->in, x->in_bytes, &before) ? NULL : hostile(x->in, &before);
+	if (problem)
+		return problem;
 	if (!after.honest)
 		return "version or lengths of what was sent cannot be";
 	if (after.family == 4 && !header_right(x->out, &after))

@@ -85,12 +85,16 @@ static void parse_ipv6(const uint8_t *frame, size_t length, struct packet *p)
 		return;
 	for (int i = 0; i < MOST_EXTENSIONS && is_extension(p->protocol); i++) {
 		const uint8_t *x = frame + p->transport;
+		bool later;
 
 		if (p->transport + 8 > p->end)
 			return;
+		later = p->protocol == 44 && get16(x + 2) & 0xfff8;
 		p->fragment |= p->protocol == 44;
 		p->transport += p->protocol == 44 ? 8 : p->protocol == 51 ? (x[1] + 2) * 4 : (x[1] + 1) * 8;
 		p->protocol = x[0];
+		if (later) /* what follows is the middle of something */
+			break;
 	}
 	p->honest = p->transport <= p->end;
 }

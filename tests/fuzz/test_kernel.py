@@ -28,7 +28,8 @@ REACHED = {
     Reason.ECHO_LIMITED, Reason.TOO_BIG_ANSWERED, Reason.TOO_BIG_LIMITED, Reason.NO_BACKEND_ANSWERED, Reason.NO_BACKEND_LIMITED,
     Reason.VERSION_WRONG, Reason.LENGTH_WRONG, Reason.CHECKSUM_WRONG, Reason.TCP_OFFSET_WRONG, Reason.TCP_FLAGS_WRONG,
     Reason.SOURCE_MARTIAN, Reason.SOURCE_OWNED, Reason.FRAME_FOREIGN, Reason.NEW_FLOWS_LIMITED, Reason.SOURCE_LIMITED, Reason.DENIED,
-    Reason.NOT_ALLOWED,
+    Reason.NOT_ALLOWED, Reason.IP_OPTIONS, Reason.SOURCE_ROUTED, Reason.OPTIONS_WRONG,
+    Reason.HEADER_ORDER, Reason.HEADERS_TOO_MANY, Reason.FRAGMENT, Reason.FRAGMENT_TINY, Reason.FRAGMENT_OVERLAP, Reason.FRAGMENT_WRONG,
 }  # fmt: skip
 NEVER = {Reason.UNSPECIFIED, Reason.TAIL_CALL_FAILED}
 # Mistakes in one place each, and what the judge has to say of them.
@@ -42,6 +43,11 @@ MISTAKES = {
     ),
     "foreign": ("scratch.h", "OUTCOME(reason, XDP_PASS)", "OUTCOME(reason, XDP_DROP)", "not for us, and not passed"),
     "outer": ("encap.h", "ip->protocol = outer_protocol(o);", "ip->protocol = PROTOCOL_IPV4;", "checksum"),
+    "source_route": ("options.h", "kind == OPTION_LOOSE_ROUTE ||", "", "routed by its source"),
+    "routing_header": ("options.h", "if (!x->type || x->segments_left)", "if (!x->type)", "routed by its source"),
+    "flags": ("parse.h", "return kinds & TCP_KIND(flags);", "return kinds & TCP_KIND(flags & ~TCP_URG);", "no TCP sends these flags"),
+    "frame": ("parse.h", "(frame->source[0] | frame->destination[0]) & 1", "frame->source[0] & 1", "in a frame for many"),
+    "martian": ("source.h", "first == 127 ||", "", "no host has its source"),
     "hop": ("encap.h", "ip->hop_limit--;", "", "the inner packet is not the one that came"),
 }
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from scapy.layers.inet import ICMP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NS, IPv6
+from scapy.layers.inet import ICMP, TCP, UDP, IPOption_NOP
+from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NS, IPv6, IPv6ExtHdrDestOpt, PadN
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
@@ -23,7 +23,7 @@ from l4lb_agent.model.access.prefixes import parse_all
 from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.tables import array_key
-from tests.packet import errors, test_icmp_hostile
+from tests.packet import errors, odd, test_icmp_hostile
 from tests.packet.balancer import LB_MAC, LOOPBACK, SIZES, Balancer, mac
 from tests.packet.direct import OUTER
 from tests.packet.limits import Bucket, limit
@@ -187,6 +187,27 @@ def _of_neighbours() -> Iterator[Packet]:
         yield Ether(src=CLIENT_MAC, dst="33:33:ff:00:00:10") / group / ICMPv6ND_NS(tgt=target)
 
 
+def _of_fragments() -> Iterator[Packet]:
+    """Datagrams in parts, small ones so that mutations hit headers, and plain packets with options."""
+    padded = IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(4))])
+    for family in FAMILIES:
+        for kind in PROTOCOLS:
+            for place, port in enumerate(PORTS.values()):
+                whole = from_client(family, kind, b"z" * 70, port=40000 + place, vip_port=port, flags="PA", seq=1001, ack=6)
+                yield from odd.cut(whole, 32, place)
+                yield odd.with_options(whole, [IPOption_NOP()] * 6) if family is V4 else odd.with_headers(whole, padded)
+            yield from odd.cut(from_backend(family, kind, b"z" * 70, flags="PA", seq=6, ack=1001), 32)
+
+
+def _of_nobody() -> Iterator[Packet]:
+    """From sources that no host has."""
+    for port in PORTS.values():
+        for source in ("0.0.0.1", "127.0.0.1", "224.0.0.1"):
+            yield from_client(V4, UDP, b"q", client=source, vip_port=port)
+        for source in ("::1", "ff02::1"):
+            yield from_client(V6, UDP, b"q", client=source, vip_port=port)
+
+
 def _frames_in(value: Any) -> Iterator[bytes]:
     """Frames in a value of a test module: packets from Ethernet on, what may be their bytes, and containers of them."""
     if isinstance(value, (Ether, bytes)):
@@ -210,7 +231,8 @@ def cases() -> list[bytes]:
 
 def seeds() -> list[bytes]:
     """Every frame that mutations start from, each once."""
-    every: Iterable[Packet | bytes] = (*_of_flows(), *_of_icmp(V4), *_of_icmp(V6), *_of_neighbours(), *cases(), *prologue())
+    plain: Iterable[Packet | bytes] = (*_of_flows(), *_of_icmp(V4), *_of_icmp(V6), *_of_neighbours())
+    every: Iterable[Packet | bytes] = (*plain, *_of_fragments(), *_of_nobody(), *cases(), *prologue())
     return list(dict.fromkeys(raw for raw in map(bytes, every) if 14 <= len(raw) <= _MOST_BYTES))
 
 

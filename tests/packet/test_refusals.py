@@ -180,6 +180,7 @@ def test_a_packet_longer_than_the_way_out_is_dropped_by_its_own_length(lb: Balan
         ("icmp", L2 / IP6 / ICMPv6EchoRequest()),
         ("odd", L2 / IP6 / IPv6ExtHdrDestOpt() / TCP(dport=80)),
         ("odd", L2 / IP(src=V4.client, dst=V4.vip, flags="MF") / UDP(dport=80) / Raw(bytes(64))),
+        ("later", L2 / IP(src=V4.client, dst=V4.vip, frag=8, proto=17) / Raw(bytes(64))),
         ("nat_new", from_client(V4, flags="S")),
         ("nat_new", from_client(V6, UDP, b"q")),
         ("answer", from_client(V4, flags="A")),

@@ -31,6 +31,7 @@ HOT: Final = "xdp_l4lb"
 TAILS: Final = {
     "icmp": layout.TAIL_ICMP,
     "odd": layout.TAIL_ODD,
+    "later": layout.TAIL_LATER,
     "nat_new": layout.TAIL_NAT_NEW,
     "answer": layout.TAIL_ANSWER,
     "capture": layout.TAIL_CAPTURE,

@@ -295,4 +295,5 @@ TAIL_ODD: Final = 1
 TAIL_NAT_NEW: Final = 2
 TAIL_ANSWER: Final = 3
 TAIL_CAPTURE: Final = 4
-TAILS: Final = 5
+TAIL_LATER: Final = 5
+TAILS: Final = 6
