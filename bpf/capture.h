@@ -15,14 +15,13 @@ static __always_inline __u64 bounded(__u64 bytes)
 	return bytes;
 }
 
-/* Copies the frame's first bytes to `to`; returns how many. Never fails for lengths of 1 and more that the frame has */
+/* Copies the frame's first bytes to `to`; returns how many. Never fails for lengths of 1 and more that the frame has. Linux 6.1 sees by a
+ * sum that there is at least one, not by a comparison with 0; for an empty frame the sum is more than it has. */
 static __always_inline __u64 copy_frame(struct xdp_md *ctx, void *to)
 {
-	__u64 bytes = bounded(ctx->data_end - ctx->data);
+	__u64 bytes = ((bounded(ctx->data_end - ctx->data) - 1) & (CAPTURE_BYTES - 1)) + 1;
 
-	if (!bytes || load_bytes(ctx, 0, to, bytes))
-		return 0;
-	return bytes;
+	return load_bytes(ctx, 0, to, bytes) ? 0 : bytes;
 }
 
 /* At the beginning of the hot program */
