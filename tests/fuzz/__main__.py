@@ -30,8 +30,11 @@ def merge(fuzzer: Path, worlds: dict[str, str], found: Path, merged: Path) -> su
         for path in build.CORPUS.iterdir():
             if re.fullmatch("[0-9a-f]{40}", path.name):
                 path.unlink()
-        for path in merged.iterdir():
-            shutil.copy(path, build.CORPUS)
+        room = build.MOST_CORPUS_BYTES - sum(path.stat().st_size for path in build.CORPUS.iterdir())
+        for path in sorted(merged.iterdir(), key=lambda path: path.stat().st_size):  # the largest are left out, if any must be
+            room -= path.stat().st_size
+            if room >= 0:
+                shutil.copy(path, build.CORPUS)
     return done
 
 

@@ -13,6 +13,7 @@ from tests.fuzz.world import WORLDS, furnish, written
 
 HERE: Final = Path(__file__).parent
 CORPUS: Final = HERE / "corpus"
+MOST_CORPUS_BYTES: Final = 200_000
 _SANITIZERS: Final = "address,undefined"
 # Packets are read wherever their headers lie, as BPF may: alignment is no mistake.
 _FLAGS: Final = (f"-I{HERE}", "-fno-sanitize-recover=all", f"-fsanitize={_SANITIZERS}", "-fno-sanitize=alignment")

@@ -7,11 +7,10 @@ import pytest
 
 from l4lb_agent.dataplane import program
 from l4lb_agent.dataplane.program import Objects
-from tests.fuzz.build import CORPUS, fuzzer, run, worlds
+from tests.fuzz.build import CORPUS, MOST_CORPUS_BYTES, fuzzer, run, worlds
 from tests.fuzz.test_kernel import SEED
 
 RUNS, SECONDS = 500_000, 60  # whatever is reached first
-MOST_CORPUS_BYTES = 200_000
 pytestmark = pytest.mark.timeout(300)
 
 # Mistakes in one place each, and how the fuzzer finds them in its corpus alone.
