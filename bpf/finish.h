@@ -14,14 +14,19 @@ static __always_inline __u32 with_tag(struct xdp_md *ctx, const struct scratch *
 	return tag && !push_tag(ctx, tag) && verdict != XDP_DROP ? DROP(REASON_NO_HEADROOM) : outcome;
 }
 
+/* The outcome by way of memory: the verifier forgets which of many it is, and walks what follows once. For programs with a thousand ends;
+ * the hot one has no time for it. */
+static __always_inline __u32 forgotten(struct scratch *s, __u32 outcome)
+{
+	s->outcome = outcome;
+	asm volatile("" ::: "memory");
+	return s->outcome;
+}
+
 static __always_inline int finish(struct xdp_md *ctx, struct scratch *s, __u32 outcome)
 {
 	struct count *count;
 
-	/* Through memory: the verifier forgets which of many outcomes it is, and walks what follows once */
-	s->outcome = outcome;
-	asm volatile("" ::: "memory");
-	outcome = s->outcome;
 	if (s->tags)
 		outcome = with_tag(ctx, s, outcome);
 	count = reason_count(outcome);

@@ -264,12 +264,12 @@ int xdp_l4lb(struct xdp_md *ctx)
 
 int icmp(struct xdp_md *ctx)
 {
-	TAIL(finish(ctx, s, icmp_packet(ctx, s, c)));
+	TAIL(finish(ctx, s, forgotten(s, icmp_packet(ctx, s, c))));
 }
 
 int odd(struct xdp_md *ctx)
 {
-	TAIL(finish(ctx, s, odd_packet(ctx, s, c)));
+	TAIL(finish(ctx, s, forgotten(s, odd_packet(ctx, s, c))));
 }
 
 int later(struct xdp_md *ctx)
@@ -279,7 +279,7 @@ int later(struct xdp_md *ctx)
 
 int nat_new(struct xdp_md *ctx)
 {
-	TAIL(finish(ctx, s, remember_piece(s, c, new_flow(ctx, s, c))));
+	TAIL(finish(ctx, s, forgotten(s, remember_piece(s, c, new_flow(ctx, s, c)))));
 }
 
 int answer(struct xdp_md *ctx)
