@@ -64,8 +64,9 @@ def machine() -> str:
 
 
 def table_size(flows: tuple[int, ...], chunk: int) -> int:
-    """Entries that hold the established flows of all cases and a run of new ones, a quarter free."""
-    return (max(flows) + 2 * max(few_of(flows)) + chunk) * 4 // 3
+    """Records for the established flows of all cases and a run of new ones, a quarter free; half of them may be unanswered, and a run of
+    new flows is to fill half of those."""
+    return max((max(flows) + 2 * max(few_of(flows)) + chunk) * 4 // 3, 4 * chunk)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.mapspec import NO_PREALLOC, MapType
 
 _SOURCE: Final = Path(__file__).resolve().parent / "wrapper.c"
-_NAMES: Final = ("wrapper", "empty_wrapper", "nothing", "generator", "sink", "yardstick", "gather", "clear")
+_NAMES: Final = ("wrapper", "empty_wrapper", "nothing", "generator", "sink", "yardstick", "gather")
 _LOADS: Final = 5  # the quickest counts
 
 
@@ -30,6 +30,15 @@ class Programs:
     def load_datapath(self, maps: Mapping[str, int]) -> Generation:
         """The datapath bound to `maps`. Raises OSError, VerifierError."""
         return self._datapath.load(maps)
+
+    def load_sweep(self, maps: Mapping[str, int]) -> Fd:
+        """The program that frees NAT's records. Raises OSError, VerifierError."""
+        return self._datapath.load_sweep(maps)
+
+    def scratch(self) -> Fd:
+        """A scratch of its own for what looks into the datapath's maps. Raises OSError."""
+        type_, key_bytes, value_bytes = self._datapath.maps["scratch"]
+        return Fd(syscall.map_create(type_, key_bytes, value_bytes, 1, 0, "scratch"))
 
     def load_driving(self, maps: Mapping[str, int]) -> dict[str, Fd]:
         """Everything in wrapper.c bound to `maps`. Raises OSError, VerifierError."""

@@ -13,6 +13,7 @@ from bench.traffic import ACK, SYN, TCP, V4, Case, Packet
 from l4lb_agent.dataplane import info, syscall
 from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.maps import cpus
+from l4lb_agent.dataplane.sweeper import Sweeper
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.observed import NextHop
@@ -22,6 +23,7 @@ from l4lb_agent.model.tables import array_key
 Counts = dict[tuple[Reason, Verdict], int]
 _WORDS: Final = {4: 7, 6: 10}  # 8-byte words of headers, by family
 _TUPLE_BYTES: Final = 40
+_UNANSWERED: Final = 16384
 _SEED: Final = 0x9E3779B97F4A7C15
 
 
@@ -57,7 +59,8 @@ class Rig:
                 syscall.map_update(numbers[write.map], write.key, write.value)
             self.generation = code.load_datapath(numbers)
             undo.callback(self.generation.close)
-            self.programs: Mapping[str, Fd] = code.load_driving(numbers)
+            self._sweep = undo.enter_context(code.load_sweep(numbers))
+            self.programs: Mapping[str, Fd] = code.load_driving(numbers | {"scratch": undo.enter_context(code.scratch()).fileno()})
             for target, fd in enumerate((self.generation.program, self.programs["nothing"])):
                 syscall.map_update(numbers["targets"], array_key(target), array_key(fd.fileno()))
             self._undo = undo.pop_all()
@@ -82,11 +85,13 @@ class Rig:
                 counted[Reason(reason), Verdict(verdict)] = packets
         return counted
 
-    def datapath(self, packet: Packet, flows: int, repeat: int, expected: tuple[Reason, Verdict], seed: int | None = None) -> int:
-        """Nanoseconds a packet of `repeat` packets through wrapper and datapath, of flows in order or, with a seed, at random. Raises Void
-        unless every one ended as expected."""
+    def datapath(
+        self, packet: Packet, flows: int, repeat: int, expected: tuple[Reason, Verdict], seed: int | None = None, start: int = 0
+    ) -> int:  # fmt: skip
+        """Nanoseconds a packet of `repeat` packets through wrapper and datapath, of flows in order from `start` or, with a seed, at random.
+        Raises Void unless every one ended as expected."""
         before = self.counts()
-        duration = self._run("wrapper", packet, flows, repeat, seed).duration
+        duration = self._run("wrapper", packet, flows, repeat, seed, start).duration
         after = self.counts()
         ended = {key: count - before.get(key, 0) for key, count in after.items() if count != before.get(key, 0)}
         if ended != {expected: repeat}:
@@ -103,34 +108,43 @@ class Rig:
         return self._checked("yardstick", Packet(V4), 1, repeat, None)
 
     def establish(self, packet: Packet, flows: int) -> None:
-        """Flows 0 .. `flows` - 1, by the handshake's three packets; over UDP by the first packet. Raises Void when one is refused."""
-        if packet.protocol != TCP:
-            self.datapath(packet, flows, flows, (Reason.FLOW_CREATED, Verdict.TX))
-            return
-        with_flags = {flags: Packet(packet.family, flags=flags) for flags in (SYN, ACK)}
-        self.datapath(with_flags[SYN], flows, flows, (Reason.FLOW_CREATED, Verdict.TX))
-        self.each("gather", with_flags[SYN], flows)
-        self.datapath(Packet(packet.family, flags=SYN | ACK, reply=True), flows, flows, (Reason.TO_CLIENT, Verdict.TX))
-        self.datapath(with_flags[ACK], flows, flows, (Reason.TO_BACKEND, Verdict.TX))
+        """Flows 0 .. `flows` - 1, by the handshake's three packets; over UDP by two. Some at a time, as only so many may be unanswered.
+        Raises Void when one is refused."""
+        tcp = packet.protocol == TCP
+        first, reply = replace(packet, flags=SYN), replace(packet, flags=SYN | ACK, reply=True)
+        for start in range(0, flows, _UNANSWERED):
+            end = min(flows, start + _UNANSWERED)
+            self.datapath(first, end, end - start, (Reason.FLOW_CREATED, Verdict.TX), start=start)
+            self.gather(first, start, end)
+            self.datapath(reply, end, end - start, (Reason.TO_CLIENT, Verdict.TX), start=start)
+            if tcp:
+                self.datapath(replace(packet, flags=ACK), end, end - start, (Reason.TO_BACKEND, Verdict.TX), start=start)
 
     def track(self, packet: Packet, flows: int) -> None:
         """Flows 0 .. `flows` - 1 of a service that tracks all: a SYN and an ACK of each. Raises Void."""
         for flags, reason in ((SYN, Reason.FLOW_CREATED), (ACK, Reason.TO_BACKEND)):
             self.datapath(replace(packet, flags=flags), flows, flows, (reason, Verdict.TX))
 
-    def each(self, program: str, packet: Packet, flows: int) -> None:
-        """Run `gather` or `clear` once for each flow. Raises Void when it did not find one."""
-        self._run(program, packet, flows, flows, None)
+    def gather(self, packet: Packet, start: int, end: int) -> None:
+        """Note how the answers of these flows are addressed. Raises Void when one is not there."""
+        self._run("gather", packet, end, end - start, None, start)
         raw = syscall.map_lookup(self._maps["plans"].fileno(), array_key(0), ctypes.sizeof(Plan))
         failed = Plan.from_buffer_copy(raw or bytes(ctypes.sizeof(Plan))).failed
         if failed:
-            raise Void(f"{program}: {failed} of {flows} flows are not there")
+            raise Void(f"gather: {failed} of {end - start} flows are not there")
+
+    def clear(self, flows: int) -> None:
+        """Free the records of as many flows that no backend has answered. Raises Void when hardly any is there."""
+        later = self._ticks.second() + state.SYN_SECONDS + 10
+        deleted = Sweeper(self._sweep.fileno(), lambda name: self._maps[name].fileno(), lambda: later).sweep().deleted
+        if not 0.99 * flows <= deleted <= flows:
+            raise Void(f"{deleted} records of {flows} new flows are freed")
 
     def case(self, case: Case, repeat: int, seed: int) -> int:
         """One run of a case; new flows are deleted again."""
         duration = self.datapath(case.packet, case.flows, repeat, (case.reason, case.verdict), None if case.fresh else seed)
         if case.fresh:
-            self.each("clear", case.packet, repeat)
+            self.clear(repeat)
         return duration
 
     def arrived(self) -> int:
@@ -139,10 +153,10 @@ class Rig:
         syscall.map_lookup_into(self._maps["arrived"].fileno(), array_key(0), values)
         return sum(memoryview(values).cast("Q"))
 
-    def prepare(self, packet: Packet, flows: int, seed: int | None) -> bytes:
+    def prepare(self, packet: Packet, flows: int, seed: int | None, start: int = 0) -> bytes:
         """Tell the wrapper what to send; returns the frame to start with."""
         frame = packet.frame()
-        plan = Plan(flows=flows, choose=seed is not None, words=_WORDS[packet.family.number], reply=packet.reply)
+        plan = Plan(flows=flows, choose=seed is not None, next=start, words=_WORDS[packet.family.number], reply=packet.reply)
         plan.bytes, plan.services = len(frame), packet.services
         plan.random = _SEED ^ (seed or 0)
         plan.sum = packet.header_sum() if packet.family is V4 else 0
@@ -150,8 +164,8 @@ class Rig:
         syscall.map_update(self._maps["plans"].fileno(), array_key(0), plan)
         return frame
 
-    def _run(self, program: str, packet: Packet, flows: int, repeat: int, seed: int | None) -> info.Run:
-        frame = self.prepare(packet, flows, seed)
+    def _run(self, program: str, packet: Packet, flows: int, repeat: int, seed: int | None, start: int = 0) -> info.Run:
+        frame = self.prepare(packet, flows, seed, start)
         return syscall.prog_test_run(self.programs[program].fileno(), frame, ifindex=self._ifindex, repeat=repeat, room=256)
 
     def _checked(self, program: str, packet: Packet, flows: int, repeat: int, seed: int | None) -> int:

@@ -19,7 +19,8 @@ from l4lb_agent.model.service import Mode, OuterSource, Protocol, Tracking, Virt
 from l4lb_agent.model.tables import Tables, Write
 
 _LONG = 3600  # seconds: nothing may expire during a run
-_SYN_SECONDS = 2  # of entries that only a SYN has touched: new flows are to find room
+_TRACKED_SYN_SECONDS = 2  # of entries that only a SYN has touched: new flows are to find room
+SYN_SECONDS = 600  # of NAT's flows that have no answer
 _SIZES = Sizes(
     services=1100, backends=20_000, addresses=1200, tracked_flows=1 << 22, rings_1021=2, rings_4093=2, rings_16381=64, rings_65537=2
 )  # fmt: skip
@@ -29,7 +30,7 @@ _SECRETS = Secrets(slot=bytes(range(16)), index=bytes(range(16, 32)))
 def config(flows: int, crowd: int = 0) -> DatapathConfig:
     """As agent.toml would say it, with a table of `flows` entries, and room for the crowd's rings of that size."""
     snat = tuple(Address.parse(text, "snat") for family in (traffic.V4, traffic.V6) for text in family.snats)
-    timeouts = replace(Timeouts(_LONG, _LONG, _LONG, _LONG, _LONG, _LONG), tracked_syn=_SYN_SECONDS)
+    timeouts = replace(Timeouts(SYN_SECONDS, _LONG, _LONG, _LONG, _LONG, _LONG), tracked_syn=_TRACKED_SYN_SECONDS)
     sizes = replace(_SIZES, flows=flows)
     if crowd:
         sizes = replace(sizes, **{f"rings_{crowd}": direct.CROWD + 2})

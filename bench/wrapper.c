@@ -2,8 +2,15 @@
 /* The benchmark's programs. BPF_PROG_TEST_RUN does not restore the packet between two repetitions, so `wrapper` writes every header
  * afresh, for a flow chosen by `plan`, and tail-calls what is measured. The programs of the datapath run exactly as they are attached. */
 #include "types.h"
+#include "choice.h"
 #include "counters.h"
+#include "policy.h"
+#include "records.h"
+#include "capture_types.h"
+#include "datagram.h"
+#include "reasons.h"
 #include "packet.h"
+#include "scratch.h"
 
 #define FRAME_WORDS 10 /* words of 8 bytes that the headers of IPv6 and TCP take */
 #define PORTS_SHIFT 15 /* a flow's number is its client's address (upper bits) and port (lower bits) */
@@ -24,14 +31,14 @@ struct plan {
 	__u32 words;    /* of the frame: 7 for IPv4, 10 for IPv6 */
 	__u32 reply;    /* the packets are the backend's answers: addresses and ports come from `tuples` */
 	__u32 sum;      /* IPv4: of the header's 16-bit words in host order, without addresses and checksum */
-	__u32 failed;   /* flows that gather and clear did not find */
+	__u32 failed;   /* flows that gather did not find */
 	__u32 bytes;    /* of the frame: what the datapath has put before it is taken off again */
 	__u32 services; /* 0, or among how many VIPs in a row the flows are spread */
 	__u32 reserved;
 };
 
 /* Where the answers of a flow come from and go to: written by `gather` */
-struct tuple {
+struct answers {
 	struct address backend;
 	struct address snat;
 	__u16 backend_port;
@@ -40,12 +47,45 @@ struct tuple {
 };
 
 BPF_TABLE("array", u32, struct plan, plans, 1);
-BPF_TABLE("array", u32, struct tuple, tuples, 1);
+BPF_TABLE("array", u32, struct answers, tuples, 1);
 BPF_TABLE("prog", u32, u32, targets, 1);
 BPF_TABLE("percpu_array", u32, u64, arrived, 1);
-BPF_TABLE("array", u32, struct backend, backends, 1);
-BPF_TABLE("hash", struct flow_key, struct flow, flows, 1);
-BPF_TABLE("hash", struct reply_key, struct reply, replies, 1);
+BPF_TABLE("array", u32, struct config, config, 1);
+BPF_TABLE("percpu_array", u32, struct scratch, scratch, 1);
+BPF_TABLE("array", u32, struct service, services, 1);
+BPF_TABLE("array", u32, struct flow, flows, 1);
+BPF_TABLE("array", u32, struct flow_v6, flows_v6, 1);
+BPF_TABLE("array", u32, struct bucket, flow_index, 1);
+BPF_TABLE("array", u32, struct unanswered, unanswered, 1);
+
+static __always_inline struct service *service_get(__u32 element)
+{
+	return services.lookup(&element);
+}
+
+static __always_inline struct flow *flow_get(__u32 element)
+{
+	return flows.lookup(&element);
+}
+
+static __always_inline struct flow_v6 *flow_v6_get(__u32 element)
+{
+	return flows_v6.lookup(&element);
+}
+
+static __always_inline struct bucket *flow_index_get(__u32 element)
+{
+	return flow_index.lookup(&element);
+}
+
+static __always_inline struct unanswered *unanswered_get(__u32 element)
+{
+	return unanswered.lookup(&element);
+}
+
+#include "hash.h"
+#include "flow_index.h"
+#include "flow.h"
 
 static __always_inline __u32 choose(struct plan *plan)
 {
@@ -73,7 +113,7 @@ static __always_inline __u16 header_checksum(__u32 sum, __u32 source, __u32 dest
 }
 
 /* Addresses and ports of an IPv4 packet; ports of TCP and UDP lie at the same place. */
-static __always_inline void address_v4(struct plan *plan, struct tuple *tuple, __u32 flow, void *data)
+static __always_inline void address_v4(struct plan *plan, struct answers *tuple, __u32 flow, void *data)
 {
 	struct ipv4 *ip = data + IP_OFFSET;
 	struct udp *ports = data + IP_OFFSET + IPV4_BYTES;
@@ -92,7 +132,7 @@ static __always_inline void address_v4(struct plan *plan, struct tuple *tuple, _
 	ip->checksum = htons(header_checksum(plan->sum, ntohl(ip->source), ntohl(ip->destination)));
 }
 
-static __always_inline void address_v6(struct tuple *tuple, __u32 flow, void *data)
+static __always_inline void address_v6(struct answers *tuple, __u32 flow, void *data)
 {
 	struct ipv6 *ip = data + IP_OFFSET;
 	struct udp *ports = data + IP_OFFSET + IPV6_BYTES;
@@ -123,7 +163,7 @@ static __always_inline int write_packet(struct xdp_md *ctx)
 {
 	__u32 zero = 0, there = ctx->data_end - ctx->data;
 	struct plan *plan = plans.lookup(&zero);
-	struct tuple *tuple = 0;
+	struct answers *tuple = 0;
 	void *data, *end;
 
 	if (!plan || (there != plan->bytes && bpf_xdp_adjust_head(ctx, (int)(there - plan->bytes))))
@@ -206,31 +246,33 @@ int yardstick(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
-/* The flow's key as the datapath makes it of the frame in the plan */
-static __always_inline void key_of(struct plan *plan, __u32 flow, struct flow_key *key)
+/* The tuple of the flow's packets as the datapath makes it of the frame in the plan */
+static __always_inline void tuple_of(struct plan *plan, __u32 flow, struct scratch *s)
 {
+	struct tuple *t = &s->tuple;
 	void *frame = plan->frame;
 	struct udp *ports;
 
-	__builtin_memset(key, 0, sizeof(*key));
 	if (plan->words == 7) {
 		struct ipv4 *ip = frame + IP_OFFSET;
 
 		ports = frame + IP_OFFSET + IPV4_BYTES;
-		mapped_address(&key->client, ip->source);
-		mapped_address(&key->vip, ip->destination);
-		key->protocol = ip->protocol;
+		mapped_address(&t->source, ip->source);
+		mapped_address(&t->destination, ip->destination);
+		t->protocol = ip->protocol;
+		s->family = 4;
 	} else {
 		struct ipv6 *ip = frame + IP_OFFSET;
 
 		ports = frame + IP_OFFSET + IPV6_BYTES;
-		__builtin_memcpy(key->client.word, ip->source, 16);
-		__builtin_memcpy(key->vip.word, ip->destination, 16);
-		key->protocol = ip->next_header;
+		__builtin_memcpy(t->source.word, ip->source, 16);
+		__builtin_memcpy(t->destination.word, ip->destination, 16);
+		t->protocol = ip->next_header;
+		s->family = 6;
 	}
-	key->client.word[3] = htonl(ntohl(key->client.word[3]) + (flow >> PORTS_SHIFT));
-	key->client_port = htons(FIRST_PORT + (flow & ((1 << PORTS_SHIFT) - 1)));
-	key->vip_port = ports->destination;
+	t->source.word[3] = htonl(ntohl(t->source.word[3]) + (flow >> PORTS_SHIFT));
+	t->source_port = htons(FIRST_PORT + (flow & ((1 << PORTS_SHIFT) - 1)));
+	t->destination_port = ports->destination;
 }
 
 /* Notes in `tuples` how the next flow's answers are addressed. */
@@ -238,57 +280,23 @@ int gather(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
 	struct plan *plan = plans.lookup(&zero);
-	struct flow_key key;
+	struct scratch *s = scratch.lookup(&zero);
+	struct config *c = config.lookup(&zero);
 
 	(void)ctx;
-	if (!plan)
+	if (!plan || !s || !c)
 		return XDP_ABORTED;
 	__u32 number = choose(plan);
+	struct answers *tuple = tuples.lookup(&number);
 
-	key_of(plan, number, &key);
-	struct flow *flow = flows.lookup(&key);
-	__u32 id = flow ? flow->backend : 0;
-	struct backend *backend = backends.lookup(&id);
-	struct tuple *tuple = tuples.lookup(&number);
-
-	if (!flow || !backend || !tuple) {
+	tuple_of(plan, number, s);
+	if (!tuple || !flow_record(s, c, tuple_hash(&s->tuple, c->slot_secret), true)) {
 		plan->failed++;
 		return XDP_ABORTED;
 	}
-	copy_address(&tuple->backend, &backend->address);
-	copy_address(&tuple->snat, &flow->snat);
-	tuple->backend_port = backend->port;
-	tuple->snat_port = flow->snat_port;
-	return XDP_DROP;
-}
-
-/* Deletes both halves of the next flow. */
-int clear(struct xdp_md *ctx)
-{
-	__u32 zero = 0;
-	struct plan *plan = plans.lookup(&zero);
-	struct flow_key key;
-	struct reply_key reverse = {};
-
-	(void)ctx;
-	if (!plan)
-		return XDP_ABORTED;
-	key_of(plan, choose(plan), &key);
-	struct flow *flow = flows.lookup(&key);
-	__u32 id = flow ? flow->backend : 0;
-	struct backend *backend = backends.lookup(&id);
-
-	if (!flow || !backend) {
-		plan->failed++;
-		return XDP_ABORTED;
-	}
-	copy_address(&reverse.backend, &backend->address);
-	copy_address(&reverse.snat, &flow->snat);
-	reverse.backend_port = backend->port;
-	reverse.snat_port = flow->snat_port;
-	reverse.protocol = key.protocol;
-	flows.delete(&key);
-	if (replies.delete(&reverse))
-		plan->failed++;
+	copy_address(&tuple->backend, &s->becomes.destination);
+	copy_address(&tuple->snat, &s->becomes.source);
+	tuple->backend_port = s->becomes.destination_port;
+	tuple->snat_port = s->becomes.source_port;
 	return XDP_DROP;
 }

@@ -12,17 +12,16 @@ static __always_inline __u32 nat(struct xdp_md *ctx, struct scratch *s, const st
 
 	s->now = second(c);
 	if (tcp && is_syn(s))
-		return start_flow(ctx);
+		return start_flow(ctx, s);
 	f = flow_find(s, c);
 	backend = f ? backend_get(f->backend) : NULL;
 	if (f && backend && backend->flags & BACKEND_KEEP)
 		return send_to_backend(ctx, s, c, f, backend, REASON_TO_BACKEND);
 	if (!tcp)
-		return start_flow(ctx);
+		return start_flow(ctx, s);
 	if (!f || !backend || !(backend->flags & BACKEND_RESET))
 		return reject(ctx, s, ANSWER_RST);
-	if (f->state != FLOW_CLOSED)
-		flow_reset(f, reply_of(s, f));
+	flow_close(f, s->flow_word);
 	return reject(ctx, s, ANSWER_DRAIN_RST);
 }
 
@@ -35,16 +34,16 @@ static __always_inline __u32 to_backend(struct xdp_md *ctx, struct scratch *s, c
 }
 
 /* A backend's packet of a known flow */
-static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct reply *r)
+static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct flow *f)
 {
-	const struct backend *backend = backend_get(r->backend);
+	const struct backend *backend = backend_get(f->backend);
 
-	s->service = r->service;
-	s->backend = r->backend;
-	if (backend && backend->flags & BACKEND_LISTED && barred(s, s->service, &r->client))
+	s->service = f->service;
+	s->backend = f->backend;
+	if (backend && backend->flags & BACKEND_LISTED && barred(s, s->service, &s->becomes.destination))
 		return DROP(s->refused);
 	if (backend && backend->flags & BACKEND_KEEP) {
-		__u32 outcome = send_to_client(ctx, s, c, r);
+		__u32 outcome = send_to_client(ctx, s, c, f);
 
 		if (has_syn(s))
 			clamp_mss(ctx, s, s->service, backend->mtu);
@@ -52,21 +51,20 @@ static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, co
 	}
 	if (!backend || !(backend->flags & BACKEND_RESET) || s->tuple.protocol != PROTOCOL_TCP)
 		return DROP(REASON_FLOW_CUT);
-	if (r->state != FLOW_CLOSED)
-		flow_reset(flow_of(s, r), r);
+	flow_close(f, s->flow_word);
 	return reject(ctx, s, ANSWER_DRAIN_RST);
 }
 
 /* A packet for an owned address that is not for a service there */
 static __always_inline __u32 for_snat(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
-	struct reply *r;
+	struct flow *f;
 
 	if (s->owned_flags & ADDRESS_SNAT) {
 		s->now = second(c);
-		r = reply_find(s, c);
-		if (r)
-			return to_client(ctx, s, c, r);
+		f = reply_find(s, c);
+		if (f)
+			return to_client(ctx, s, c, f);
 	}
 	return refuse(s, s->owned_flags & ADDRESS_VIP ? REASON_NO_SERVICE : REASON_NO_FLOW);
 }

@@ -46,24 +46,45 @@ static __always_inline __u64 index_hash(__u64 address, __u16 port, __u8 protocol
 	return mix(address, (__u64)port << 8 | protocol, secret);
 }
 
-static __always_inline __u64 addresses_hash(const union tuple *t, const __u64 *secret)
+static __always_inline __u64 ends_hash(const struct address *source, const struct address *destination, const __u64 *secret)
 {
-	return mix(high_word(&t->source) ^ low_word(&t->destination) * MIX_2,
-		   low_word(&t->source) ^ high_word(&t->destination), secret);
+	return mix(high_word(source) ^ low_word(destination) * MIX_2, low_word(source) ^ high_word(destination), secret);
+}
+
+static __always_inline __u64 addresses_hash(const struct tuple *t, const __u64 *secret)
+{
+	return ends_hash(&t->source, &t->destination, secret);
+}
+
+static __always_inline __u64 ports_hash(__u64 addresses, __u16 source, __u16 destination, __u8 protocol, const __u64 *secret)
+{
+	return mix(addresses, (__u64)ntohs(source) << 32 | (__u32)ntohs(destination) << 16 | protocol, secret);
 }
 
 /* Of the whole tuple: what tells flows apart. The lower 32 bits are free for choices other than the slot's */
-static __always_inline __u64 tuple_hash(const union tuple *t, const __u64 *secret)
+static __always_inline __u64 tuple_hash(const struct tuple *t, const __u64 *secret)
 {
-	__u64 both = addresses_hash(t, secret);
-	__u64 ports = (__u64)ntohs(t->source_port) << 32 | (__u32)ntohs(t->destination_port) << 16 | t->protocol;
+	return ports_hash(addresses_hash(t, secret), t->source_port, t->destination_port, t->protocol, secret);
+}
 
-	return mix(both, ports, secret);
+/* Of the tuple of packets in the other direction */
+static __always_inline __u64 reversed_hash(const struct tuple *t, const __u64 *secret)
+{
+	return ports_hash(ends_hash(&t->destination, &t->source, secret), t->destination_port, t->source_port, t->protocol, secret);
+}
+
+static __always_inline void reverse(struct tuple *to, const struct tuple *from)
+{
+	copy_address(&to->source, &from->destination);
+	copy_address(&to->destination, &from->source);
+	to->source_port = from->destination_port;
+	to->destination_port = from->source_port;
+	to->protocol = from->protocol;
 }
 
 /* The 32 bits that pick the slot: of the tuple's `hash`, or of the addresses alone where the service's word says so, so that flows of one
  * client come to one backend */
-static __always_inline __u32 slot_pick(__u64 word, const union tuple *t, __u64 hash, const __u64 *secret)
+static __always_inline __u32 slot_pick(__u64 word, const struct tuple *t, __u64 hash, const __u64 *secret)
 {
 	switch ((word & SERVICE_HASH) >> SERVICE_HASH_SHIFT) {
 	case HASH_SOURCE:

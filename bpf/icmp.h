@@ -43,9 +43,9 @@ static __always_inline bool plausible_mtu(const struct scratch *s, const struct 
 }
 
 /* What the new addresses of the error itself add to a checksum that covers them */
-static __always_inline __u16 outer_delta(struct xdp_md *ctx, const struct scratch *s, const struct translation *to)
+static __always_inline __u16 outer_delta(struct xdp_md *ctx, const struct scratch *s, const struct tuple *to)
 {
-	__u64 new = address_sum(to->source) + address_sum(to->destination), old;
+	__u64 new = address_sum(&to->source) + address_sum(&to->destination), old;
 
 	if (s->family == 4) {
 		const struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
@@ -61,47 +61,47 @@ static __always_inline __u16 outer_delta(struct xdp_md *ctx, const struct scratc
 }
 
 /* The quoted packet went the other way: its source becomes the error's new destination, and the other way round */
-static __always_inline bool translate_quoted_ip(struct xdp_md *ctx, const struct scratch *s, const struct translation *to)
+static __always_inline bool translate_quoted_ip(struct xdp_md *ctx, const struct scratch *s, const struct translation *t)
 {
 	if (s->family == 4) {
 		struct ipv4 *ip = bytes_at(ctx, IP_OFFSET + IPV4_BYTES + ICMP_BYTES, IPV4_BYTES);
 
 		if (!ip)
 			return false;
-		ip->checksum = updated_checksum(ip->checksum, to->header_delta);
-		ip->source = to->destination->word[3];
-		ip->destination = to->source->word[3];
+		ip->checksum = updated_checksum(ip->checksum, t->header_delta);
+		ip->source = t->to->destination.word[3];
+		ip->destination = t->to->source.word[3];
 	} else {
 		struct ipv6 *ip = bytes_at(ctx, IP_OFFSET + IPV6_BYTES + ICMP_BYTES, IPV6_BYTES);
 
 		if (!ip)
 			return false;
-		copy_address((struct address *)ip->source, to->destination);
-		copy_address((struct address *)ip->destination, to->source);
+		copy_address((struct address *)ip->source, &t->to->destination);
+		copy_address((struct address *)ip->destination, &t->to->source);
 	}
 	return true;
 }
 
 /* Ports, and the checksum where the quote reaches so far; `*summed` says whether it had one to update */
 static __always_inline bool translate_quoted_transport(struct xdp_md *ctx, const struct scratch *s, const struct quote *q,
-						       const struct translation *to, bool *summed)
+						       const struct translation *t, bool *summed)
 {
 	struct udp *udp = quoted_bytes(ctx, q, QUOTED_PORTS_BYTES);
 
 	*summed = false;
 	if (!udp)
 		return false;
-	udp->source = to->destination_port;
-	udp->destination = to->source_port;
+	udp->source = t->to->destination_port;
+	udp->destination = t->to->source_port;
 	if (s->tuple.protocol == PROTOCOL_TCP) {
 		struct tcp *tcp = quoted_bytes(ctx, q, TCP_CHECKSUM_BYTES);
 
 		if (!tcp)
 			return true;
-		tcp->checksum = updated_checksum(tcp->checksum, to->checksum_delta);
+		tcp->checksum = updated_checksum(tcp->checksum, t->checksum_delta);
 		*summed = true;
 	} else if (udp->checksum) {
-		__u16 checksum = updated_checksum(udp->checksum, to->checksum_delta);
+		__u16 checksum = updated_checksum(udp->checksum, t->checksum_delta);
 
 		udp->checksum = checksum ? checksum : 0xffff;
 		*summed = true;
@@ -111,30 +111,30 @@ static __always_inline bool translate_quoted_transport(struct xdp_md *ctx, const
 
 /* What the translated quote adds to the ICMP checksum: what it adds to words and what those words take from a checksum among them cancel
  * out. An IPv4 header always sums to the same; transport and addresses do when the transport's checksum is there. */
-static __always_inline __u16 quote_delta(const struct scratch *s, const struct translation *to, bool summed)
+static __always_inline __u16 quote_delta(const struct scratch *s, const struct translation *t, bool summed)
 {
-	__u16 delta = summed ? 0 : to->checksum_delta;
+	__u16 delta = summed ? 0 : t->checksum_delta;
 
-	return s->family == 4 ? fold((__u32)delta + (__u16)~to->header_delta) : delta;
+	return s->family == 4 ? fold((__u32)delta + (__u16)~t->header_delta) : delta;
 }
 
-/* Translates an error along `to`, which is how the packets of its direction are translated. A wrong checksum stays wrong. */
-static __always_inline bool translate_error(struct xdp_md *ctx, const struct scratch *s, const struct quote *q, struct translation *to)
+/* Translates an error along `t`, which is how the packets of its direction are translated. A wrong checksum stays wrong. */
+static __always_inline bool translate_error(struct xdp_md *ctx, const struct scratch *s, const struct quote *q, struct translation *t)
 {
 	struct icmp *message = bytes_at(ctx, quote_offset(s) - ICMP_BYTES, ICMP_BYTES);
 	struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
-	__u16 outer = outer_delta(ctx, s, to);
+	__u16 outer = outer_delta(ctx, s, t->to);
 	bool summed;
 	__u32 delta;
 
-	if (!frame || !message || !translate_quoted_ip(ctx, s, to) || !translate_quoted_transport(ctx, s, q, to, &summed))
+	if (!frame || !message || !translate_quoted_ip(ctx, s, t) || !translate_quoted_transport(ctx, s, q, t, &summed))
 		return false;
-	delta = (__u32)quote_delta(s, to, summed) + (s->family == 6 ? outer : 0);
+	delta = (__u32)quote_delta(s, t, summed) + (s->family == 6 ? outer : 0);
 	message->checksum = updated_checksum(message->checksum, delta);
-	copy_mac(frame->destination, to->destination_mac);
-	copy_mac(frame->source, to->source_mac);
-	to->header_delta = outer;
-	return s->family == 4 ? translate_ipv4(ctx, to) : translate_ipv6(ctx, to);
+	copy_mac(frame->destination, t->destination_mac);
+	copy_mac(frame->source, t->source_mac);
+	t->header_delta = outer;
+	return s->family == 4 ? translate_ipv4(ctx, t) : translate_ipv6(ctx, t);
 }
 
 /* About a packet to the client. It comes from the SNAT address, as all that the backend sees: who sent it may be no one that the backend
@@ -143,7 +143,7 @@ static __always_inline __u32 error_to_backend(struct xdp_md *ctx, struct scratch
 					      const struct flow *f)
 {
 	const struct backend *backend = backend_get(f->backend);
-	struct translation to;
+	struct translation t;
 	__u32 why;
 
 	s->service = f->service;
@@ -155,16 +155,13 @@ static __always_inline __u32 error_to_backend(struct xdp_md *ctx, struct scratch
 	why = obstacle(s, backend->ifindex, backend->mtu);
 	if (why)
 		return DROP(why);
-	to.source = &f->snat;
-	to.destination = &backend->address;
-	to.source_mac = backend->source_mac;
-	to.destination_mac = backend->destination_mac;
-	to.source_port = f->snat_port;
-	to.destination_port = port_at(backend, s->tuple.destination_port);
-	to.checksum_delta = f->checksum_delta;
-	to.header_delta = f->header_delta;
-	if (!translate_error(ctx, s, q, &to))
+	t.source_mac = backend->source_mac;
+	t.destination_mac = backend->destination_mac;
+	sum_translation(&t, &s->tuple, &s->becomes);
+	if (!translate_error(ctx, s, q, &t))
 		return DROP(REASON_ICMP_MALFORMED);
+	if (!still(s, f))
+		return DROP(REASON_ICMP_NO_FLOW);
 	count_in(s, service_traffic(f->service), false);
 	count_in(s, backend_traffic(f->backend), false);
 	return OUTCOME(REASON_ICMP_TO_BACKEND, transmit(ctx, s, c, out_to(backend)));
@@ -173,40 +170,36 @@ static __always_inline __u32 error_to_backend(struct xdp_md *ctx, struct scratch
 /* About a packet to the backend. It comes from the VIP, whoever sent it: the client knows nobody behind, and shall not. An error about a
  * backend that the client's tuple has left would end the flow that took its place. */
 static __always_inline __u32 error_to_client(struct xdp_md *ctx, struct scratch *s, const struct config *c, const struct quote *q,
-					     struct reply *r)
+					     struct flow *f)
 {
-	const struct backend *backend = backend_get(r->backend);
-	struct translation to;
+	const struct backend *backend = backend_get(f->backend);
+	struct translation t;
 	__u32 why;
 
-	s->service = r->service;
-	s->backend = r->backend;
-	if (!backend || !(backend->flags & BACKEND_KEEP) || !flow_of(s, r))
+	s->service = f->service;
+	s->backend = f->backend;
+	if (!backend || !(backend->flags & BACKEND_KEEP) || word_flags(s->flow_word) & FLOW_DISPLACED)
 		return refuse(s, REASON_ICMP_NO_FLOW);
-	if (backend->flags & BACKEND_LISTED && barred(s, r->service, &r->client))
+	if (backend->flags & BACKEND_LISTED && barred(s, f->service, &s->becomes.destination))
 		return DROP(s->refused);
-	renew_way_back(ctx, s, c, r);
-	why = obstacle(s, r->ifindex, r->mtu);
+	renew_way_back(ctx, s, c, f);
+	why = obstacle(s, f->ifindex, f->mtu);
 	if (why)
 		return DROP(why);
-	to.source = &r->vip;
-	to.destination = &r->client;
-	to.source_mac = r->source_mac;
-	to.destination_mac = r->destination_mac;
-	to.source_port = r->vip_port;
-	to.destination_port = r->client_port;
-	to.checksum_delta = r->checksum_delta;
-	to.header_delta = r->header_delta;
-	if (!translate_error(ctx, s, q, &to))
+	t.source_mac = f->source_mac;
+	t.destination_mac = f->destination_mac;
+	sum_translation(&t, &s->tuple, &s->becomes);
+	if (!translate_error(ctx, s, q, &t))
 		return DROP(REASON_ICMP_MALFORMED);
-	count_out(s, service_traffic(r->service));
-	count_out(s, backend_traffic(r->backend));
-	return OUTCOME(REASON_ICMP_TO_CLIENT, transmit(ctx, s, c, r->ifindex));
+	if (!still(s, f))
+		return DROP(REASON_ICMP_NO_FLOW);
+	count_out(s, service_traffic(f->service));
+	count_out(s, backend_traffic(f->backend));
+	return OUTCOME(REASON_ICMP_TO_CLIENT, transmit(ctx, s, c, f->ifindex));
 }
 
 static __always_inline __u32 follow_error(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
-	struct reply *r = NULL;
 	struct flow *f = NULL;
 	struct quote q;
 	__u32 why = read_quote(ctx, s, &q);
@@ -219,8 +212,8 @@ static __always_inline __u32 follow_error(struct xdp_md *ctx, struct scratch *s,
 	if (f)
 		return error_to_backend(ctx, s, c, &q, f);
 	if (s->owned_flags & ADDRESS_SNAT)
-		r = reply_find(s, c);
-	return r ? error_to_client(ctx, s, c, &q, r) : refuse(s, REASON_ICMP_NO_FLOW);
+		f = reply_find(s, c);
+	return f ? error_to_client(ctx, s, c, &q, f) : refuse(s, REASON_ICMP_NO_FLOW);
 }
 
 /* ICMP for an owned address, which read_packet() found to be neither a fragment nor with options */

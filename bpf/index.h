@@ -4,8 +4,6 @@
 #ifndef L4LB_INDEX_H
 #define L4LB_INDEX_H
 
-#define PLACES 8
-
 /* An entry's upper 48 bits */
 static __always_inline __u64 wanted_entry(__u64 hash, __u16 kind)
 {
@@ -56,7 +54,7 @@ static __always_inline struct owned_address *owned_find(const struct config *c, 
 }
 
 /* The service's word, read once; 0 when it is of another address or protocol, or none */
-static __always_inline __u64 present_word(const struct service *service, const union tuple *t)
+static __always_inline __u64 present_word(const struct service *service, const struct tuple *t)
 {
 	__u64 word;
 
@@ -67,7 +65,7 @@ static __always_inline __u64 present_word(const struct service *service, const u
 }
 
 /* The word of a candidate with a single port; 0 when that is another service or none */
-static __always_inline __u64 service_word(__u32 id, const union tuple *t)
+static __always_inline __u64 service_word(__u32 id, const struct tuple *t)
 {
 	const struct service *service = service_get(id);
 

@@ -4,6 +4,7 @@
 #include "choice.h"
 #include "counters.h"
 #include "policy.h"
+#include "records.h"
 #include "capture_types.h"
 #include "datagram.h"
 #include "reasons.h"
@@ -141,38 +142,44 @@ static __always_inline struct count *reason_count(__u32 element)
 	return reason_counters.lookup(&element);
 }
 
-static __always_inline struct flow *flow_get(struct flow_key *key)
+static __always_inline struct flow *flow_get(__u32 element)
 {
-	return flows.lookup(key);
+	return flows.lookup(&element);
 }
 
-/* Returns 0, -EEXIST, -E2BIG or -ENOMEM */
-static __always_inline int flow_claim(struct flow_key *key, struct flow *flow)
+static __always_inline struct flow_v6 *flow_v6_get(__u32 element)
 {
-	return flows.insert(key, flow);
+	return flows_v6.lookup(&element);
 }
 
-/* In the place of an element that is there */
-static __always_inline int flow_put(struct flow_key *key, struct flow *flow)
+static __always_inline struct bucket *flow_index_get(__u32 element)
 {
-	return flows.update(key, flow);
+	return flow_index.lookup(&element);
 }
 
-static __always_inline struct reply *reply_get(struct reply_key *key)
+static __always_inline struct unanswered *unanswered_get(__u32 element)
 {
-	return replies.lookup(key);
+	return unanswered.lookup(&element);
 }
 
-/* The port allocation: atomic, as the kernel's insertion is. Returns 0, -EEXIST, -E2BIG or -ENOMEM */
-static __always_inline int reply_claim(struct reply_key *key, struct reply *reply)
+static __always_inline __u32 *spare_get(__u32 element)
 {
-	return replies.insert(key, reply);
+	return spare.lookup(&element);
 }
 
-/* Only to undo a claim just made: another CPU could have claimed the key of an older one again */
-static __always_inline void reply_delete(struct reply_key *key)
+static __always_inline struct pool *pool_get(__u32 zero)
 {
-	replies.delete(key);
+	return pool.lookup(&zero);
+}
+
+static __always_inline struct sweep *sweep_get(__u32 zero)
+{
+	return sweep_state.lookup(&zero);
+}
+
+static __always_inline struct flow_count *flow_count_get(__u32 element)
+{
+	return flow_counts.lookup(&element);
 }
 
 static __always_inline struct capture_switch *capture_switch_get(void)
@@ -223,6 +230,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "limit.h"
 #include "lists.h"
 #include "affinity.h"
+#include "flow_index.h"
 #include "flow.h"
 #include "fragment.h"
 #include "options.h"
@@ -230,7 +238,10 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "next_hop.h"
 #include "nat.h"
 #include "mss.h"
+#include "claim.h"
+#include "ports.h"
 #include "new_flow.h"
+#include "sweep.h"
 #include "answer.h"
 #include "error.h"
 #include "unreachable.h"
@@ -290,4 +301,11 @@ int answer(struct xdp_md *ctx)
 int capture(struct xdp_md *ctx)
 {
 	TAIL(capture_end(ctx, s, c));
+}
+
+/* Attached nowhere: the agent runs it */
+int sweep(struct xdp_md *ctx)
+{
+	(void)ctx;
+	TAIL(sweep_step(s, c));
 }

@@ -30,15 +30,15 @@ static __always_inline __u32 later_to_backend(struct xdp_md *ctx, struct scratch
 static __always_inline __u32 later_to_client(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	const struct backend *b = backend_get(s->piece.backend);
-	struct reply *r;
+	struct flow *f;
 
 	if (s->recording)
 		return refuse(s, REASON_IP_OPTIONS);
 	s->now = second(c);
-	r = reply_find(s, c);
-	if (!r || r->backend != s->piece.backend)
+	f = reply_find(s, c);
+	if (!f || f->backend != s->piece.backend)
 		return refuse(s, REASON_NO_FLOW);
-	return b && b->flags & BACKEND_KEEP ? to_client(ctx, s, c, r) : DROP(REASON_FLOW_CUT);
+	return b && b->flags & BACKEND_KEEP ? to_client(ctx, s, c, f) : DROP(REASON_FLOW_CUT);
 }
 
 static __always_inline __u32 later_packet(struct xdp_md *ctx, struct scratch *s, const struct config *c)

@@ -8,56 +8,58 @@
 #define FAMILY_IPV6 10
 #define ROUTE_FOUND 0
 
-/* Asks the kernel for the way to r->client; sets the next hop in `r` when there is a resolved one. A total length of 0 keeps generic
- * mode's super-packets from being refused here: the frame's own length is checked against r->mtu. */
-static __always_inline bool route_to_client(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct reply *r)
+/* Asks the kernel for the way of a packet `to` the client; sets the next hop in `f` when there is a resolved one. A total length of 0
+ * keeps generic mode's super-packets from being refused here: the frame's own length is checked against f->mtu. */
+static __always_inline bool route_to_client(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct flow *f,
+					    const struct tuple *to)
 {
 	struct bpf_fib_lookup *route = &s->route;
 
 	__builtin_memset(route, 0, sizeof(*route));
 	route->ifindex = ctx->ingress_ifindex;
 	route->l4_protocol = s->tuple.protocol;
-	route->sport = r->vip_port;
-	route->dport = r->client_port;
+	route->sport = to->source_port;
+	route->dport = to->destination_port;
 	if (s->family == 4) {
 		route->family = FAMILY_IPV4;
-		route->ipv4_src = r->vip.word[3];
-		route->ipv4_dst = r->client.word[3];
+		route->ipv4_src = to->source.word[3];
+		route->ipv4_dst = to->destination.word[3];
 	} else {
 		route->family = FAMILY_IPV6;
-		copy_address((struct address *)route->ipv6_src, &r->vip);
-		copy_address((struct address *)route->ipv6_dst, &r->client);
+		copy_address((struct address *)route->ipv6_src, &to->source);
+		copy_address((struct address *)route->ipv6_dst, &to->destination);
 	}
 	if (bpf_fib_lookup(ctx, route, sizeof(*route), 0) != ROUTE_FOUND)
 		return false;
-	r->ifindex = out_over(s, c, route->ifindex);
-	r->mtu = route->tot_len; /* in and out share the field: now the MTU of the way */
-	copy_mac(r->source_mac, route->smac);
-	copy_mac(r->destination_mac, route->dmac);
+	f->ifindex = out_over(s, c, route->ifindex);
+	f->mtu = route->tot_len; /* in and out share the field: now the MTU of the way */
+	copy_mac(f->source_mac, route->smac);
+	copy_mac(f->destination_mac, route->dmac);
 	return true;
 }
 
 /* The way back for a new flow: the kernel's, or else the way that the client's packet came */
-static __always_inline void first_way_back(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct reply *r)
+static __always_inline void first_way_back(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct flow *f)
 {
 	const struct ethernet *frame = bytes_at(ctx, 0, sizeof(*frame));
 
-	r->route_generation = c->route_generation;
-	if (route_to_client(ctx, s, c, r) || !frame)
+	reverse(&s->old, &s->tuple);
+	f->route_generation = c->route_generation;
+	if (route_to_client(ctx, s, c, f, &s->old) || !frame)
 		return;
-	r->ifindex = out_back(ctx, s);
-	r->mtu = 0;
-	copy_mac(r->source_mac, frame->destination);
-	copy_mac(r->destination_mac, frame->source);
+	f->ifindex = out_back(ctx, s);
+	f->mtu = 0;
+	copy_mac(f->source_mac, frame->destination);
+	copy_mac(f->destination_mac, frame->source);
 }
 
 /* Before a reply: looks again when routes or neighbours may have changed, and keeps what is there when nothing is found */
-static __always_inline void renew_way_back(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct reply *r)
+static __always_inline void renew_way_back(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct flow *f)
 {
-	if (r->route_generation == c->route_generation)
+	if (f->route_generation == (__u16)c->route_generation)
 		return;
-	r->route_generation = c->route_generation;
-	route_to_client(ctx, s, c, r);
+	f->route_generation = c->route_generation;
+	route_to_client(ctx, s, c, f, &s->becomes);
 }
 
 static __always_inline __u32 out_to(const struct backend *b)

@@ -3,6 +3,8 @@
 #ifndef L4LB_OUTCOME_H
 #define L4LB_OUTCOME_H
 
+#define MOST_RACES 8 /* that one packet loses */
+
 /* A packet for an owned address that is not forwarded: the host's own business when the address is also the host's */
 static __always_inline __u32 refuse(const struct scratch *s, __u32 reason)
 {
@@ -51,8 +53,18 @@ static __always_inline __u32 no_backend(struct xdp_md *ctx, struct scratch *s, _
 	return DROP(REASON_TAIL_CALL_FAILED);
 }
 
-static __always_inline __u32 start_flow(struct xdp_md *ctx)
+static __always_inline __u32 start_flow(struct xdp_md *ctx, struct scratch *s)
 {
+	s->races = 0;
+	tail_call(ctx, TAIL_NAT_NEW);
+	return DROP(REASON_TAIL_CALL_FAILED);
+}
+
+/* A new flow lost a race to another CPU: from the beginning, with what the other has left */
+static __always_inline __u32 start_again(struct xdp_md *ctx, struct scratch *s)
+{
+	if (s->races++ >= MOST_RACES)
+		return DROP(REASON_NO_SOURCE_PORT);
 	tail_call(ctx, TAIL_NAT_NEW);
 	return DROP(REASON_TAIL_CALL_FAILED);
 }

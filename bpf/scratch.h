@@ -3,18 +3,14 @@
 #ifndef L4LB_SCRATCH_H
 #define L4LB_SCRATCH_H
 
-/* A packet's addresses and ports as it came. From a client it is a struct flow_key, from a backend a struct reply_key: byte for byte. */
-union tuple {
-	struct {
-		struct address source;
-		struct address destination;
-		__u16 source_port;      /* network order */
-		__u16 destination_port; /* network order */
-		__u8 protocol;
-		__u8 reserved[3];
-	};
-	struct flow_key flow;
-	struct reply_key reply;
+/* Addresses and ports of a packet */
+struct tuple {
+	struct address source;
+	struct address destination;
+	__u16 source_port;      /* network order */
+	__u16 destination_port; /* network order */
+	__u8 protocol;
+	__u8 reserved[3];
 };
 
 /* What the answer tail has to do */
@@ -96,11 +92,10 @@ struct walk {
 };
 
 struct scratch {
-	union tuple tuple;
-	struct flow flow;          /* of a new flow, until it is in the map */
-	struct reply reply;
-	struct reply_key reply_key; /* of the flow's other half */
-	struct flow_key flow_key;
+	struct tuple tuple;        /* as the packet came */
+	struct tuple becomes;      /* what translation makes of it */
+	struct tuple old;          /* of a flow that has to go */
+	__u64 hash;                /* of the client's tuple */
 	struct bpf_fib_lookup route;
 	struct ways ways;
 	struct limit_place limit;
@@ -147,7 +142,14 @@ struct scratch {
 	__u8 part;                 /* enum part */
 	bool summed;               /* `payload` is known */
 	bool recording;            /* IPv4 options or IPv6 extension headers of kinds that translation would falsify */
-	__u8 displaces;            /* the new flow takes the place of an element in flows */
+	__u8 best;                 /* slot of `unanswered` */
+	__u8 empty;                /* slot of `unanswered` */
+	__u32 index_place;         /* of an entry in flow_index */
+	bool claimed;
+	__u8 races;                /* that the packet has lost */
+	__u32 best_age;            /* of the flow in it, 1/16 seconds */
+	__u32 flow_id;             /* of the record at hand */
+	__u32 flow_word;           /* its word, as read */
 };
 
 /* How a packet ends: its reason and its verdict, carried as one number up to finish() */

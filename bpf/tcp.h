@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TCP states of a flow, followed by what passes. FIN and RST only shorten a flow's life: what comes after a RST, from a peer that did not
+/* States of a flow, followed by what passes. FIN and RST only shorten a flow's life: what comes after a RST, from a peer that did not
  * believe it (RFC 5961 3.2), brings the flow back, so that a forged RST cuts nobody. */
 #ifndef L4LB_TCP_H
 #define L4LB_TCP_H
@@ -17,94 +17,125 @@ static __always_inline bool newer(__u32 sequence, __u32 than)
 	return (__s32)(sequence - than) > 0;
 }
 
-/* A client's packet that follows `f`; only a change of state looks for the other half */
-static __always_inline void tcp_from_client(struct scratch *s, struct flow *f)
+/* The word that a client's TCP packet leaves */
+static __always_inline __u32 word_by_client(const struct scratch *s, __u32 word)
 {
-	__u8 state = f->state, flags = f->flags;
-	struct reply *r;
+	__u8 state = word_state(word), flags = word_flags(word) & ~FLOW_RESET;
 
 	if (s->tcp_flags & TCP_SYN)
-		return;
-	if (s->tcp_flags & TCP_RST) {
-		if (state == FLOW_CLOSED)
-			return;
-		flow_reset(f, reply_of(s, f));
-		return;
-	}
-	flags &= ~FLOW_RESET;
-	if (s->tcp_flags & TCP_FIN) {
-		__u32 fin = s->sequence + s->segment - 1;
-
-		if (newer(fin, f->last_sequence))
-			f->last_sequence = fin;
+		return word;
+	if (s->tcp_flags & TCP_RST)
+		return closed_word(word);
+	if (s->tcp_flags & TCP_FIN)
 		flags |= FLOW_CLIENT_FIN;
-	} else if (state == FLOW_SYN || (state == FLOW_ANSWERED && !(s->tcp_flags & TCP_ACK))) {
-		return;
+	else if (state == FLOW_SYN || (state == FLOW_ANSWERED && !(s->tcp_flags & TCP_ACK)))
+		return word;
+	return word_with(word, state_by_fins(flags), flags);
+}
+
+/* The client has acknowledged the backend's answer: the flow is worth its record */
+static __always_inline bool earns_record(__u32 word)
+{
+	__u8 flags = word_flags(word), state = word_state(word);
+
+	return flags & FLOW_HELD && flags & FLOW_HEARD && !(flags & FLOW_RESET) && state >= FLOW_ESTABLISHED && state <= FLOW_CLOSED;
+}
+
+static __always_inline void note_fin(const struct scratch *s, struct flow *f)
+{
+	__u32 fin = s->sequence + s->segment - 1;
+
+	if (!(word_flags(s->flow_word) & FLOW_CLIENT_FIN) || newer(fin, f->last_sequence))
+		f->last_sequence = fin;
+}
+
+/* A client's TCP packet that follows `f`. False when the record has just become another flow's */
+static __always_inline bool tcp_from_client(struct scratch *s, const struct config *c, struct flow *f)
+{
+	bool kept = false;
+
+	if ((s->tcp_flags & (TCP_FIN | TCP_RST)) == TCP_FIN)
+		note_fin(s, f);
+#pragma unroll
+	for (int i = 0; i < WORD_TRIES; i++) {
+		__u32 word = i ? read_word(f) : s->flow_word, new = word_by_client(s, word);
+
+		if (word_version(word) != word_version(s->flow_word))
+			return false;
+		if (earns_record(new)) {
+			kept = kept || flow_keep(s, c, f, s->hash);
+			if (!kept)
+				return false;
+			new &= ~((__u32)FLOW_HELD << FLOW_FLAGS_SHIFT);
+		}
+		if (new == word || word_change(f, word, new))
+			return true;
 	}
-	if (state_by_fins(flags) == state && flags == f->flags)
-		return;
-	r = reply_of(s, f);
-	if (r)
-		flags |= r->flags & ~FLOW_RESET;
-	f->flags = flags;
-	f->state = state_by_fins(flags);
-	if (r) {
-		r->flags = flags;
-		r->state = f->state;
-	}
+	return true;
 }
 
 /* The flags that a backend's packet leaves */
-static __always_inline __u8 flags_from_backend(__u8 tcp_flags, __u8 flags)
+static __always_inline __u8 flags_by_backend(__u8 tcp_flags, __u8 flags)
 {
-	flags &= ~FLOW_RESET;
+	flags = (flags & ~FLOW_RESET) | FLOW_HEARD;
 	if (tcp_flags & TCP_SYN)
-		return 0; /* a SYN+ACK: whatever was before, a handshake is under way */
+		return flags & ~FLOW_TCP_FLAGS; /* a SYN+ACK: whatever was before, a handshake is under way */
 	if (!(tcp_flags & TCP_FIN) || flags & FLOW_BACKEND_FIN)
 		return flags;
 	return flags | FLOW_BACKEND_FIN | (flags & FLOW_CLIENT_FIN ? 0 : FLOW_BACKEND_FIN_FIRST);
 }
 
-static __always_inline __u8 state_from_backend(__u8 tcp_flags, __u8 state, __u8 flags)
+static __always_inline __u32 word_by_backend(const struct scratch *s, __u32 word)
 {
-	if (tcp_flags & TCP_SYN)
-		return FLOW_ANSWERED;
-	if (!(tcp_flags & TCP_FIN) && (state == FLOW_SYN || state == FLOW_ANSWERED))
-		return FLOW_ANSWERED;
-	return state_by_fins(flags);
+	__u8 state = word_state(word), flags = flags_by_backend(s->tcp_flags, word_flags(word));
+
+	if (s->tcp_flags & TCP_RST)
+		return closed_word(word);
+	if (s->tcp_flags & TCP_SYN || (!(s->tcp_flags & TCP_FIN) && (state == FLOW_SYN || state == FLOW_ANSWERED)))
+		return word_with(word, FLOW_ANSWERED, flags);
+	return word_with(word, state_by_fins(flags), flags);
 }
 
-/* A backend's packet that follows `r`. False when the client's tuple belongs to another flow by now: were such an answer let through,
+/* A backend's TCP packet that follows `f`. False when the client's tuple belongs to another flow by now: were such an answer let through,
  * the client would shake hands with two backends at once. False too for a new handshake where the ring sends no new flows: the client's
  * next SYN finds a flow that is over, and goes where the ring says. */
-static __always_inline bool tcp_from_backend(struct scratch *s, struct reply *r)
+static __always_inline bool tcp_from_backend(struct scratch *s, struct flow *f)
 {
-	__u8 state, flags;
-	struct flow *f;
+	__u8 flags = word_flags(s->flow_word);
 
-	if (s->tcp_flags & TCP_SYN && r->left) {
-		flow_reset(flow_of(s, r), r);
+	if (flags & FLOW_DISPLACED)
+		return false;
+	if (s->tcp_flags & TCP_SYN && flags & FLOW_LEFT) {
+		flow_close(f, s->flow_word);
 		return false;
 	}
-	if (r->state == FLOW_CLOSED && !(r->flags & FLOW_RESET) && s->tcp_flags & (TCP_RST | TCP_SYN))
+	if (word_state(s->flow_word) == FLOW_CLOSED && !(flags & FLOW_RESET) && s->tcp_flags & (TCP_RST | TCP_SYN))
 		return true;
-	flags = flags_from_backend(s->tcp_flags, r->flags);
-	state = state_from_backend(s->tcp_flags, r->state, flags);
-	if (!(s->tcp_flags & TCP_RST) && state == r->state && flags == r->flags)
-		return true; /* never on a flow that was reset: its flags change */
-	f = flow_of(s, r);
-	if (!f)
-		return false;
-	if (s->tcp_flags & TCP_RST) {
-		flow_reset(f, r);
-		return true;
+#pragma unroll
+	for (int i = 0; i < WORD_TRIES; i++) {
+		__u32 word = i ? read_word(f) : s->flow_word, new = word_by_backend(s, word);
+
+		if (word_version(word) != word_version(s->flow_word) || word_flags(word) & FLOW_DISPLACED)
+			return false;
+		if (new == word || word_change(f, word, new))
+			return true;
 	}
-	if (!(s->tcp_flags & TCP_SYN))
-		flags |= f->flags & ~FLOW_RESET;
-	if (state != FLOW_ANSWERED)
-		state = state_by_fins(flags);
-	f->flags = r->flags = flags;
-	f->state = r->state = state;
+	return true;
+}
+
+/* The first UDP answer proves that the backend is there: the flow lives longer from now on, and is replaced by no other. False when the
+ * record has just become another flow's */
+static __always_inline bool udp_from_backend(struct scratch *s, const struct config *c, struct flow *f)
+{
+	__u8 flags = word_flags(s->flow_word);
+
+	if (flags & FLOW_DISPLACED)
+		return false;
+	if (word_state(s->flow_word) == FLOW_UDP_ANSWERED)
+		return true;
+	if (flags & FLOW_HELD && !flow_keep(s, c, f, reversed_hash(&s->becomes, c->slot_secret)))
+		return false;
+	word_change(f, s->flow_word, word_with(s->flow_word, FLOW_UDP_ANSWERED, (flags & ~FLOW_HELD) | FLOW_HEARD));
 	return true;
 }
 

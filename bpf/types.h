@@ -41,15 +41,20 @@ struct config {
 	__u16 reserved_half;
 	__u32 owned_filter[8];  /* a bit for each owned address (owned_bit() of hash.h): tells most others from them */
 	__u32 affinity_mask;    /* buckets in affinity, minus one (a power of two, minus one) */
-	__u32 reserved[20];
+	__u32 flow_index_mask;  /* buckets in flow_index, minus one (a power of two, minus one) */
+	__u32 unanswered_mask;  /* buckets in unanswered, minus one (a power of two, minus one) */
+	__u32 spare_mask;       /* elements in spare, minus one (a power of two, minus one) */
+	__u32 flow_ids;         /* elements in flows, without the first */
+	__u32 reserved[16];
 };                              /* 256 bytes */
 #define CONFIG_TRANSMIT_REDIRECT 1 /* send back by redirect instead of XDP_TX (veth without a program on the peer) */
 #define CONFIG_VLANS 2 /* there are some in vlans[] */
 #define SNAT_V6_BASE 128
 
 /* index[bucket]: eight candidates of one cache line. entry = tag:32 | kind:16 | id:16 from the top bit down; 0 = empty */
+#define PLACES 8
 struct bucket {
-	__u64 entry[8];
+	__u64 entry[PLACES];
 };
 #define INDEX_ADDRESS 1 /* id is an index in addresses[] */
 #define INDEX_SERVICE 2 /* id is an index in services[] */
@@ -180,77 +185,6 @@ enum tracked_state {
 	TRACKED_PINNED = 6, /* by one packet of a flow that had no entry, unconfirmed */
 	TRACKED_LASTING = 7, /* TRACKED_LIVE, and spoke again in a later second: a flood of pairs does not */
 };
-
-/* flows: HASH, client side of a NAT flow */
-struct flow_key {
-	struct address client;
-	struct address vip;
-	__u16 client_port; /* network order */
-	__u16 vip_port;    /* network order */
-	__u8 protocol;
-	__u8 reserved[3];
-}; /* 40 bytes */
-struct flow {
-	struct address snat;
-	__u16 snat_port; /* network order */
-	__u16 backend;
-	__u16 service;
-	__u16 checksum_delta; /* added to the transport checksum: addresses and ports, client side to backend side */
-	__u16 header_delta;   /* added to the IPv4 header checksum: addresses only */
-	__u8 state;           /* enum flow_state, the same in both halves */
-	__u8 flags;           /* FLOW_* */
-	__u32 seen;           /* second of this direction's last packet */
-	__u32 created;        /* second */
-	__u32 sequence;       /* the client's initial sequence number */
-	__u32 last_sequence;  /* the sequence of the client's FIN; until then its initial sequence number */
-	__u32 reserved[2];
-}; /* 52 bytes */
-
-/* replies: HASH, backend side of the same flow; claimed first (BPF_NOEXIST), given up last */
-struct reply_key {
-	struct address backend;
-	struct address snat;
-	__u16 backend_port; /* network order */
-	__u16 snat_port;    /* network order */
-	__u8 protocol;
-	__u8 reserved[3];
-}; /* 40 bytes */
-struct reply {
-	struct address client;
-	struct address vip;
-	__u16 client_port; /* network order */
-	__u16 vip_port;    /* network order */
-	__u16 backend;
-	__u16 service;
-	__u16 checksum_delta;
-	__u16 header_delta;
-	__u8 state;
-	__u8 flags;
-	__u16 mtu;
-	__u32 seen;
-	__u32 created;
-	__u32 route_generation;
-	__u32 ifindex; /* next hop towards the client: OUT() */
-	__u8 source_mac[6];
-	__u8 destination_mac[6];
-	__u8 left; /* the ring sends new flows of the client's tuple elsewhere: no handshake may succeed here any more */
-	__u8 reserved[7];
-}; /* 84 bytes */
-
-enum flow_state {
-	FLOW_NONE = 0,
-	FLOW_SYN = 1,         /* SYN seen */
-	FLOW_ANSWERED = 2,    /* SYN+ACK seen */
-	FLOW_ESTABLISHED = 3, /* the client acknowledged it */
-	FLOW_CLOSING = 4,     /* one FIN seen */
-	FLOW_CLOSED = 5,      /* both FINs, or a RST: the entry only keeps the port in quarantine */
-	FLOW_UDP = 6,         /* client packets only */
-	FLOW_UDP_ANSWERED = 7,
-};
-#define FLOW_CLIENT_FIN 1
-#define FLOW_BACKEND_FIN 2
-#define FLOW_BACKEND_FIN_FIRST 4
-#define FLOW_RESET 8
 
 /* interfaces[ifindex modulo INTERFACE_PLACES]: each interface that the program is attached to, written before the link is made. Frames
  * for another MAC are other stations'; answers to broadcast and multicast requests are sent from this one. */

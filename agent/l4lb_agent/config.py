@@ -158,7 +158,7 @@ def _datapath(top: Table) -> DatapathConfig:
             sizes,
             Sizes(),
             dict.fromkeys(_names(Sizes), (3, 65535))
-            | {"backends": (2, 32768), "flows": (1, 1 << 26), "tracked_flows": (256, 1 << 26), "prefixes": (256, 1 << 20)}
+            | {"backends": (2, 32768), "flows": (64, 1 << 26), "tracked_flows": (256, 1 << 26), "prefixes": (256, 1 << 20)}
             | {"affinities": (128, 1 << 26)},
         ),
     )

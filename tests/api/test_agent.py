@@ -186,7 +186,7 @@ async def test_statistics_name_services_and_backends(node: Node) -> None:
         async for stats in lb.stats(samples=1):
             assert [s.service for s in stats.services] == ["services/web"]
             assert [b.backend for b in stats.backends] == ["services/web/backends/a", "services/web/backends/b"]
-            assert {m.map for m in stats.maps} == {"flows", "replies"}
+            assert {m.map for m in stats.maps} == {"flows"}
 
 
 async def test_a_dry_run_is_decided_on_what_there_is_and_changes_nothing(node: Node) -> None:

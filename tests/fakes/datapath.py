@@ -98,7 +98,7 @@ class FakeDatapath:
             for service, ring in rings.items()
         }
         count = sum(entries.values())
-        return FlowCounts(live, Counter(entries) + live, count, count, 0, len(self.tracked), pinned, float(self.sweeps))
+        return FlowCounts(live, Counter(entries) + live, count, 0, len(self.tracked), pinned, float(self.sweeps))
 
     def flows(self, wanted: FlowFilter) -> Iterator[list[FlowRecord]]:
         """Those in `flow_chunks`."""

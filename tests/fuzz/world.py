@@ -257,7 +257,7 @@ def _pairs(lb: Balancer, spec: mapspec.MapSpec) -> list[bytes]:
             return []
         found = ((array_key(number), lb.read(spec.name, number)) for number in range(spec.max_entries))
         return [key + value for key, value in found if any(value)]
-    return [key + value for key, value in lb.elements(spec.name).items()]
+    return [key + value for key, value in lb.keyed(spec.name).items()]
 
 
 def _numbers(ports: list[int]) -> bytes:

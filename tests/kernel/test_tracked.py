@@ -174,7 +174,7 @@ def test_the_table_is_counted_as_entries_say_one_by_one(table: Table) -> None:
 
 
 def test_counts_of_nat_and_of_tracked_flows_come_together() -> None:
-    nat = FlowCounts({1: 2, 5: 1}, {1: 4, 5: 2}, 3, 3, 1, at=7.0)
+    nat = FlowCounts({1: 2, 5: 1}, {1: 4, 5: 2}, 3, 1, at=7.0)
     both = tracked.together(nat, Tracked({1: 1, 6: 2}, {1: 1, 6: 3}, {4: frozenset({9})}))
     assert (both.live, both.entries_by_backend, both.tracked) == ({1: 3, 5: 1, 6: 2}, {1: 5, 5: 2, 6: 3}, 4)
     assert (both.pinned, both.flows, both.deleted, both.at) == ({4: frozenset({9})}, 3, 1, 7.0)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_FUNCTION_LINES, MAX_FILE_LINES, MAX_LINE = 60, 300, 140
+MAX_MAPS_LINES = 400  # of l4lb.c: BCC lets maps be accessed in one file only
 SPDX = "/* SPDX-License-Identifier: Apache-2.0 */"
 # In BPF by BCC only these can be what they say; a printk costs ten times the packet
 FORBIDDEN = {"bpf_trace_printk": "too slow for a packet path", "bpf_printk": "too slow for a packet path", "goto": "one road, one exit"}
@@ -40,8 +41,9 @@ def violations(name: str, source: str) -> list[str]:
     """What a file `name` of bpf/ does that it may not."""
     lines = source.splitlines()
     found = [] if lines and lines[0] == SPDX else ["line 1: not the SPDX line"]
-    if len(lines) > MAX_FILE_LINES:
-        found.append(f"{len(lines)} lines, more than {MAX_FILE_LINES}")
+    most = MAX_MAPS_LINES if name == "l4lb.c" else MAX_FILE_LINES
+    if len(lines) > most:
+        found.append(f"{len(lines)} lines, more than {most}")
     for number, text in enumerate(lines, start=1):
         width = len(text.expandtabs(8))
         if width > MAX_LINE:

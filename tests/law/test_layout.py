@@ -1,4 +1,4 @@
-"""model/layout.py is bpf/types.h: every size, offset and constant, as BCC's own compiler lays it out."""
+"""model/layout.py is the structures of bpf/: every size, offset and constant, as BCC's own compiler lays it out."""
 
 import ctypes
 import re
@@ -10,11 +10,12 @@ import pytest
 from l4lb_agent.model import layout
 from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.choice import layout as choice_layout
+from l4lb_agent.model.flows import layout as record_layout
 from tests.law.python_rules import ROOT
 
 BPF = ROOT / "bpf"
-FILES = ("types.h", "choice.h", "counters.h", "policy.h", "capture_types.h", "datagram.h")
-MIRROR = vars(layout) | vars(capture_layout) | vars(choice_layout)
+FILES = ("types.h", "choice.h", "counters.h", "policy.h", "capture_types.h", "datagram.h", "records.h")
+MIRROR = vars(layout) | vars(capture_layout) | vars(choice_layout) | vars(record_layout)
 TYPES = "".join((BPF / name).read_text() for name in FILES)
 ONLY_IN_C = {"address"}  # an array of 16 bytes in Python
 DERIVED = {"RING_SIZES", "SNAT_SLOTS", "BACKEND_ID_MAX"}  # Python's own names for what C says in other words
@@ -71,7 +72,7 @@ def test_every_size_offset_and_constant_is_the_same_in_c_and_python() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("wrong", ["sizeof(struct flow) == 51", "__builtin_offsetof(struct reply, seen) == 47", "FLOW_UDP == 7"])
+@pytest.mark.parametrize("wrong", ["sizeof(struct flow) == 63", "__builtin_offsetof(struct flow_v6, snat) == 47", "FLOW_UDP == 7"])
 def test_a_difference_does_not_compile(wrong: str) -> None:
     done = compiled([wrong])
     assert done.returncode != 0

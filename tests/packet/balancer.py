@@ -14,16 +14,21 @@ from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.generation import Generation
 from l4lb_agent.dataplane.maps import cpus
 from l4lb_agent.dataplane.program import Objects
-from l4lb_agent.dataplane.ticks import hertz, second_multiplier
+from l4lb_agent.dataplane.sweeper import Sweeper
+from l4lb_agent.dataplane.ticks import Ticks, hertz, second_multiplier
 from l4lb_agent.model import hashing, index, layout, mapspec
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.choice import port_ranges
 from l4lb_agent.model.choice.affinity import NO_AFFINITY, Affinity, mask
+from l4lb_agent.model.flows import layout as record_layout
+from l4lb_agent.model.observed import FlowCounts
 from l4lb_agent.model.reasons import VERDICTS, Reason, Verdict
 from l4lb_agent.model.tables import array_key
+from tests.packet import records
+from tests.packet.records import Record
 
 SIZES: Final = mapspec.Sizes(
-    services=16, backends=64, addresses=32, port_ranges=4, flows=64, tracked_flows=256, rings_1021=6, rings_4093=4, rings_16381=4,
+    services=16, backends=64, addresses=32, port_ranges=4, flows=256, tracked_flows=256, rings_1021=6, rings_4093=4, rings_16381=4,
     rings_65537=4, affinities=128,
 )  # fmt: skip
 SLOT_SECRET: Final = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
@@ -65,6 +70,7 @@ class Balancer:
             name: Fd(syscall.map_create(s.type, s.key_size, s.value_size, s.max_entries, s.flags, name)) for name, s in self.specs.items()
         }
         self.generation: Generation = objects.load({name: fd.fileno() for name, fd in self.maps.items()}, missing)
+        self._sweep = objects.load_sweep({name: fd.fileno() for name, fd in self.maps.items()})
         self._sizes, self._cpus = sizes, cpus()
         self._entries: list[index.Entry] = []
         self._counts: dict[tuple[int, int], tuple[int, int]] = {}
@@ -75,6 +81,7 @@ class Balancer:
     def close(self) -> None:
         """Give everything back to the kernel."""
         self.generation.close()
+        self._sweep.close()
         for fd in self.maps.values():
             fd.close()
 
@@ -99,6 +106,8 @@ class Balancer:
             port_high=65535, timeout=(layout.U16 * 12)(*times), quarantine_long=60, quarantine_short=5, rst_rate=0, rst_burst=0,
             route_generation=1, flow_mask=mapspec.flow_buckets(self._sizes) - 1,
             affinity_mask=mapspec.affinity_buckets(self._sizes) - 1, tracked_syn=10, tracked_fin=60, tracked_rst=5,
+            flow_index_mask=mapspec.flow_index_buckets(self._sizes) - 1, unanswered_mask=mapspec.unanswered_buckets(self._sizes) - 1,
+            spare_mask=mapspec.spare_elements(self._sizes) - 1, flow_ids=self._sizes.flows - 1,
         )  # fmt: skip
         self.configure(**fields)
 
@@ -248,41 +257,67 @@ class Balancer:
             raise KeyError(key)
         return found
 
-    def elements(self, name: str) -> dict[bytes, bytes]:
-        """Every element of flows or replies."""
+    def elements(self, name: str) -> dict[int, bytes]:
+        """The elements of an array that are not zero."""
+        return dict(self.used(name))
+
+    def keyed(self, name: str) -> dict[bytes, bytes]:
+        """Every element of a map that is no array."""
         found: dict[bytes, bytes] = {}
         key = None
         while (key := syscall.map_next_key(self.maps[name].fileno(), key, self.specs[name].key_size)) is not None:
             found[key] = self.read(name, key)
         return found
 
-    def flows(self) -> list[tuple[layout.FlowKey, layout.Flow]]:
-        """The forward halves."""
-        return [(layout.FlowKey.from_buffer_copy(k), layout.Flow.from_buffer_copy(v)) for k, v in self.elements("flows").items()]
+    def records(self) -> list[Record]:
+        """Every NAT flow's record, those too that only keep their port; they must be where they belong."""
+        return records.check(self.elements, self.config)
 
-    def replies(self) -> list[tuple[layout.ReplyKey, layout.Reply]]:
-        """The reply halves."""
-        return [(layout.ReplyKey.from_buffer_copy(k), layout.Reply.from_buffer_copy(v)) for k, v in self.elements("replies").items()]
+    def flows(self) -> list[Record]:
+        """The records that clients' tuples lead to."""
+        return [one for one in self.records() if not one.displaced]
 
     def states(self) -> set[tuple[int, int]]:
-        """(state, flags) of every half: one element while both halves of the only flow say the same."""
-        return {(f.state, f.flags) for _, f in self.flows()} | {(r.state, r.flags) for _, r in self.replies()}
+        """(state, flags) of every record."""
+        return {(one.state, one.flags) for one in self.records()}
 
-    def erase(self, name: str) -> None:
-        """Delete every element of flows or replies."""
-        for key in self.elements(name):
-            syscall.map_delete(self.maps[name].fileno(), key)
+    def forget(self, record: Record) -> None:
+        """Let one record end and be swept."""
+        element = layout.Flow.from_buffer_copy(self.read("flows", record.id))
+        element.seen -= 100000
+        self.write("flows", record.id, bytes(element))
+        assert self.sweep(record.element.seen + 1).deleted == 1
+
+    def erase(self) -> None:
+        """Forget every NAT flow."""
+        for name in ("flows", "flows_v6", "flow_index", "unanswered", "spare", "pool"):
+            for number in self.elements(name):
+                self.write(name, number, bytes(self.specs[name].value_size))
+
+    def sweep(self, now: int | None = None) -> FlowCounts:
+        """One sweep, at the datapath's time or another."""
+        clock = Ticks()
+        try:
+            return Sweeper(self._sweep.fileno(), lambda name: self.maps[name].fileno(), lambda: now or clock.second()).sweep()
+        finally:
+            clock.close()
 
     # --- time
 
-    def age(self, seconds: int, maps: Sequence[str] = ("flows", "replies")) -> None:
-        """Move every stamp of the halves in `maps` that far into the past."""
-        for name, kind in (("flows", layout.Flow), ("replies", layout.Reply)):
-            for key, value in self.elements(name).items() if name in maps else ():
-                element = kind.from_buffer_copy(value)
-                element.seen -= seconds
-                element.created -= seconds
-                self.write(name, key, bytes(element))
+    def age(self, seconds: int) -> None:
+        """Move every stamp of NAT's records and slots that far into the past."""
+        for number, raw in self.elements("flows").items():
+            element = layout.Flow.from_buffer_copy(raw)
+            element.seen -= seconds
+            if element.word >> layout.FLOW_STATE_SHIFT & 15 == layout.FLOW_SYN:
+                element.last_sequence -= seconds
+            self.write("flows", number, bytes(element))
+        for number, raw in self.elements("unanswered").items():
+            bucket = record_layout.Unanswered.from_buffer_copy(raw)
+            for place, slot in enumerate(bucket.slot):
+                if slot >> record_layout.SLOT_ID_SHIFT:
+                    bucket.slot[place] = slot & ~0xFFFFFF | (slot - 16 * seconds) & 0xFFFFFF
+            self.write("unanswered", number, bytes(bucket))
 
     def buckets(self) -> dict[int, layout.FlowBucket]:
         """The buckets of the flow table that are not empty."""

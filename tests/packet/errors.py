@@ -126,9 +126,9 @@ def quotes_for_client(family: Family, kind: type[Packet], payload: bytes, cut: i
     return before[:end], inside(from_client(family, kind, payload, ttl=63, **fields))[:end]  # type: ignore[arg-type]
 
 
-def untouched(lb: Balancer) -> dict[str, dict[bytes, bytes]]:
+def untouched(lb: Balancer) -> dict[str, dict[int, bytes]]:
     """Everything that the datapath knows of flows."""
-    return {name: lb.elements(name) for name in ("flows", "replies")}
+    return {name: lb.elements(name) for name in ("flows", "flows_v6", "flow_index", "unanswered", "pool")}
 
 
 def refused(lb: Balancer, frame: bytes, reason: Reason) -> None:

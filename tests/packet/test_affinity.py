@@ -206,8 +206,7 @@ def test_the_table_is_full_of_clients_and_takes_more(make: Make, mode: str) -> N
     lb = sticky(make, mode, V4)
     for number in range(3 * BUCKETS * 8):
         start(lb, V4, 2000, TCP, client(V4, number))
-        lb.erase("flows")
-        lb.erase("replies")
+        lb.erase()
     assert len(entries(lb)) == BUCKETS * 8
 
 

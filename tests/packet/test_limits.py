@@ -40,7 +40,7 @@ def created(reasons: Iterable[Reason]) -> int:
 def everything(lb: Balancer, service: int) -> list[object]:
     """What packets leave in the maps."""
     arrays = [lb.used(name) for name in ("flow_table", "service_limits", "source_limits")]
-    return [lb.elements("flows"), lb.elements("replies"), lb.traffic("service_counters", service), *arrays]
+    return [lb.elements("flows"), lb.elements("flow_index"), lb.elements("unanswered"), lb.traffic("service_counters", service), *arrays]
 
 
 @pytest.fixture

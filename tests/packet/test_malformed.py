@@ -124,10 +124,10 @@ def know_mac(lb: Balancer) -> None:
 def dropped(lb: Balancer, packet: object, reason: Reason) -> None:
     """Dropped as it came, and nothing has changed."""
     raw = bytes(packet)  # type: ignore[call-overload]
-    before = {name: lb.elements(name) for name in ("flows", "replies")}, lb.buckets()
+    before = {name: lb.elements(name) for name in ("flows", "flows_v6", "flow_index", "unanswered", "pool")}, lb.buckets()
     result = lb.send(raw)
     assert (result.reason, result.verdict, result.data) == (reason, Verdict.DROP, raw)
-    assert ({name: lb.elements(name) for name in ("flows", "replies")}, lb.buckets()) == before
+    assert ({name: lb.elements(name) for name in ("flows", "flows_v6", "flow_index", "unanswered", "pool")}, lb.buckets()) == before
 
 
 @pytest.mark.parametrize("name", MALFORMED)

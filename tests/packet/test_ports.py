@@ -1,30 +1,20 @@
-"""SNAT ports: kept, searched, refused; both halves of a flow or none."""
+"""SNAT ports: kept, searched, refused."""
 
 import dataclasses
-import mmap
-import os
 
 import pytest
-from scapy.layers.inet import TCP, UDP
 
-from l4lb_agent.dataplane import syscall
-from l4lb_agent.model import layout
 from l4lb_agent.model.reasons import Reason
-from tests.packet.balancer import SIZES, Balancer, address, port
+from tests.packet.balancer import SIZES, Balancer, address
 from tests.packet.conftest import Make, furnish
 from tests.packet.wire import V4, V6, Family, each_family, each_protocol, from_backend, from_client, same, to_backend, to_client
 
 OTHER = {4: "198.51.100.8", 6: "2001:db8:1::8"}
 
 
-def host(number: int) -> int:
-    """A port field as a number."""
-    return port(number)  # swapping is its own inverse
-
-
 def snat_ports(lb: Balancer) -> list[int]:
     """SNAT ports in use."""
-    return [host(key.snat_port) for key, _ in lb.replies()]
+    return [record.snat_port for record in lb.records()]
 
 
 @each_family
@@ -57,13 +47,13 @@ def test_every_port_is_within_the_configured_range(lb: Balancer) -> None:
 def test_two_clients_with_one_port_get_two_and_their_own_answers(lb: Balancer, family: Family, kind: type) -> None:
     lb.send(from_client(family, kind, flags="S"))
     lb.send(from_client(family, kind, client=OTHER[family.version], flags="S"))
-    first, second = sorted(lb.replies(), key=lambda pair: bytes(pair[1].client) != address(family.client))
-    assert host(first[0].snat_port) == 40000
-    assert host(second[0].snat_port) != 40000
+    first, second = sorted(lb.flows(), key=lambda flow: flow.client != address(family.client))
+    assert first.snat_port == 40000
+    assert second.snat_port != 40000
     same(lb.send(from_backend(family, kind, flags="SA")).data, to_client(family, kind, flags="SA"))
-    answer = lb.send(from_backend(family, kind, port=host(second[0].snat_port), flags="SA"))
+    answer = lb.send(from_backend(family, kind, port=second.snat_port, flags="SA"))
     assert answer.reason is Reason.TO_CLIENT
-    assert bytes(second[1].client) == address(OTHER[family.version])
+    assert second.client == address(OTHER[family.version])
 
 
 def test_one_port_serves_every_backend(lb: Balancer) -> None:
@@ -71,7 +61,7 @@ def test_one_port_serves_every_backend(lb: Balancer) -> None:
     lb.configure(port_low=5000, port_high=5000)
     reasons = [lb.send(from_client(V4, port=number, flags="S")).reason for number in range(2000, 2030)]
     assert reasons.count(Reason.FLOW_CREATED) == 3
-    assert {bytes(key.backend) for key, _ in lb.replies()} == {address(text) for text in V4.backends}
+    assert {flow.backend_address for flow in lb.flows()} == {address(text) for text in V4.backends}
 
 
 def test_a_busy_port_is_looked_for_on_the_other_addresses_too(lb: Balancer) -> None:
@@ -80,7 +70,7 @@ def test_a_busy_port_is_looked_for_on_the_other_addresses_too(lb: Balancer) -> N
     lb.configure(port_low=5000, port_high=5000)
     for number in range(2000, 2030):
         lb.send(from_client(V4, port=number, flags="S"))
-    assert {bytes(key.snat) for key, _ in lb.replies()} == {address(V4.snat), address(second)}
+    assert {flow.snat for flow in lb.flows()} == {address(V4.snat), address(second)}
 
 
 @each_family
@@ -89,7 +79,7 @@ def test_an_exhausted_backend_refuses_new_flows_and_keeps_old_ones(lb: Balancer,
     lb.send(from_client(family, flags="S", seq=1))
     result = lb.send(from_client(family, client=OTHER[family.version], flags="S"))
     assert result.reason is Reason.NO_SOURCE_PORT
-    assert len(lb.flows()) == len(lb.replies()) == 1
+    assert len(lb.records()) == 1
     same(lb.send(from_client(family, flags="A")).data, to_backend(family, flags="A"))
 
 
@@ -114,9 +104,9 @@ def test_after_a_failed_search_syns_are_refused_without_another_for_a_tenth_of_a
     assert until == 2, "in 1/16 s from now"
     reasons = []
     for other in others:
-        for key, _ in lb.replies():
-            if host(key.snat_port) == 40001:
-                syscall.map_delete(lb.maps["replies"].fileno(), bytes(key))
+        for record in lb.records():
+            if record.snat_port == 40001:
+                lb.forget(record)
         lb.write("port_full", place, until.to_bytes(4, "little"))
         reasons.append(lb.send(other).reason)
     assert set(reasons) == {Reason.NO_SOURCE_PORT, Reason.FLOW_CREATED}
@@ -129,7 +119,7 @@ def test_a_look_that_finds_a_free_port_ends_the_refusals(lb: Balancer) -> None:
     assert lb.send(other).reason is Reason.NO_SOURCE_PORT
     assert lb.send(other).reason is Reason.NO_SOURCE_PORT
     assert len(marks(lb)) == 1
-    lb.erase("replies")
+    lb.erase()
     assert lb.send(other).reason is Reason.FLOW_CREATED
     assert not marks(lb)
 
@@ -140,7 +130,7 @@ def test_a_backend_with_half_of_its_ports_taken_refuses_hardly_anybody(make: Mak
     furnish(lb)
     lb.configure(port_low=20000, port_high=21023, second_multiplier=0)  # time stands still: a mark would never end
     reasons = [lb.send(from_client(V4, client=f"198.51.{100 + n % 7}.{1 + n % 241}", port=1024 + n, flags="S")).reason for n in range(640)]
-    assert len(lb.replies()) > 600
+    assert len(lb.records()) > 600
     assert reasons.count(Reason.NO_SOURCE_PORT) < 20
 
 
@@ -154,74 +144,8 @@ def test_a_mark_of_long_ago_refuses_nothing(lb: Balancer, mark: int) -> None:
 
 
 @each_family
-@each_protocol
-def test_a_full_table_refuses_new_flows_and_keeps_old_ones(lb: Balancer, family: Family, kind: type) -> None:
-    reasons = [lb.send(from_client(family, kind, port=2000 + i, flags="S")).reason for i in range(100)]
-    created = reasons.count(Reason.FLOW_CREATED)
-    assert created == lb.specs["flows"].max_entries
-    assert reasons == [Reason.FLOW_CREATED] * created + [Reason.FLOW_TABLE_FULL] * (100 - created)
-    for own in (2000, 2000 + created - 1):
-        there = lb.send(from_client(family, kind, b"x", port=own, flags="A"))
-        same(there.data, to_backend(family, kind, b"x", port=own, flags="A"))
-        back = lb.send(from_backend(family, kind, b"y", port=own, flags="A"))
-        same(back.data, to_client(family, kind, b"y", port=own, flags="A"))
-
-
-@each_protocol
-def test_a_claim_is_undone_when_the_forward_half_does_not_fit(lb: Balancer, kind: type) -> None:
-    for i in range(lb.specs["flows"].max_entries):
-        lb.write("flows", bytes(layout.FlowKey(client_port=i)), bytes(layout.Flow()))
-    assert lb.send(from_client(V4, kind, flags="S")).reason is Reason.FLOW_TABLE_FULL
-    assert not lb.replies(), "no half of a flow stays behind"
-
-
-@each_family
 def test_without_a_snat_address_of_the_family_there_are_no_flows(lb: Balancer, family: Family) -> None:
     lb.configure(**{f"snat_v{family.version}": 0})
     assert lb.send(from_client(family, flags="S")).reason is Reason.NO_SNAT_ADDRESS
     other = V6 if family is V4 else V4
     assert lb.send(from_client(other, flags="S")).reason is Reason.FLOW_CREATED
-
-
-def race(program: int, packets: list[bytes], cpu: int, own: memoryview, other: memoryview) -> None:
-    """Send each packet at the moment when the other process says that it is about to send the same; do not wait long for it."""
-    os.sched_setaffinity(0, {cpu})
-    for number, packet in enumerate(packets, start=1):
-        own[0] = number
-        for _ in range(2000):
-            if other[0] >= number:
-                break
-        syscall.prog_test_run(program, packet, ifindex=1, room=256)
-
-
-def test_two_cpus_that_start_the_same_flow_at_once_make_one_pair(make: Make, alone: set[int]) -> None:
-    """The loser of the race gives its claim back and follows the winner's flow."""
-    lb = make(sizes=dataclasses.replace(SIZES, flows=4096))
-    furnish(lb)
-    program = lb.generation.program.fileno()
-    packets = [bytes(from_client(V4, UDP, b"x", port=2000 + i)) for i in range(2000)]
-    mine, theirs = (memoryview(mmap.mmap(-1, 4096)).cast("I") for _ in range(2))
-    child = os.fork()
-    if child == 0:
-        try:
-            race(program, packets, max(alone), theirs, mine)
-        finally:
-            os._exit(0)
-    race(program, packets, min(alone), mine, theirs)
-    os.waitpid(child, 0)
-    pairs = {(bytes(f.snat), f.snat_port, bytes(k.client), k.client_port) for k, f in lb.flows()}
-    assert len(pairs) == len(packets)
-    assert {(bytes(k.snat), k.snat_port, bytes(r.client), r.client_port) for k, r in lb.replies()} == pairs
-    counted = {Reason(reason): packets_ for (reason, _), (packets_, _) in lb.reasons().items()}
-    assert counted == {Reason.FLOW_CREATED: len(packets), Reason.TO_BACKEND: len(packets)}
-
-
-def test_the_halves_know_each_other(lb: Balancer) -> None:
-    lb.send(from_client(V4, TCP, flags="S", seq=77))
-    ((flow_key, flow),) = lb.flows()
-    ((reply_key, reply),) = lb.replies()
-    assert (bytes(flow.snat), flow.snat_port) == (bytes(reply_key.snat), reply_key.snat_port)
-    assert (bytes(flow_key.client), flow_key.client_port) == (bytes(reply.client), reply.client_port)
-    assert (bytes(flow_key.vip), flow_key.vip_port) == (bytes(reply.vip), reply.vip_port)
-    assert (flow.backend, flow.service, flow.state, flow.created) == (reply.backend, reply.service, reply.state, reply.created)
-    assert (flow.backend, flow.service, flow.sequence) == (1, 1, 77)

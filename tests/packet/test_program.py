@@ -50,8 +50,8 @@ def test_a_program_keeps_the_verifiers_budgets(objects: Objects, every_map: dict
     assert 0 < spent.stack <= MAX_STACK
 
 
-def test_every_program_is_the_hot_one_or_has_a_slot() -> None:
-    assert {program.HOT, *program.TAILS} == set(compiler.PROGRAMS)
+def test_every_program_is_the_hot_one_or_the_sweep_or_has_a_slot() -> None:
+    assert {program.HOT, program.SWEEP, *program.TAILS} == set(compiler.PROGRAMS)
     assert len(set(program.TAILS.values())) == len(program.TAILS)
     assert max(program.TAILS.values()) < layout.TAILS
 
@@ -187,7 +187,7 @@ def test_a_failed_load_leaves_no_descriptor_open(sources: Path, tmp_path: Path, 
     maps = {name: fd.fileno() for name, fd in lb.maps.items()}
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(KeyError):
-        objects.load({name: number for name, number in maps.items() if name != "replies"})
+        objects.load({name: number for name, number in maps.items() if name != "unanswered"})
     assert len(os.listdir("/proc/self/fd")) == before
 
 

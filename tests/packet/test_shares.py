@@ -29,9 +29,8 @@ def spread(lb: Balancer, family: Family, kind: type, size: int) -> int:
 
 def chosen(lb: Balancer) -> int:
     """Backend of the only flow; which is forgotten."""
-    ((_, flow),) = lb.flows()
-    lb.erase("flows")
-    lb.erase("replies")
+    (flow,) = lb.flows()
+    lb.erase()
     return flow.backend
 
 
@@ -103,7 +102,7 @@ def test_the_word_names_the_ring(lb: Balancer) -> None:
     lb.send(from_client(V4, flags="S"))
     lb.service(1, V4.vip, VIP_PORT, 6, now=3)
     lb.send(from_client(V4, port=50000, flags="S"))
-    assert sorted(flow.backend for _, flow in lb.flows()) == [1, 2]
+    assert sorted(flow.backend for flow in lb.flows()) == [1, 2]
 
 
 def test_the_at_risk_bit_is_no_part_of_a_backends_id(lb: Balancer) -> None:
@@ -122,7 +121,7 @@ def test_services_and_addresses_are_found_whichever_bucket_they_are_in(make: Mak
     for number in numbers:
         result = lb.send(from_client(V4, port=2000 + number, vip_port=1000 + number, flags="S"))
         assert result.reason is Reason.FLOW_CREATED
-    assert sorted(flow.service for _, flow in lb.flows()) == numbers
+    assert sorted(flow.element.service for flow in lb.flows()) == numbers
     for family in (V4, V6):
         assert lb.send(from_client(family, TCP, flags="S")).reason is Reason.FLOW_CREATED
         assert lb.send(from_client(family, UDP, b"q")).reason is Reason.FLOW_CREATED

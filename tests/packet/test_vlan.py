@@ -206,8 +206,8 @@ def test_the_kernels_way_over_a_vlan_device_is_the_lower_devices_with_the_tag(ma
         lb.write("vlans", key, value)
     lb.configure(flags=layout.CONFIG_VLANS)
     lb.send(from_client(family, flags="S"))
-    ((_, reply),) = lb.replies()
-    assert reply.ifindex == LOOPBACK | CLIENTS << layout.OUT_VLAN_SHIFT
+    (flow,) = lb.flows()
+    assert flow.element.ifindex == LOOPBACK | CLIENTS << layout.OUT_VLAN_SHIFT
     answer = from_backend(family, flags="SA")
     answer[TCP].sport = VIP_PORT
     del answer[TCP].chksum

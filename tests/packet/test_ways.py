@@ -62,8 +62,8 @@ def route(family: Family, gateway: int) -> None:
 @each_family
 def test_replies_take_the_kernels_next_hop(lb: Balancer, link: Link, family: Family) -> None:
     lb.send(from_client(family, flags="S"))
-    ((_, reply),) = lb.replies()
-    assert reply.ifindex == link.ifindex
+    (flow,) = lb.flows()
+    assert flow.element.ifindex == link.ifindex
     result = lb.send(from_backend(family, flags="SA"))
     assert (result.reason, result.verdict) == (Reason.TO_CLIENT, Verdict.REDIRECT)
     expected = to_client(family, flags="SA")
@@ -93,16 +93,16 @@ def test_the_next_hop_stays_when_no_route_is_left(lb: Balancer, link: Link, fami
 @each_family
 def test_without_a_route_replies_go_back_as_the_clients_packet_came(lb: Balancer, family: Family) -> None:
     lb.send(from_client(family, flags="S"))
-    ((_, reply),) = lb.replies()
-    assert (reply.ifindex, reply.mtu) == (1, 0)
-    assert (bytes(reply.source_mac).hex(":"), bytes(reply.destination_mac).hex(":")) == (LB_MAC, CLIENT_MAC)
+    (flow,) = lb.flows()
+    assert (flow.element.ifindex, flow.element.mtu) == (1, 0)
+    assert (bytes(flow.element.source_mac).hex(":"), bytes(flow.element.destination_mac).hex(":")) == (LB_MAC, CLIENT_MAC)
 
 
 @each_family
 def test_a_reply_longer_than_the_mtu_of_its_way_is_dropped(lb: Balancer, link: Link, family: Family) -> None:
     ip("link set way0 mtu 1300")
     lb.send(from_client(family, flags="S"))
-    assert lb.replies()[0][1].mtu == 1300
+    assert lb.flows()[0].element.mtu == 1300
     room = 1300 - (40 if family is V4 else 60)
     assert lb.send(from_backend(family, payload=bytes(room), flags="A")).reason is Reason.TO_CLIENT
     assert lb.send(from_backend(family, payload=bytes(room + 1), flags="A")).reason is Reason.MTU_EXCEEDED

@@ -71,7 +71,7 @@ def test_every_setting_is_read() -> None:
     addresses = 12
     port_ranges = 120
     affinities = 1700
-    flows = 13
+    flows = 130
     tracked_flows = 1300
     prefixes = 1301
     rings_1021 = 14
@@ -104,7 +104,7 @@ def test_every_setting_is_read() -> None:
     spread = (bytes([10, 0, 0, 0]), 8), bytes.fromhex("fd00") + bytes(14)
     datapath = DatapathConfig(
         snat, 2000, 3000, True, 1, 2, Echo.NEVER, 3, 4, (address("192.0.2.1"),), *spread, Timeouts(1, 2, 3, 4, 5, 6, 7, 8, 9),
-        Sizes(10, 11, 12, 120, 13, 1300, 1301, 1700, 14, 15, 16, 17),
+        Sizes(10, 11, 12, 120, 130, 1300, 1301, 1700, 14, 15, 16, 17),
     )  # fmt: skip
     interfaces = (Interface("eth0", "native"), Interface("eth1", "generic"))
     sockets = (

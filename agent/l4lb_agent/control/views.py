@@ -192,7 +192,6 @@ class Views:
         counts, numbers, actual = self._sampler.counts, self._reconciler.ids, self._reconciler.actual
         known = {
             "flows": counts.flows,
-            "replies": counts.replies,
             "flow_table": -(-counts.tracked // WAYS),
             "service_counters": len(numbers.services),
             "backend_counters": len(numbers.backends),

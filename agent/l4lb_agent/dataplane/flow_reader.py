@@ -1,6 +1,6 @@
 """Flows one by one, for whoever wants to see them: the one place that knows how the datapath keeps them.
 
-NAT's are in `flows` with both sides' addresses; of DSR and ENCAP `flow_table` has those that a change put at risk, or all of a service that
+NAT's records are in `flows`; of DSR and ENCAP `flow_table` has those that a change put at risk, or all of a service that
 tracks all, and knows each by a hash. Maps are read in chunks; nothing is held of a chunk once the next one is asked for.
 """
 
@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from itertools import compress
 
-from l4lb_agent.dataplane import lifetimes, sweeper, syscall, tracked
+from l4lb_agent.dataplane import lifetimes, syscall, tracked
 from l4lb_agent.dataplane.lifetimes import Lifetimes
 from l4lb_agent.dataplane.maps import Maps
 from l4lb_agent.model import layout
@@ -25,6 +25,7 @@ _TRACKED_STATES = {
     layout.TRACKED_SYN: FlowState.SYN, layout.TRACKED_LIVE: FlowState.ESTABLISHED, layout.TRACKED_FIN: FlowState.CLOSING,
     layout.TRACKED_RST: FlowState.CLOSED, layout.TRACKED_UDP: FlowState.UDP_ANSWERED, layout.TRACKED_PINNED: FlowState.PINNED,
 }  # fmt: skip
+_CHUNK = 4096  # records
 _HALVES = ctypes.sizeof(layout.FlowEntry) // 2
 
 
@@ -53,30 +54,28 @@ class FlowReader:
         return self._backends[identity]
 
     def _nat(self, wanted: FlowFilter) -> Iterator[list[FlowRecord]]:
-        life, key_size, size = Lifetimes(self._config, self._idle), ctypes.sizeof(layout.FlowKey), ctypes.sizeof(layout.Flow)
-        for chunk in sweeper.chunks(self._maps.number("flows"), layout.FlowKey, layout.Flow):
-            found = []
-            for i in _of(wanted, chunk.backends.tolist()):
-                key = layout.FlowKey.from_buffer_copy(chunk.keys, i * key_size)
-                client = bytes(key.client)
-                flow = layout.Flow.from_buffer_copy(chunk.values, i * size)
-                if wanted.takes(client) and (idle := self._nat_idle(life, key, flow)) is not None:
-                    state = _NAT_STATES.get(flow.state, FlowState.SYN)
-                    ports = (socket.ntohs(key.client_port), socket.ntohs(key.vip_port))
-                    found.append(FlowRecord(flow.backend, state, idle, client, *ports, bytes(flow.snat), socket.ntohs(flow.snat_port)))
+        life, size = Lifetimes(self._config, self._idle), ctypes.sizeof(layout.Flow)
+        for keys, values, count in _records(self._maps.number("flows"), size):
+            found, now = [], self._clock()
+            backends = memoryview(values).cast("H")[layout.Flow.backend.offset // 2 :: size // 2][:count].tolist()
+            for i in _of(wanted, backends):
+                flow = layout.Flow.from_buffer_copy(values, i * size)
+                record = self._record(int.from_bytes(keys[4 * i : 4 * i + 4], "little"), flow, max(0, now - flow.seen))
+                if record and record.idle <= life.of(flow.service)[lifetimes.index(flow.word)] and wanted.takes(record.client):
+                    found.append(record)
             yield found
 
-    def _nat_idle(self, life: Lifetimes, key: layout.FlowKey, flow: layout.Flow) -> int | None:
-        """Seconds since the last packet in either direction; None when both halves are over."""
-        halves: list[sweeper.Half] = [flow]
-        now = self._clock()
-        if sweeper.age(now, flow.seen) > 1:  # else nothing that the other half says matters
-            reply_key = sweeper.reply_key_of(key, flow, self._backend(flow.backend))
-            raw = syscall.map_lookup(self._maps.number("replies"), reply_key, ctypes.sizeof(layout.Reply))
-            if raw is not None and sweeper.names_back(reply := layout.Reply.from_buffer_copy(raw), key):
-                halves.append(reply)
-        ages = [(sweeper.age(now, half.seen), life.of(half.service)[lifetimes.index(half.state | half.flags << 8)]) for half in halves]
-        return min((age for age, limit in ages if age <= limit), default=None)
+    def _record(self, number: int, flow: layout.Flow, idle: int) -> FlowRecord | None:
+        """A record of `flows`; None when it is no flow's, or one's that only keeps its port because the client's tuple has another."""
+        state = _NAT_STATES.get(flow.word >> layout.FLOW_STATE_SHIFT & 15)
+        if state is None or flow.word >> layout.FLOW_FLAGS_SHIFT & layout.FLOW_DISPLACED:
+            return None
+        client, source = _mapped(flow.client), _mapped(flow.snat)
+        if not flow.client:
+            wide = layout.FlowV6.from_buffer_copy(self._maps.lookup("flows_v6", array_key(number)) or bytes(ctypes.sizeof(layout.FlowV6)))
+            client, source = bytes(wide.client), bytes(wide.snat)
+        ports = (socket.ntohs(flow.client_port), socket.ntohs(flow.vip_port))
+        return FlowRecord(flow.backend, state, idle, client, *ports, source, socket.ntohs(flow.snat_port))
 
     def _tracked(self, wanted: FlowFilter) -> Iterator[list[FlowRecord]]:
         rows: dict[int, tuple[int, ...]] = {}
@@ -100,6 +99,21 @@ class FlowReader:
         element = self._backend(backend)
         keeps = element.flags & (layout.BACKEND_KEEP | layout.BACKEND_RESET)
         return tuple(tracked.row(self._config, self._idle.get(element.service, 0))) if keeps else ()
+
+
+def _records(fd: int, size: int) -> Iterator[tuple[bytearray, bytearray, int]]:
+    """Keys, records and their number, of all chunks that hold any. They are valid until the next ones."""
+    keys, values, state = bytearray(4 * _CHUNK), bytearray(size * _CHUNK), bytearray(8)
+    zeros, first, end = bytes(size * _CHUNK), True, False
+    while not end:
+        found, end = syscall.map_lookup_batch(fd, state, first, keys, values, _CHUNK)
+        first = False
+        if values[: found * size] != zeros[: found * size]:
+            yield keys, values, found
+
+
+def _mapped(word: int) -> bytes:
+    return bytes(10) + b"\xff\xff" + int(word).to_bytes(4, "little")
 
 
 def _of(wanted: FlowFilter, backends: list[int]) -> Iterator[int]:

@@ -35,3 +35,6 @@ class Program(Protocol):
 
     def load(self, maps: Mapping[str, int]) -> Generation:
         """Create and fill a prog_array and load everything, bound to the maps' descriptors by name. Raises OSError, VerifierError."""
+
+    def load_sweep(self, maps: Mapping[str, int]) -> Fd:
+        """Load the program that sweeper.py runs, bound in the same way. Raises OSError, VerifierError."""

@@ -16,7 +16,6 @@ from l4lb_agent.dataplane.attach import Links
 from l4lb_agent.dataplane.flow_reader import FlowReader
 from l4lb_agent.dataplane.generation import Program
 from l4lb_agent.dataplane.generations import Generations
-from l4lb_agent.dataplane.lifetimes import Lifetimes
 from l4lb_agent.dataplane.maps import Maps
 from l4lb_agent.dataplane.ringbuf import RingBuffer
 from l4lb_agent.dataplane.sweeper import Sweeper
@@ -54,6 +53,8 @@ class KernelDatapath:
             self._generations = Generations(pin_dir)
             numbers = {name: fd.fileno() for name, fd in self._maps.fds.items()}
             self._generation = self._generations.ensure(program, numbers, adopt=self.adopted)
+            undo.callback(self._generation.close)
+            self._sweep = program.load_sweep(numbers)
             undo.pop_all()
         self._links = Links(pin_dir, self._generations)
         self._groups = announce.Groups()
@@ -107,9 +108,9 @@ class KernelDatapath:
                 known[identity] = layout.Backend.from_buffer_copy(element) if element else layout.Backend()
             return known[identity]
 
-        sweeper = Sweeper(self._maps.number("flows"), self._maps.number("replies"), self._ticks.second)
+        sweeper = Sweeper(self._sweep.fileno(), self._maps.number, self._ticks.second)
         tracked = TrackedSweeper(self._maps.number("flow_table"), self._ticks.second, config, idle)
-        counts = together(sweeper.sweep(Lifetimes(config, idle), backend), tracked.sweep(backend, rings))
+        counts = together(sweeper.sweep(), tracked.sweep(backend, rings))
         remembered = affinities.sweep(self._maps.number("affinity"), backend)
         return replace(counts, entries_by_backend=Counter(counts.entries_by_backend) + Counter(remembered))
 
@@ -190,6 +191,7 @@ class KernelDatapath:
         self._ring.close()
         self._ticks.close()
         self._links.close()
+        self._sweep.close()
         self._generation.close()
         self._maps.close()
         self._lock.close()

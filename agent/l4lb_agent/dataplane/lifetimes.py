@@ -1,11 +1,10 @@
-"""How long an entry of the flow table lives without packets: flow_timeout() of bpf/flow.h, as a table for the sweeper. An entry is over
-once more seconds than these have passed since `seen`."""
+"""How long a record of NAT lives without packets: flow_timeout() of bpf/flow.h, as a table for who reads records. A flow is over once more
+seconds than these have passed since `seen`."""
 
 from collections.abc import Mapping, Sequence
 
 from l4lb_agent.model import layout
 
-LINGER = 2  # seconds between the end of an entry's life for the datapath and its deletion: no packet may still be using it
 _FIN_FIRST_ROW = 8  # a row holds each state twice: as it is, and with FLOW_BACKEND_FIN_FIRST
 
 
@@ -19,14 +18,10 @@ def row(config: layout.Config, idle_seconds: int) -> Sequence[int]:
     return tuple(seconds + fin_first)
 
 
-def index(state_and_flags: int) -> int:
-    """Place in a row for the 16 bits that hold state and, above it, flags."""
-    return state_and_flags & 7 | state_and_flags >> 7 & _FIN_FIRST_ROW
-
-
-def closed(state_and_flags: int) -> bool:
-    """True for entries that only keep their port in quarantine."""
-    return state_and_flags & 0xFF == layout.FLOW_CLOSED
+def index(word: int) -> int:
+    """Place in a row for a record's word."""
+    fin_first = word >> layout.FLOW_FLAGS_SHIFT & layout.FLOW_BACKEND_FIN_FIRST
+    return word >> layout.FLOW_STATE_SHIFT & 7 | (_FIN_FIRST_ROW if fin_first else 0)
 
 
 class Lifetimes:

@@ -28,6 +28,7 @@ from l4lb_agent.model.mapspec import MapType
 
 BPF_DIR: Final = Path(__file__).resolve().parent.parent / "bpf"
 HOT: Final = "xdp_l4lb"
+SWEEP: Final = "sweep"
 TAILS: Final = {
     "icmp": layout.TAIL_ICMP,
     "odd": layout.TAIL_ODD,
@@ -98,6 +99,12 @@ class Objects:
             program = self._load(HOT, every)
             undo.pop_all()
         return Generation(self.tag, program, tails)
+
+    def load_sweep(self, maps: Mapping[str, int]) -> Fd:
+        """The sweep program, with a scratch of its own: packets may interrupt it. Raises as `load`."""
+        type_, key_bytes, value_bytes = self.maps["scratch"]
+        with Fd(syscall.map_create(type_, key_bytes, value_bytes, 1, 0, "scratch")) as scratch:
+            return self._load(SWEEP, dict(maps, scratch=scratch.fileno()))
 
     def _load(self, name: str, maps: Mapping[str, int]) -> Fd:
         return Fd(syscall.prog_load(self.programs[name].bound(maps), name))

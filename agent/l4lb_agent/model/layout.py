@@ -1,7 +1,7 @@
-"""The mirror of bpf/types.h and types_sight.h: sizes, offsets and constants of every structure that the kernel maps hold.
+"""The mirror of bpf/types.h and its kin: sizes, offsets and constants of every structure that the kernel maps hold.
 
 Structures are ctypes in host byte order; fields that the C file calls network order are assigned with `socket.htons` or raw bytes by
-`model/tables.py`. tests/law compiles bpf/types.h and compares every size and offset with this file.
+`model/tables.py`. tests/law compiles both and compares every size and offset with this file.
 """
 
 import ctypes
@@ -23,7 +23,8 @@ class Config(ctypes.Structure):
         ("snat_v6", U16), ("flags", U32), ("rst_rate", U32), ("rst_burst", U32), ("timeout", U16 * 12),
         ("quarantine_long", U16), ("quarantine_short", U16), ("flow_mask", U32), ("icmp_rate", U32), ("icmp_burst", U32),
         ("spread_v4", U32), ("spread_v4_mask", U32), ("spread_v6", Address), ("tracked_syn", U16), ("tracked_fin", U16),
-        ("tracked_rst", U16), ("reserved_half", U16), ("owned_filter", U32 * 8), ("affinity_mask", U32), ("reserved", U32 * 20),
+        ("tracked_rst", U16), ("reserved_half", U16), ("owned_filter", U32 * 8), ("affinity_mask", U32), ("flow_index_mask", U32),
+        ("unanswered_mask", U32), ("spare_mask", U32), ("flow_ids", U32), ("reserved", U32 * 16),
     ]  # fmt: skip
 
 
@@ -33,10 +34,13 @@ SNAT_V6_BASE: Final = 128
 SNAT_SLOTS: Final = 256
 
 
+PLACES: Final = 8
+
+
 class Bucket(ctypes.Structure):
     """index[bucket]; an entry is tag << 32 | kind << 16 | id."""
 
-    _fields_ = [("entry", U64 * 8)]
+    _fields_ = [("entry", U64 * PLACES)]
 
 
 INDEX_ADDRESS: Final = 1
@@ -169,43 +173,27 @@ TRACKED_PINNED: Final = 6
 TRACKED_LASTING: Final = 7
 
 
-class FlowKey(ctypes.Structure):
-    """Key of flows."""
-
-    _fields_ = [
-        ("client", Address), ("vip", Address), ("client_port", U16), ("vip_port", U16), ("protocol", U8),
-        ("reserved", U8 * 3),
-    ]  # fmt: skip
-
-
 class Flow(ctypes.Structure):
-    """Value of flows: the client side of a NAT flow."""
+    """flows[id]: a NAT flow; word is version << 24 | place << 20 | state << 16 | flags << 8 | protocol."""
 
     _fields_ = [
-        ("snat", Address), ("snat_port", U16), ("backend", U16), ("service", U16), ("checksum_delta", U16),
-        ("header_delta", U16), ("state", U8), ("flags", U8), ("seen", U32), ("created", U32), ("sequence", U32),
-        ("last_sequence", U32), ("reserved", U32 * 2),
+        ("seen", U32), ("word", U32), ("client_port", U16), ("vip_port", U16), ("backend_port", U16), ("snat_port", U16),
+        ("backend", U16), ("service", U16), ("sequence", U32), ("last_sequence", U32), ("ifindex", U32), ("mtu", U16),
+        ("route_generation", U16), ("source_mac", U8 * 6), ("destination_mac", U8 * 6), ("client", U32), ("vip", U32),
+        ("backend_address", U32), ("snat", U32),
     ]  # fmt: skip
 
 
-class ReplyKey(ctypes.Structure):
-    """Key of replies."""
-
-    _fields_ = [
-        ("backend", Address), ("snat", Address), ("backend_port", U16), ("snat_port", U16), ("protocol", U8),
-        ("reserved", U8 * 3),
-    ]  # fmt: skip
+FLOW_VERSION_SHIFT: Final = 24
+FLOW_PLACE_SHIFT: Final = 20
+FLOW_STATE_SHIFT: Final = 16
+FLOW_FLAGS_SHIFT: Final = 8
 
 
-class Reply(ctypes.Structure):
-    """Value of replies: the backend side of the same flow."""
+class FlowV6(ctypes.Structure):
+    """flows_v6[id]: the addresses of an IPv6 flow."""
 
-    _fields_ = [
-        ("client", Address), ("vip", Address), ("client_port", U16), ("vip_port", U16), ("backend", U16), ("service", U16),
-        ("checksum_delta", U16), ("header_delta", U16), ("state", U8), ("flags", U8), ("mtu", U16), ("seen", U32),
-        ("created", U32), ("route_generation", U32), ("ifindex", U32), ("source_mac", U8 * 6), ("destination_mac", U8 * 6),
-        ("left", U8), ("reserved", U8 * 7),
-    ]  # fmt: skip
+    _fields_ = [("client", Address), ("vip", Address), ("backend", Address), ("snat", Address)]
 
 
 FLOW_SYN: Final = 1
@@ -219,6 +207,10 @@ FLOW_CLIENT_FIN: Final = 1
 FLOW_BACKEND_FIN: Final = 2
 FLOW_BACKEND_FIN_FIRST: Final = 4
 FLOW_RESET: Final = 8
+FLOW_LEFT: Final = 16
+FLOW_DISPLACED: Final = 32
+FLOW_HEARD: Final = 64
+FLOW_HELD: Final = 128
 
 
 class Interface(ctypes.Structure):

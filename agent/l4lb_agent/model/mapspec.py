@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from l4lb_agent.model import layout
 from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.choice import layout as choice_layout
+from l4lb_agent.model.flows import layout as record_layout
 from l4lb_agent.model.reasons import REASONS, VERDICTS
 
 
 class MapType(enum.IntEnum):
     """enum bpf_map_type in linux/bpf.h."""
 
-    HASH = 1
     ARRAY = 2
     PROG_ARRAY = 3
     PERCPU_ARRAY = 6
@@ -72,6 +72,22 @@ def affinity_buckets(sizes: Sizes) -> int:
     return max(16, 1 << (-(-sizes.affinities // 8) - 1).bit_length())
 
 
+def flow_index_buckets(sizes: Sizes) -> int:
+    """Buckets in `flow_index`: a power of two, eight entries each, so that the two of each flow fill a quarter at most: a pair of buckets
+    then is full for one flow in millions."""
+    return max(8, 1 << (sizes.flows - 1).bit_length())
+
+
+def unanswered_buckets(sizes: Sizes) -> int:
+    """Buckets in `unanswered`: a power of two, sixteen slots each, for about half of all flows."""
+    return 1 << max(0, (sizes.flows // 32 - 1).bit_length())
+
+
+def spare_elements(sizes: Sizes) -> int:
+    """Elements in `spare`: a power of two, room for every id."""
+    return 1 << (sizes.flows - 1).bit_length()
+
+
 def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
     """Every pinned map, in the order in which they are created. `tails` is not among them: each program generation has its own."""
 
@@ -95,8 +111,14 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         array("policies", size(layout.Policy), sizes.services),
         *rings,
         array("backends", size(layout.Backend), sizes.backends),
-        MapSpec("flows", MapType.HASH, size(layout.FlowKey), size(layout.Flow), sizes.flows, False),
-        MapSpec("replies", MapType.HASH, size(layout.ReplyKey), size(layout.Reply), sizes.flows, False),
+        array("flows", size(layout.Flow), sizes.flows, control=False),
+        array("flows_v6", size(layout.FlowV6), sizes.flows, control=False),
+        array("flow_index", size(layout.Bucket), flow_index_buckets(sizes), control=False),
+        array("unanswered", size(record_layout.Unanswered), unanswered_buckets(sizes), control=False),
+        array("spare", 4, spare_elements(sizes), control=False),
+        array("pool", size(record_layout.Pool), 1, control=False),
+        array("sweep_state", size(record_layout.Sweep), 1, control=False),
+        array("flow_counts", size(record_layout.FlowCount), sizes.backends, control=False),
         array("port_full", 4, layout.PORT_FULL_PLACES, control=False),
         array("flow_table", size(layout.FlowBucket), flow_buckets(sizes), control=False),
         array("fragments", size(layout.FragmentBucket), layout.FRAGMENT_BUCKETS, control=False),

@@ -39,11 +39,10 @@ class FlowCounts:
     """One sweep of all that holds flows: live ones (not FLOW_CLOSED, not expired) by backend id; closed ones are in quarantine."""
 
     live: Mapping[int, int] = field(default_factory=dict)
-    entries_by_backend: Mapping[int, int] = field(default_factory=dict)  # of flows and replies, live or not, and of flow_table: no such
-    # id is given anew
-    flows: int = 0  # entries of flows
-    replies: int = 0  # entries of replies
-    deleted: int = 0  # entries of both
+    entries_by_backend: Mapping[int, int] = field(default_factory=dict)  # records of flows, live or not, and of flow_table: no such id is
+    # given anew
+    flows: int = 0  # records of flows
+    deleted: int = 0  # records of flows
     tracked: int = 0  # entries of flow_table that are not over
     pinned: Mapping[int, frozenset[int]] = field(default_factory=dict)  # by service id: slots in which a live entry of flow_table names
     # another backend than the ring that the sweep was given

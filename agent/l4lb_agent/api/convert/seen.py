@@ -78,7 +78,7 @@ def _traffic(count: TrafficCount | None, active: int) -> stats_pb2.Traffic:
 
 def _fill(sample: StatsSample) -> Iterable[stats_pb2.MapStats]:
     """The maps whose fill traffic decides, counted by the sweep."""
-    entries = {"flows": sample.counts.flows, "replies": sample.counts.replies}
+    entries = {"flows": sample.counts.flows}
     for m in sample.maps:
         if m.name in entries:
             yield stats_pb2.MapStats(map=m.name, entries=entries[m.name], max_entries=m.max_entries, bytes=m.bytes)

@@ -52,8 +52,6 @@ def _element_bytes(spec: mapspec.MapSpec, cpus: int) -> int:
     match spec.type:
         case mapspec.MapType.PERCPU_ARRAY:
             return value * cpus
-        case mapspec.MapType.HASH:
-            return value + spec.key_size + 48
         case mapspec.MapType.LPM_TRIE:
             return value + spec.key_size + 64  # once the prefixes are there
     return value

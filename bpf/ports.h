@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The source port of a new NAT flow: its entry in the index by the backend's tuple is the allocation. A search is eight tries; after one
+ * that failed, new flows for that backend and address are refused without another for a while. */
+#ifndef L4LB_PORTS_H
+#define L4LB_PORTS_H
+
+#define PORT_TRIES 8
+#define RACE_LOST REASONS /* in the place of a reason */
+#define FULL_TICKS 2 /* of 1/16 s: how long a backend is taken for full after a failed search */
+#define LOWEST_KEPT_PORT 1024
+
+/* The port at the backend, network order, of a flow to `vip_port`: a range of ports keeps it, unless the backend names one */
+static __always_inline __u16 port_at(const struct backend *backend, __u16 vip_port)
+{
+	return backend->port ? backend->port : vip_port;
+}
+
+/* The SNAT address and port of one try, as what the packet becomes */
+static __always_inline void fill_source(struct scratch *s, const struct backend *b, const struct address *source, __u16 port)
+{
+	struct tuple *to = &s->becomes;
+
+	copy_address(&to->source, source);
+	copy_address(&to->destination, &b->address);
+	to->source_port = port;
+	to->destination_port = port_at(b, s->tuple.destination_port);
+	to->protocol = s->tuple.protocol;
+}
+
+/* Port of the given try: the client's own first, then a walk with an odd step, from the seed */
+static __always_inline __u16 port_of_try(const struct scratch *s, const struct config *c, __u64 seed, __u32 try)
+{
+	__u32 own = ntohs(s->tuple.source_port), range = c->port_high - c->port_low + 1;
+	__u32 walk = (seed + try * (seed >> 16 | 1)) & 0xffff;
+
+	if (!try && own >= LOWEST_KEPT_PORT && own >= c->port_low && own <= c->port_high)
+		return own;
+	return c->port_low + (walk * range >> 16);
+}
+
+/* Index in snat[] of the given try */
+static __always_inline __u32 address_of_try(const struct scratch *s, const struct config *c, __u64 seed, __u32 try)
+{
+	__u32 first = s->family == 4 ? 0 : SNAT_V6_BASE, count = s->family == 4 ? c->snat_v4 : c->snat_v6;
+	__u32 walk = ((seed >> 32) + try * (seed >> 48 | 1)) & 0xffff;
+
+	return first + (walk * count >> 16);
+}
+
+/* Writes the backend's tuple into the record and claims its entry; only then can another CPU compare its own with it */
+static __always_inline bool port_claim(struct scratch *s, const struct config *c, struct flow *f)
+{
+	f->snat_port = s->becomes.source_port;
+	if (s->family == 4) {
+		f->snat = s->becomes.source.word[3];
+	} else {
+		struct flow_v6 *v6 = flow_v6_get(s->flow_id);
+
+		if (!v6)
+			return false;
+		copy_address(&v6->snat, &s->becomes.source);
+	}
+	return index_claim(s, c, reversed_hash(&s->becomes, c->slot_secret), s->flow_id);
+}
+
+/* Whether nobody has what the backend would send to this source */
+static __always_inline bool port_free(const struct scratch *s, const struct config *c)
+{
+	__u64 hash = reversed_hash(&s->becomes, c->slot_secret);
+
+	return !index_rivals(c, hash, index_entry(hash, 0));
+}
+
+/* Finds a port for the record's flow; returns 0 or a reason, RACE_LOST when another CPU took the port at the very moment. A claim is dear,
+ * for the verifier: there is one, for the first port that is free at a look */
+static __always_inline __u32 port_search(struct scratch *s, const struct config *c, struct flow *f, const struct backend *b, __u64 seed)
+{
+#pragma clang loop unroll(disable)
+	for (__u32 try = 0; try < PORT_TRIES; try++) {
+		const struct address *source = snat_get(address_of_try(s, c, seed, try));
+
+		if (!source)
+			return REASON_NO_SNAT_ADDRESS;
+		fill_source(s, b, source, htons(port_of_try(s, c, seed, try)));
+		if (port_free(s, c))
+			return port_claim(s, c, f) ? 0 : RACE_LOST;
+	}
+	return REASON_NO_SOURCE_PORT;
+}
+
+static __always_inline void port_release(const struct scratch *s, const struct config *c)
+{
+	__u64 hash = reversed_hash(&s->becomes, c->slot_secret);
+
+	index_change(c, hash, index_entry(hash, s->flow_id), 0);
+}
+
+/* Whether one port of those that a search would try is free. A search also fails by bad luck, with half of the ports taken in one of 250:
+ * only while a single look fails as well is the backend taken for full. */
+static __always_inline bool glance(struct scratch *s, const struct config *c, const struct backend *b, __u64 seed)
+{
+	const struct address *source = snat_get(address_of_try(s, c, seed, PORT_TRIES - 1));
+
+	if (!source)
+		return false;
+	fill_source(s, b, source, htons(port_of_try(s, c, seed, PORT_TRIES - 1)));
+	return port_free(s, c);
+}
+
+/* Where the searches for this backend and address leave word that they failed */
+static __always_inline __u32 *full_mark(const struct scratch *s, const struct config *c, __u16 backend, __u64 seed)
+{
+	return port_full_get(mix(backend, address_of_try(s, c, seed, 0), c->index_secret) & (PORT_FULL_PLACES - 1));
+}
+
+#endif
