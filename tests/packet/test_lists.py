@@ -34,7 +34,7 @@ LET_IN = {Reason.FLOW_CREATED, Reason.TO_BACKEND}
 def put(lb: Balancer, number: int, prefixes: Iterable[str]) -> None:
     """The list of that number has these prefixes and no others."""
     wanted = Members(number, parse_all(prefixes, "prefixes")).elements
-    for key in lb.elements("lists"):
+    for key in lb.keyed("lists"):
         if struct.unpack_from("=I", key, 4)[0] >> 1 == number:
             syscall.map_delete(lb.maps["lists"].fileno(), key)
     for key, value in wanted.items():
