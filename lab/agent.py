@@ -153,7 +153,7 @@ class Agent:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), cwd=self._app, start_new_session=True
             )
 
-    def wait_ready(self, client: l4lb.Client, within: float = 20.0) -> AgentInfo:
+    def wait_ready(self, client: l4lb.Client, within: float = 60.0) -> AgentInfo:
         """Return what it says of itself once it is READY. Raises AgentFailed."""
         until = time.monotonic() + within
         while not self._answers():  # asked without gRPC, which would wait a second between attempts
