@@ -51,7 +51,7 @@ class Wire:
         while True:
             raw, about = self.sockets[back].recvfrom(4096)
             ours = raw[6:12].hex(":") == self.mac and raw[12:14].hex() in ("0800", "86dd", "0806")
-            if ours and about[2] != socket.PACKET_OUTGOING:
+            if ours and about[2] != socket.PACKET_OUTGOING and raw[:2] != b"33":  # what eth0's kernel tells its neighbours of itself
                 return raw
 
 
