@@ -110,9 +110,12 @@ static bool is_answer(const struct passage *x, const struct packet *before, cons
 	static const uint8_t nobody[16], all_nodes[16] = {0xff, 2, [15] = 1};
 	const uint8_t *to = destination_of(x->out, after), *from = source_of(x->in, before);
 	size_t bytes = address_bytes(after);
-	bool back = !memcmp(to, from, bytes) || (bytes == 16 && !memcmp(from, nobody, 16) && !memcmp(to, all_nodes, 16));
 
-	return before->family == after->family && x->out_bytes == after->end && back &&
+	if (before->family != after->family)
+		return false;
+	if (memcmp(to, from, bytes) && (bytes != 16 || memcmp(from, nobody, 16) || memcmp(to, all_nodes, 16)))
+		return false;
+	return x->out_bytes == after->end &&
 	       ((after->protocol == 6 && after->end - after->transport == 20) || after->protocol == 1 || after->protocol == 58);
 }
 
@@ -133,10 +136,11 @@ static const char *judge_same_length(const struct world *w, const struct passage
 				     const struct packet *after)
 {
 	size_t bytes = address_bytes(before);
-	bool moved = memcmp(source_of(x->in, before), source_of(x->out, after), 2 * bytes);
+	bool moved;
 
 	if (before->family != after->family)
 		return "another family";
+	moved = memcmp(source_of(x->in, before), source_of(x->out, after), 2 * bytes);
 	if (moved && is_owned(w, destination_of(x->out, after), bytes))
 		return "translated to an owned address";
 	if (!moved && !same_but_a_hop(x->in, before, x->out, after))

@@ -105,7 +105,7 @@ def test_a_reply_longer_than_the_mtu_of_its_way_is_dropped(lb: Balancer, link: L
     assert lb.flows()[0].element.mtu == 1300
     room = 1300 - (40 if family is V4 else 60)
     assert lb.send(from_backend(family, payload=bytes(room), flags="A")).reason is Reason.TO_CLIENT
-    assert lb.send(from_backend(family, payload=bytes(room + 1), flags="A")).reason is Reason.MTU_EXCEEDED
+    assert lb.send(from_backend(family, payload=bytes(room + 1), flags="A")).reason is Reason.TOO_BIG_LIMITED
 
 
 @each_family
