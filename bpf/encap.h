@@ -94,7 +94,7 @@ static __always_inline bool leave_ipv4(struct xdp_md *ctx, struct outer *o)
 	ip->checksum = updated_checksum(ip->checksum, TTL_DELTA);
 	o->class = ip->service;
 	o->fragment = ip->fragment & htons(IPV4_DONT_FRAGMENT);
-	o->identification = o->fragment ? 0 : (ip->identification ^ o->hash) + (ip->fragment & htons(IPV4_OFFSET_MASK)) * ODD_STEP;
+	o->identification = o->fragment ? 0 : (ip->identification ^ o->hash) + (__u32)(ip->fragment & htons(IPV4_OFFSET_MASK)) * ODD_STEP;
 	return true;
 }
 

@@ -172,7 +172,7 @@ async def test_a_reload_takes_over_what_it_can_and_names_the_rest(stage: Stage) 
     stage.becomes_ready()
     async with stage.running():
         await until(lambda: "ready" in stage.manager.heard)
-        changed = TEXT.replace('"eth0"', '"eth1"').replace("[datapath]", "[sizes]\nflows = 5\n[datapath]\nrst_rate = 9\ntimeouts.syn = 8")
+        changed = TEXT.replace('"eth0"', '"eth1"').replace("[datapath]", "[sizes]\nflows = 128\n[datapath]\nrst_rate = 9\ntimeouts.syn = 8")
         stage.path.write_text(changed + '[agent]\nlog_level = "debug"\n')
         level = logging.getLogger().level
         try:
