@@ -8,8 +8,8 @@ service, a ring and its backends all as before or all as wanted. The order:
 3. rings that no service points to yet and port ranges that no address does, after a grace period when packets may still be reading what
    was there
 4. policies, services; the one 64-bit word of a service's element exchanges both its rings
-5. index entries that appear, beside those that go; then addresses, which may lead to services by port ranges: a service of one port is there
-   before a range around it
+5. index entries that appear, beside those that go; then addresses, which may lead to services by port ranges: a service of one port is
+   there before a range around it
 6. SNAT addresses, VLANs, config
 7. index entries that go
 8. after a grace period, what nothing points to any more: services, policies, prefixes of lists, addresses, SNAT addresses, VLANs,
