@@ -300,4 +300,4 @@ def test_flows_with_and_without_them_are_one(flowing: Balancer, family: Family) 
     for name in OPTIONS if family is V4 else HEADERS:
         assert flowing.send(odd(family, name, from_client(family, flags="A", seq=1001, ack=6))).reason is Reason.TO_BACKEND
     assert flowing.send(odd(family, name, from_client(family, flags="FA", seq=1001, ack=6))).reason is Reason.TO_BACKEND
-    assert {f.state for k, f in flowing.flows() if k.protocol == 6} == {layout.FLOW_ESTABLISHED, layout.FLOW_CLOSING}
+    assert {flow.state for flow in flowing.flows() if flow.protocol == 6} == {layout.FLOW_ESTABLISHED, layout.FLOW_CLOSING}
