@@ -181,7 +181,7 @@ static __always_inline void flow_settle(struct scratch *s, const struct config *
 	__u64 *slot = u ? &u->slot[s->best & (SLOTS - 1)] : NULL;
 
 	if (slot)
-		*(volatile __u64 *)slot = slot_word(s->flow_id, *slot, idle ? tick(c) + 1 : tick(c));
+		*(volatile __u64 *)slot = slot_word(s->flow_id, *slot, idle ? tick(c) - SLOT_IDLE_AGE : tick(c));
 }
 
 #endif

@@ -7,6 +7,7 @@
 #define WORD_TRIES 3 /* to change a word that other CPUs change too */
 #define SLOTS 16
 #define SLOT_STAMP_MASK 0xffffff
+#define SLOT_IDLE_AGE 0x800000 /* of a record without a flow: older than any flow is, for six days */
 #define FLOW_TCP_FLAGS (FLOW_CLIENT_FIN | FLOW_BACKEND_FIN | FLOW_BACKEND_FIN_FIRST | FLOW_RESET)
 
 static __always_inline __u32 read_word(const struct flow *f)

@@ -5,6 +5,7 @@
 #define L4LB_PORTS_H
 
 #define PORT_TRIES 8
+#define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL /* of 2^64 */
 #define RACE_LOST REASONS /* in the place of a reason */
 #define FULL_TICKS 2 /* of 1/16 s: how long a backend is taken for full after a failed search */
 #define LOWEST_KEPT_PORT 1024
@@ -27,11 +28,12 @@ static __always_inline void fill_source(struct scratch *s, const struct backend 
 	to->protocol = s->tuple.protocol;
 }
 
-/* Port of the given try: the client's own first, then a walk with an odd step, from the seed */
+/* Port of the given try: the client's own first, then a walk from the seed, by the golden ratio of all ports: clients with ports in a row
+ * leave rows of ports taken, out of which small steps do not lead */
 static __always_inline __u16 port_of_try(const struct scratch *s, const struct config *c, __u64 seed, __u32 try)
 {
 	__u32 own = ntohs(s->tuple.source_port), range = c->port_high - c->port_low + 1;
-	__u32 walk = (seed + try * (seed >> 16 | 1)) & 0xffff;
+	__u32 walk = (seed + try * GOLDEN_RATIO) >> 48;
 
 	if (!try && own >= LOWEST_KEPT_PORT && own >= c->port_low && own <= c->port_high)
 		return own;
