@@ -50,7 +50,16 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
         *(f"{kind}/{packet}" for kind in DIRECT for packet in ("established", "syn")),
     }  # fmt: skip
     assert all(name in done.stdout for name in names)
-    assert {program["name"] for program in made["programs"]} == {"xdp_l4lb", "icmp", "nat_new", "answer", "capture"}
+    assert {program["name"] for program in made["programs"]} == {
+        "xdp_l4lb",
+        "icmp",
+        "odd",
+        "later",
+        "nat_new",
+        "answer",
+        "capture",
+        "sweep",
+    }
     assert all(0 < row["instructions"] <= row["processed"] and row["stack"] <= 512 for row in made["programs"])
     assert {row["name"] for row in made["live"]} == {"bare XDP_TX", "l4lb, established"}
     assert netns.existing(PREFIX) == []
@@ -76,11 +85,11 @@ def test_new_flows_are_gone_after_their_run_and_a_second_clearing_is_void(lb: st
             rig.datapath(syn, 8, 8, CREATED)
             with pytest.raises(Void, match="8 packets were to end as FLOW_CREATED/TX"):
                 rig.datapath(syn, 8, 8, CREATED)
-            rig.each("clear", syn, 8)
+            rig.clear(8)
             rig.datapath(syn, 8, 8, CREATED)
-            rig.each("clear", syn, 8)
-            with pytest.raises(Void, match="clear: 8 of 8 flows are not there"):
-                rig.each("clear", syn, 8)
+            rig.clear(8)
+            with pytest.raises(Void, match="0 records of 8 new flows are freed"):
+                rig.clear(8)
         finally:
             rig.close()
 
