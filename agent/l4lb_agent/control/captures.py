@@ -144,9 +144,9 @@ class Captures:
 
     def _read(self) -> None:
         """Gives what is in the ring buffer to those who want it; the rest waits for the next turn of the loop."""
-        names: Names | None = None
+        names: _Called | None = None
         for packet in self._datapath.captured(AT_ONCE):
-            names = names or self._names()
+            names = names or _Called.of(self._names())
             named = self._named(packet, names)
             for slot in packet.captures & self._running.keys():
                 one = self._running[slot]
@@ -156,13 +156,22 @@ class Captures:
                     one.waiting.append(named)
                 one.wake.set()
 
-    def _named(self, packet: Captured, names: Names) -> CapturedPacket:
+    def _named(self, packet: Captured, names: "_Called") -> CapturedPacket:
         past = self._clock.monotonic() - packet.nanoseconds / 1e9
         return CapturedPacket(
-            packet, self._clock.time() - past, _called(names.interfaces, packet.ifindex), _called(names.services, packet.service),
-            _called(names.backends, packet.backend),
+            packet, self._clock.time() - past, names.interfaces.get(packet.ifindex, ""), names.services.get(packet.service, ""),
+            names.backends.get(packet.backend, ""),
         )  # fmt: skip
 
 
-def _called(numbers: Mapping[str, int], number: int) -> str:
-    return next((name for name, one in numbers.items() if one == number), "") if number else ""
+@dataclass(frozen=True)
+class _Called:
+    """Names by number, turned round once for many packets."""
+
+    services: Mapping[int, str]
+    backends: Mapping[int, str]
+    interfaces: Mapping[int, str]
+
+    @classmethod
+    def of(cls, names: Names) -> "_Called":
+        return cls(*({number: name for name, number in one.items()} for one in (names.services, names.backends, names.interfaces)))
