@@ -96,7 +96,7 @@ def run(effort: Effort, cache: Path, nft: list[str]) -> Report:
             try:
                 say(f"{len(wanted)} cases, table with {max(flows):,} flows")
                 establish(rig, wanted)
-                samples, found = measure(rig, wanted, effort.chunk, effort.rounds, effort.seconds)
+                samples, found = measure(rig, wanted, effort.chunk, effort.rounds, effort.seconds, max(flows))
                 yardstick += samples
                 figures += found
                 if effort.live_rounds and not number:

@@ -29,17 +29,24 @@ def establish(rig: Rig, cases: Sequence[Case]) -> None:
         rig.track(packet, max(case.flows for case in cases if case.tracked and case.packet == packet))
 
 
-def measure(rig: Rig, cases: Sequence[Case], chunk: int, rounds: int, seconds: float) -> tuple[list[float], list[CaseFigures]]:
+def measure(
+    rig: Rig, cases: Sequence[Case], chunk: int, rounds: int, seconds: float, floor: int = 0
+) -> tuple[list[float], list[CaseFigures]]:  # fmt: skip
     """Samples of the yardstick, and every case's figures, from up to `rounds` rounds of `chunk` packets for each; no round starts after
-    `seconds`, but LEAST_ROUNDS are run. Raises Void when a packet does not end as its case says."""
-    samples = [Samples() for _ in cases]
+    `seconds`, but LEAST_ROUNDS are run. With `floor` also what one line of the flow table costs among so many flows. Raises Void when a
+    packet does not end as its case says."""
+    samples, line = [Samples() for _ in cases], Samples()
     yardstick: list[float] = []
     deadline = time.monotonic() + seconds
     for number in range(rounds):
         if number >= LEAST_ROUNDS and time.monotonic() > deadline:
             break
         yardstick.append(rig.yardstick(chunk))
+        if floor:
+            line.wrapper.append(rig.empty(Packet(V4), floor, chunk, number + 1))
+            line.gross.append(rig.line(Packet(V4), floor, chunk, number + 1))
         for case, found in zip(cases, samples):
             found.wrapper.append(rig.empty(case.packet, case.flows, chunk, None if case.fresh else number + 1))
             found.gross.append(rig.case(case, chunk, number + 1))
-    return yardstick, [CaseFigures(c.name, c.flows, Spread.of(s.gross), Spread.of(s.wrapper)) for c, s in zip(cases, samples)]
+    named = [*([("floor/line", floor, line)] if floor else []), *((c.name, c.flows, s) for c, s in zip(cases, samples))]
+    return yardstick, [CaseFigures(name, flows, Spread.of(s.gross), Spread.of(s.wrapper)) for name, flows, s in named]

@@ -15,7 +15,7 @@ from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.mapspec import NO_PREALLOC, MapType
 
 _SOURCE: Final = Path(__file__).resolve().parent / "wrapper.c"
-_NAMES: Final = ("wrapper", "empty_wrapper", "nothing", "generator", "sink", "yardstick", "gather")
+_NAMES: Final = ("wrapper", "empty_wrapper", "nothing", "line_wrapper", "line", "generator", "sink", "yardstick", "gather")
 _LOADS: Final = 5  # the quickest counts
 
 

@@ -61,7 +61,7 @@ class Rig:
             undo.callback(self.generation.close)
             self._sweep = undo.enter_context(code.load_sweep(numbers))
             self.programs: Mapping[str, Fd] = code.load_driving(numbers | {"scratch": undo.enter_context(code.scratch()).fileno()})
-            for target, fd in enumerate((self.generation.program, self.programs["nothing"])):
+            for target, fd in enumerate((self.generation.program, self.programs["nothing"], self.programs["line"])):
                 syscall.map_update(numbers["targets"], array_key(target), array_key(fd.fileno()))
             self._undo = undo.pop_all()
 
@@ -102,6 +102,10 @@ class Rig:
     def empty(self, packet: Packet, flows: int, repeat: int, seed: int | None = None) -> int:
         """The same packets through the wrapper alone."""
         return self._checked("empty_wrapper", packet, flows, repeat, seed)
+
+    def line(self, packet: Packet, flows: int, repeat: int, seed: int) -> int:
+        """The same packets through the wrapper and a program that reads one line of the flow table for each."""
+        return self._checked("line_wrapper", packet, flows, repeat, seed)
 
     def yardstick(self, repeat: int) -> int:
         """Nanoseconds a packet of the bare program that swaps MACs and sends back."""
@@ -180,7 +184,7 @@ def _own_maps(tuples: int) -> tuple[mapspec.MapSpec, ...]:
     return (
         mapspec.MapSpec("plans", kind.ARRAY, 4, ctypes.sizeof(Plan), 1, False),
         mapspec.MapSpec("tuples", kind.ARRAY, 4, _TUPLE_BYTES, tuples, False),
-        mapspec.MapSpec("targets", kind.PROG_ARRAY, 4, 4, 2, False),
+        mapspec.MapSpec("targets", kind.PROG_ARRAY, 4, 4, 3, False),
         mapspec.MapSpec("arrived", kind.PERCPU_ARRAY, 4, 8, 1, False),
     )
 

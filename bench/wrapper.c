@@ -21,6 +21,7 @@
 
 #define TARGET_DATAPATH 0
 #define TARGET_NOTHING 1
+#define TARGET_LINE 2
 
 struct plan {
 	__u64 frame[FRAME_WORDS]; /* headers of flow 0 */
@@ -57,6 +58,7 @@ BPF_TABLE("array", u32, struct flow, flows, 1);
 BPF_TABLE("array", u32, struct flow_v6, flows_v6, 1);
 BPF_TABLE("array", u32, struct bucket, flow_index, 1);
 BPF_TABLE("array", u32, struct unanswered, unanswered, 1);
+BPF_TABLE("array", u32, struct flow_bucket, flow_table, 1);
 
 static __always_inline struct service *service_get(__u32 element)
 {
@@ -211,6 +213,35 @@ int empty_wrapper(struct xdp_md *ctx)
 int nothing(struct xdp_md *ctx)
 {
 	(void)ctx;
+	return XDP_TX;
+}
+
+int line_wrapper(struct xdp_md *ctx)
+{
+	if (!write_packet(ctx))
+		return XDP_ABORTED;
+	targets.call(ctx, TARGET_LINE);
+	return XDP_ABORTED;
+}
+
+/* The floor of whatever looks a flow up: one line of a table as large as the datapath's, which the packet's source picks. The next packet
+ * waits for it, else a CPU works at several of these at once, as it cannot at packets that are forwarded. */
+int line(struct xdp_md *ctx)
+{
+	const struct ipv4 *ip = bytes_at(ctx, IP_OFFSET, IPV4_BYTES);
+	const struct udp *ports = bytes_at(ctx, IP_OFFSET + IPV4_BYTES, UDP_BYTES);
+	__u32 zero = 0, picked;
+	struct plan *plan = plans.lookup(&zero);
+	struct config *c = config.lookup(&zero);
+	struct flow_bucket *bucket;
+
+	if (!ip || !ports || !c || !plan)
+		return XDP_ABORTED;
+	picked = ((__u64)ip->source << 16 | ports->source) * MIX_2 >> 32 & c->flow_mask;
+	bucket = flow_table.lookup(&picked);
+	if (!bucket)
+		return XDP_ABORTED;
+	plan->random ^= bucket->entry[0].word >> 32;
 	return XDP_TX;
 }
 

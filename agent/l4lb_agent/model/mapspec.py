@@ -22,6 +22,8 @@ class MapType(enum.IntEnum):
 
 
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC, without which there are no tries: what is not there takes no memory
+MMAPABLE = 1 << 10  # BPF_F_MMAPABLE: elements begin at a page, not behind the map's own fields, where each would lie on two cache lines
+LINE = 64  # bytes of a cache line
 CAPTURED_BYTES = 1 << 20  # of captured packets that the agent has not read yet
 
 
@@ -92,7 +94,7 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
     """Every pinned map, in the order in which they are created. `tails` is not among them: each program generation has its own."""
 
     def array(name: str, value: int, entries: int, control: bool = True) -> MapSpec:
-        return MapSpec(name, MapType.ARRAY, 4, value, entries, control)
+        return MapSpec(name, MapType.ARRAY, 4, value, entries, control, 0 if value % LINE else MMAPABLE)
 
     def counters(name: str, value: type[ctypes.Structure], entries: int) -> MapSpec:
         return MapSpec(name, MapType.PERCPU_ARRAY, 4, ctypes.sizeof(value), entries, False)
