@@ -16,7 +16,7 @@ struct flow {
 	__u16 backend;
 	__u16 service;
 	__u32 sequence;      /* the client's initial sequence number */
-	__u32 last_sequence; /* the sequence of the client's FIN; until the backend answers, the second of the SYN */
+	__u32 last_sequence; /* the sequence of the client's FIN; until the backend answers, the second in which it began */
 	__u32 ifindex;       /* next hop towards the client: OUT() */
 	__u16 mtu;
 	__u16 route_generation; /* lower bits of config's */
@@ -80,8 +80,10 @@ struct flow_count {
 	__u32 number; /* of the sweep that counted; else all is old */
 	__u32 live;   /* neither closed nor over */
 	__u32 entries;
-	__u32 reserved;
+	__u16 unanswered; /* of `live`: more than ANSWER_SECONDS old, and the backend has said nothing; at most 65535, as is the next */
+	__u16 refused;    /* of the closed: the first that the backend said was a RST */
 }; /* 16 bytes */
+#define ANSWER_SECONDS 1
 
 enum flow_state {
 	FLOW_NONE = 0,

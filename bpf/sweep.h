@@ -4,7 +4,21 @@
 #ifndef L4LB_SWEEP_H
 #define L4LB_SWEEP_H
 
-static __always_inline void count_flow(const struct sweep *w, const struct flow *f, bool live)
+/* Nobody has answered it, and it is not that young */
+static __always_inline bool is_unanswered(const struct sweep *w, const struct flow *f, __u32 word)
+{
+	return (word_state(word) == FLOW_SYN || word_state(word) == FLOW_UDP) && aged(w->now, f->last_sequence, ANSWER_SECONDS);
+}
+
+/* Closed before the backend said anything but RST; not because the client's next SYN went elsewhere */
+static __always_inline bool is_refused(__u32 word)
+{
+	__u8 flags = word_flags(word) & (FLOW_RESET | FLOW_HEARD | FLOW_LEFT | FLOW_DISPLACED);
+
+	return word_state(word) == FLOW_CLOSED && flags == FLOW_RESET;
+}
+
+static __always_inline void count_flow(const struct sweep *w, const struct flow *f, __u32 word, bool live)
 {
 	struct flow_count *count = flow_count_get(f->backend);
 
@@ -12,10 +26,15 @@ static __always_inline void count_flow(const struct sweep *w, const struct flow 
 		return;
 	if (count->number != w->number) {
 		count->live = count->entries = 0;
+		count->unanswered = count->refused = 0;
 		count->number = w->number;
 	}
 	count->live += live;
 	count->entries++;
+	if (live && is_unanswered(w, f, word) && count->unanswered < 0xffff)
+		count->unanswered++;
+	if (is_refused(word) && count->refused < 0xffff)
+		count->refused++;
 }
 
 /* Takes a held flow's record out of its slot; false when a packet was faster and another flow has it */
@@ -63,7 +82,7 @@ static __always_inline void sweep_record(struct scratch *s, const struct config 
 		return;
 	}
 	w->flows++;
-	count_flow(w, f, word_state(word) != FLOW_CLOSED && !aged(w->now, f->seen, timeout));
+	count_flow(w, f, word, word_state(word) != FLOW_CLOSED && !aged(w->now, f->seen, timeout));
 }
 
 static __always_inline int sweep_step(struct scratch *s, const struct config *c)

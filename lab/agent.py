@@ -31,7 +31,7 @@ cache_dir = "{cache_dir}"
 [datapath]
 snat = [{snat}]
 transmit = "{transmit}"
-{interfaces}"""
+{more}{interfaces}"""
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ class Agent:
 
     def __init__(
         self, lab: Laboratory, *, interfaces: Sequence[str] = (), mode: str = "native", redirect: bool = False,
-        remote: Remote | None = None, name: str = "agent", metrics: bool = False,
+        remote: Remote | None = None, name: str = "agent", metrics: bool = False, ports: tuple[int, int] | None = None,
     ) -> None:  # fmt: skip
         """Make folders that belong to the agent's user, and the configuration. Starts nothing. Each agent of a laboratory has a name. With
-        `remote` it can be reached from the controller's namespace too, with `metrics` scraped. Without `interfaces` it attaches to all that
-        are wired."""
+        `remote` it can be reached from the controller's namespace too, with `metrics` scraped; with `ports` NAT has only these source
+        ports. Without `interfaces` it attaches to all that are wired."""
         self._lab = lab
         self._process: subprocess.Popen[bytes] | None = None
         self._app = install.installed(install.checkout(), install.cache_folder())
@@ -98,10 +98,10 @@ class Agent:
         folder = lab.folder_for(name, UID)
         self.state_dir, self.runtime_dir = (lab.folder_for(each, UID, folder) for each in ("state", "runtime"))
         self.cache_dir = install.program_cache(install.cache_folder(), UID)
-        self._file = folder / "agent.toml"
-        own = self._configuration(interfaces or lab.topology.interfaces(), mode, redirect)
+        self.file = folder / "agent.toml"
+        own = self._configuration(interfaces or lab.topology.interfaces(), mode, redirect, f"port_range = {list(ports)}\n" if ports else "")
         exported = f'\n[metrics]\nlisten = "{self.metrics_socket}"\n' if metrics else ""
-        self._file.write_text(own + exported + (remote.configuration(UID) if remote else ""))
+        self.file.write_text(own + exported + (remote.configuration(UID) if remote else ""))
 
     @property
     def socket(self) -> Path:
@@ -125,7 +125,7 @@ class Agent:
             raise AgentFailed(f"the agent does not run\n{self.log()}")
         return self._process.pid
 
-    def _configuration(self, interfaces: Sequence[str], mode: str, redirect: bool) -> str:
+    def _configuration(self, interfaces: Sequence[str], mode: str, redirect: bool, more: str) -> str:
         topology = self._lab.topology
         return _CONFIGURATION.format(
             pin_dir=self.pin_dir,
@@ -134,6 +134,7 @@ class Agent:
             cache_dir=self.cache_dir,
             snat=f'"{topology.snat().v4}", "{topology.snat().v6}"',
             transmit="redirect" if redirect else "tx",
+            more=more,
             interfaces="".join(f'\n[[interface]]\nname = "{interface}"\nmode = "{mode}"\n' for interface in interfaces),
         )
 
@@ -147,7 +148,7 @@ class Agent:
 
     def start(self) -> None:
         """Start it and return at once."""
-        argv = self.command("--config", str(self._file))
+        argv = self.command("--config", str(self.file))
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), cwd=self._app, start_new_session=True
@@ -177,7 +178,7 @@ class Agent:
 
     def run(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
         """Run `l4lb-agent ARGUMENTS --config FILE` to its end, for instance `detach`."""
-        argv = self.command(*arguments, "--config", str(self._file))
+        argv = self.command(*arguments, "--config", str(self.file))
         return subprocess.run(argv, stdin=stdin, capture_output=True, text=True, env=self._environment(), cwd=self._app, check=False)
 
     def kill(self) -> None:

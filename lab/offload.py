@@ -18,7 +18,7 @@ from l4lb_agent.dataplane.fd import Fd
 from lab import netns
 
 # r0 = XDP_PASS (2); exit
-_PASS: Final = bytes([0xB7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
+PASS: Final = bytes([0xB7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 
 
 class Peer(enum.Enum):
@@ -34,7 +34,7 @@ def prepare(switch: str, port: str, peer: Peer, bpffs: Path) -> str:
     netns.run(netns.entering(switch, ["ethtool", "-K", port, "tx", "off", "gro", "on" if peer is Peer.GRO else "off"]))
     if peer is Peer.GRO:
         return f"switch port `{port}`: transmit checksum offload off, GRO on"
-    with Fd(syscall.prog_load(_PASS, "lab_pass")) as program:
+    with Fd(syscall.prog_load(PASS, "lab_pass")) as program:
 
         def attach() -> None:
             index = socket.if_nametoindex(port)

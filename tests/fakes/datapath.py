@@ -50,6 +50,10 @@ class FakeDatapath:
         """As the kernel holds them."""
         return Tables({name: dict(elements) for name, elements in self.maps_in_kernel.items()})
 
+    def control_elements(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Those of one map."""
+        return iter(list(self.maps_in_kernel.get(name, {}).items()))
+
     def execute(self, step: Step) -> None:
         """Checks sizes as the kernel does."""
         if isinstance(step, Write):

@@ -24,7 +24,10 @@ INJECTED = {
     Id.BACKEND_WAY_UNUSABLE: "the kernel of the tests has no VLAN devices; tests/unit/test_vlan.py decides about theirs",
     Id.CLOCK_UNSYNCHRONISED: "whether the clock is kept right is the whole host's",
 }
-REAL = [ROOT / path for path in ("tests/kernel/test_doctor.py", "tests/kernel/test_looks.py", "tests/netns/test_doctor.py")]
+REAL = [
+    ROOT / path
+    for path in ("tests/kernel/test_doctor.py", "tests/kernel/test_looks.py", "tests/netns/test_doctor.py", "lab/faults/planted.py")
+]
 
 
 def told() -> Iterator[str]:
@@ -43,7 +46,15 @@ def test_every_finding_is_there_in_the_order_of_the_list() -> None:
 
 def test_each_finding_is_provoked_for_real_or_there_is_a_reason_why_not() -> None:
     text = "".join(path.read_text() for path in REAL)
-    ways = ("Id.{}]", '["{}"]', "Id.{} in host.found()", "== Id.{}]", '"{}"),', '"{}", "SEVERITY')  # in which tests name what they wait for
+    ways = (
+        "Id.{}]",
+        '["{}"]',
+        "Id.{} in host.found()",
+        "== Id.{}]",
+        '"{}"),',
+        '"{}", "SEVERITY',
+        "ERROR    {}  ",
+    )  # in which tests name what they wait for
     asserted = {name for name in Id if any(way.format(name) in text for way in ways)}
     assert set(Id) - asserted == set(INJECTED)
 

@@ -13,6 +13,7 @@ from scapy.layers.inet import TCP, UDP
 from scapy.packet import Packet
 
 from l4lb_agent.dataplane import syscall
+from l4lb_agent.model.observed import Answers
 from l4lb_agent.model.reasons import Reason
 from tests.packet.balancer import SIZES, Balancer, address
 from tests.packet.conftest import Make, furnish
@@ -198,6 +199,44 @@ def test_a_displaced_flow_keeps_its_port_until_the_sweep(lb: Balancer) -> None:
     assert lb.sweep().deleted == 0
     lb.forget(old)
     assert [one.backend for one in lb.records()] == [2]
+
+
+@each_family
+@pytest.mark.parametrize(
+    ("script", "later", "live", "unanswered", "refused"),
+    [
+        ("c:S", 1, 1, 0, 0),  # it may be on its way
+        ("c:S", 2, 1, 1, 0),
+        ("c:S b:SA", 2, 1, 0, 0),
+        ("c:S b:SA c:A", 2, 1, 0, 0),
+        ("c:S b:RA", 2, 0, 0, 1),
+        ("c:S b:SA c:R", 2, 0, 0, 0),  # a scan
+        ("c:S b:SA c:A b:R", 2, 0, 0, 0),
+        ("c:S b:SA c:A b:FA c:FA", 2, 0, 0, 0),
+    ],
+)
+def test_a_sweep_tells_who_answers(lb: Balancer, family: Family, script: str, later: int, live: int, unanswered: int, refused: int) -> None:
+    play(lb, script, family)
+    found = lb.sweep(lb.records()[0].element.seen + later).answers
+    assert found == {1 if family is V4 else 4: Answers(1, live, unanswered, refused)}
+
+
+def test_flows_that_the_ring_took_elsewhere_were_refused_by_nobody(lb: Balancer) -> None:
+    lb.ring(1, [1])
+    play(lb, "c:S")
+    lb.ring(1, [2])
+    lb.send(from_client(V4, flags="S", seq=555))
+    old, new = sorted(lb.records(), key=lambda one: one.backend)
+    assert old.displaced
+    assert [lb.sweep(new.element.seen + 1).answers[backend].refused for backend in (1, 2)] == [0, 0]
+
+
+def test_a_sweep_tells_of_datagrams_without_answer(lb: Balancer) -> None:
+    lb.send(from_client(V4, UDP, b"q"))
+    now = lb.records()[0].element.seen
+    assert [one.unanswered for one in lb.sweep(now + 2).answers.values()] == [1]
+    lb.send(from_backend(V4, UDP, b"a"))
+    assert [one.unanswered for one in lb.sweep(now + 2).answers.values()] == [0]
 
 
 def test_a_sweep_counts_each_backend_afresh(lb: Balancer) -> None:

@@ -18,7 +18,7 @@ from l4lb_agent.model.doctor.examine import MOST, examine, with_warnings
 from l4lb_agent.model.doctor.facts import Certificate, Claim, Clock, Device, Facts, Kernel, Memory, Peer, Pins, Program, Scope, Way
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity, in_order, worst
 from l4lb_agent.model.mapspec import Sizes
-from l4lb_agent.model.observed import Counters
+from l4lb_agent.model.observed import Answers, Counters
 from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.service import Mode, MssClamp, Protocol, VirtualService
 from tests.fakes.datapath import FakeDatapath
@@ -53,6 +53,22 @@ def with_device(**changes: object) -> Facts:
 
 def with_way(**changes: object) -> Facts:
     return replace(SOUND, ways={THERE: replace(WAY, **changes)})  # type: ignore[arg-type]
+
+
+def narrow(mtu: int) -> Facts:
+    """The way to the backend leaves by a second interface."""
+    devices = {"eth0": ETH0, "eth1": replace(ETH0, name="eth1", mtu=mtu)}
+    return replace(SOUND, devices=devices, ways={THERE: replace(WAY, interface="eth1", mtu=mtu)})
+
+
+def answering(*counts: int) -> Facts:
+    """The backend's records, live, unanswered and refused flows."""
+    return replace(SOUND, answers={"services/web/backends/a": Answers(*counts)})
+
+
+def udp() -> Desired:
+    asked = desired()
+    return replace(asked, services={name: replace(one, protocol=Protocol.UDP) for name, one in asked.services.items()})
 
 
 def own_mtu(mtu: int) -> Desired:
@@ -101,7 +117,8 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ("GUE", scope(asked=desired(Mode.GUE)), SOUND, Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1532"),
     ("a tiny way", scope(asked=desired(Mode.FOU)), with_way(mtu=600), Id.MTU_SHORT, ERROR, "ip link set dev eth0 mtu 1528"),
     ("a backend's own MTU", scope(asked=own_mtu(1400)), SOUND, Id.MTU_SHORT, WARNING, "l4lbctl backend set web/a --mtu 1500"),
-    ("a smaller way", scope(), with_way(mtu=1400), Id.MTU_SHORT, WARNING, "ip link set dev eth0 mtu 1500"),
+    ("a smaller way", scope(), with_way(mtu=1400), Id.MTU_SHORT, WARNING, f"ip route replace {THERE} dev eth0 mtu 1500"),
+    ("a smaller link", scope(), narrow(1400), Id.MTU_SHORT, WARNING, "ip link set dev eth1 mtu 1500"),
     ("forwarding", scope(), with_device(forwards=frozenset({6})), Id.FORWARDING_OFF, ERROR, "/usr/lib/l4lb/forwarding on"),
     (
         "rp_filter", scope(), replace(with_device(strict=True), default_ways=frozenset({"eth1"})), Id.RP_FILTER_STRICT, WARNING,
@@ -115,6 +132,12 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ("silence", scope(), SILENT, Id.BACKEND_UNRESOLVED, ERROR, f"ip neigh show to {THERE} dev eth0"),
     ("a router", scope(asked=desired(Mode.DSR)), with_way(gateway=ROUTER), Id.BACKEND_BEHIND_ROUTER, ERROR, f"ip route get {THERE}"),
     ("a way of no use", scope(), with_way(trouble="has two tags"), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip -d link show dev eth0"),
+    ("RSTs", scope(), answering(3, 0, 0, 3), Id.BACKEND_REFUSES, ERROR, f"l4lbctl capture --prefix {THERE} --count 4"),
+    ("silence of all", scope(), answering(3, 3, 3), Id.BACKEND_SILENT, ERROR, "l4lbctl flows web/a"),
+    ("silence of some", scope(), answering(900, 900, 9), Id.BACKEND_SILENT, WARNING, "l4lbctl flows web/a"),
+    ("silence of UDP", scope(asked=udp()), answering(3, 3, 3), Id.BACKEND_SILENT, INFO, "l4lbctl flows web/a"),
+    ("few ports", scope(), answering(48384, 0, 0), Id.SNAT_PORTS_SHORT, WARNING, "l4lbctl flows web/a"),
+    ("no ports", scope(), answering(64000, 0, 0), Id.SNAT_PORTS_SHORT, ERROR, "l4lbctl flows web/a"),
     (
         "a VIP twice", scope(), replace(SOUND, claims=(Claim(VIP, "eth0", MAC),)), Id.VIP_DUPLICATE, ERROR,
         "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
@@ -193,6 +216,9 @@ def test_what_cannot_be_changed_is_not_safe_to_fix() -> None:
         replace(SOUND, clock=Clock(NOW, None)),
         replace(SOUND, certificates=(Certificate("/c", NOW - 9, NOW + 9),)),
         replace(SOUND, kernel=Kernel("7.0-rc1")),
+        answering(2, 2, 2, 2),  # it may be their clients
+        answering(48383, 48383, 483, 483),  # less than a hundredth, and less than three quarters of the ports
+        replace(SOUND, answers={"services/web/backends/removed": Answers(9, 9, 9, 9)}),
     ],
 )
 def test_what_is_no_defect_is_not_told(facts: Facts) -> None:
@@ -216,6 +242,21 @@ def test_smaller_segments_need_no_room(clamp: MssClamp, mss: int, protocol: Prot
     found = [one for one in examine(scope(asked=replace(asked, services=services)), with_way(mtu=room)) if one.id == Id.MTU_SHORT]
     assert [one.severity for one in found] == ([told] if told else [])
     assert all(("l4lbctl service update web --mss-clamp auto" in one.cure) is (protocol is Protocol.TCP) for one in found)
+
+
+@pytest.mark.parametrize("admin", [AdminState.DRAINED, AdminState.DISABLED])
+def test_what_nobody_is_sent_to_is_not_told_of(admin: AdminState) -> None:
+    assert worst(examine(scope(asked=desired(admin=admin)), answering(9, 9, 9, 9))) is Severity.INFO
+
+
+def test_services_that_share_a_server_share_its_source_ports() -> None:
+    asked = desired()
+    other = replace(asked.services["services/web"], name="services/other", port=81)
+    backend = Backend("services/other/backends/b", THERE, 80, updated=NOW)
+    both = Desired(1, {**asked.services, other.name: other}, {**asked.backends, backend.name: backend})
+    counts = {"services/web/backends/a": Answers(30000), backend.name: Answers(31000)}
+    [found] = [one for one in examine(scope(asked=both), replace(SOUND, answers=counts)) if one.id == Id.SNAT_PORTS_SHORT]
+    assert (found.subject, "61000 of 64512 source ports" in found.evidence) == (backend.name, True)
 
 
 def test_families_without_source_address_need_no_forwarding_and_a_local_dsr_backend_no_way() -> None:
@@ -250,6 +291,17 @@ def test_memory_of_the_maps_grows_with_what_is_asked_for() -> None:
     assert 200 << 20 < large - small < 500 << 20
 
 
+def test_drops_by_lists_say_which_lists_there_are() -> None:
+    asked = desired()
+    listed = replace(asked.services["services/web"], deny_list="lists/bad", allow_list="lists/good")
+    facts = replace(SOUND, drops={Reason.DENIED: 1.0, Reason.NOT_ALLOWED: 1.0, Reason.NO_SERVICE: 1.0})
+    found = examine(scope(asked=replace(asked, services={listed.name: listed})), facts)
+    told = {one.subject: one.evidence for one in found if one.id == Id.PACKETS_DROPPED}
+    assert told["DENIED"].endswith("(bad of web)")
+    assert told["NOT_ALLOWED"].endswith("(good of web)")
+    assert "(" not in told["NO_SERVICE"]
+
+
 def test_drops_are_what_grew_between_two_readings() -> None:
     drop, passed, aborted = Verdict.DROP, Verdict.PASS, Verdict.ABORTED
     before = Counters({}, {}, {(Reason.NO_BACKEND, drop): (10, 0), (Reason.CLOSED, drop): (5, 0)}, 100.0)
@@ -267,9 +319,17 @@ async def test_callers_share_a_look_and_the_next_one_looks_again() -> None:
     monitor = Monitor(doors.datapath, interfaces, frozenset, lambda: None)
     near = Surroundings(doors.network, clock, lambda: None)
     near.adopt({THERE: hop()})
-    doctor = Doctor(doors, lambda: Host("boot", "6.1", interfaces, config()), monitor, near, desired)
+    answers = {"services/web/backends/a": Answers(5, 5, 5)}
+    asked: list[Desired] = []
+
+    async def answered(desired: Desired) -> dict[str, Answers]:
+        asked.append(desired)
+        return answers
+
+    doctor = Doctor(doors, lambda: Host("boot", "6.1", interfaces, config()), monitor, near, desired, answered)
     assert await doctor.diagnose() == await doctor.diagnose()
-    assert len(examiner.scopes) == 1
+    assert len(examiner.scopes) == len(asked) == 1
+    assert [one.id for one in await doctor.diagnose()][:1] == [Id.BACKEND_SILENT]
     [looked_at] = examiner.scopes
     assert (looked_at.interfaces, looked_at.running, looked_at.backends) == ({"eth0": "native"}, True, frozenset({THERE}))
     assert "not attached yet" in looked_at.why["eth0"]

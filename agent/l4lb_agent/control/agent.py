@@ -65,7 +65,9 @@ class Agent:
         self._watchers.replay(replayed.base, replayed.changes)
         self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
         self.forwarding = Forwarding(doors.network, [one.name for one in host.interfaces], host.config, ready_changed)
-        self._doctor = Doctor(doors, lambda: self._host, self._monitor, self._surroundings, lambda: self._store.desired)
+        self._doctor = Doctor(
+            doors, lambda: self._host, self._monitor, self._surroundings, lambda: self._store.desired, self._views.answers
+        )
         self._captures = Captures(
             doors.datapath, doors.clock, lambda: self._views.names(self._store.desired, self._monitor.states.values())
         )
@@ -200,10 +202,12 @@ class Agent:
         warnings += [("FORWARDING_OFF", reason) for reason in self.forwarding.missing]
         if self._store.journal_error:
             warnings.append(("JOURNAL_FAILED", f"the journal cannot be written: {self._store.journal_error}"))
+        warnings += self._reconciler.drift.warnings()
         return replace(view, warnings=warnings)
 
     async def diagnose(self) -> Sequence[Finding]:
         """See facade.Control."""
+        await self._reconciler.drift.audit()
         return await self._doctor.diagnose()
 
     async def _settle(self, command: commands.Command, decision: Decision) -> Decision:

@@ -1,7 +1,7 @@
 """The doctor while the agent runs: looks when it is asked, at most once in a few seconds, since looking asks the neighbours too."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from l4lb_agent.control.host import Host
@@ -13,6 +13,7 @@ from l4lb_agent.model.doctor import drops
 from l4lb_agent.model.doctor.examine import examine
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.doctor.finding import Finding
+from l4lb_agent.model.observed import Answers
 
 SHARED_SECONDS = 2.0
 LEAST_SECONDS = 0.3  # in which packets are counted
@@ -22,9 +23,12 @@ class Doctor:
     """Looks at what is configured and asked for at that moment."""
 
     def __init__(
-        self, doors: Doors, host: Callable[[], Host], monitor: Monitor, surroundings: Surroundings, desired: Callable[[], Desired]
+        self, doors: Doors, host: Callable[[], Host], monitor: Monitor, surroundings: Surroundings, desired: Callable[[], Desired],
+        answers: Callable[[Desired], Awaitable[Mapping[str, Answers]]],
     ) -> None:  # fmt: skip
+        """`answers` counts by backend what NAT's backends have answered; it raises OSError when the kernel does not tell."""
         self._doors, self._host, self._monitor, self._surroundings, self._desired = doors, host, monitor, surroundings, desired
+        self._answers = answers
         self._lock = asyncio.Lock()
         self._found: tuple[float, Sequence[Finding]] | None = None
 
@@ -45,10 +49,11 @@ class Doctor:
             facts = await self._doors.examiner.facts(scope)
             await asyncio.sleep(LEAST_SECONDS)
             after = await asyncio.to_thread(self._doors.datapath.counters)
+            answers = await self._answers(self._desired())
         except OSError as error:
             facts = await self._doors.examiner.facts(scope)
-            return replace(facts, unseen=(*facts.unseen, ("dropped packets", error.strerror or str(error))))
-        return replace(facts, drops=drops.between(before, after))
+            return replace(facts, unseen=(*facts.unseen, ("dropped packets, answers of backends", error.strerror or str(error))))
+        return replace(facts, drops=drops.between(before, after), answers=answers)
 
     def _scope(self) -> Scope:
         host = self._host()

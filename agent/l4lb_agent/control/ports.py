@@ -23,6 +23,9 @@ class Datapath(Protocol):
     def read_tables(self) -> Tables:
         """Every control map as the kernel holds it."""
 
+    def control_elements(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Key and value of every element of one control map that is not all zero."""
+
     def execute(self, step: Step) -> None:
         """Do one step of a plan."""
 

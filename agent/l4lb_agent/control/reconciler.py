@@ -1,6 +1,7 @@
 """Makes the kernel's maps what the desired state and the network ask for: build, plan, write, until nothing differs.
 
-`actual` is read from the kernel once, at start, and follows every write from then on: the agent is the maps' only writer.
+`actual` is read from the kernel once, at start, and follows every write from then on: the agent is the maps' only writer. Between passes
+drift.py looks whether that is true.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 import tenacity
 
 from l4lb_agent.control import retry
+from l4lb_agent.control.drift import Drift
 from l4lb_agent.control.keeper import Keeper
 from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Doors
@@ -21,7 +23,7 @@ from l4lb_agent.control.rings import Images, Rings, identity
 from l4lb_agent.control.start import Started
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.control.windows import Held, Look, Windows
-from l4lb_agent.model import build, ids
+from l4lb_agent.model import build, ids, mapspec
 from l4lb_agent.model.build import World
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
@@ -86,6 +88,8 @@ class Reconciler:
         self._retired: dict[int, float] = dict.fromkeys(self.ids.retired, clock.monotonic())  # since when their flows are cut
         self._free: frozenset[int] = frozenset()
         self._served = set(self.ids.backends.values())  # ids of backends that may have had flows
+        names = [spec.name for spec in mapspec.specs(config.sizes) if spec.control]
+        self.drift = Drift(self._datapath, self._clock, names, self.wake, lambda: self.backend_names(self._desired()))
         self._due: float | None = None  # when a pass has something to do although nothing has changed, monotonic
         self._wake = asyncio.Event()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -110,9 +114,9 @@ class Reconciler:
         while True:
             self.turns += 1
             due = self._due is not None and self._due <= self._clock.monotonic()
-            if not await heard(self._wake, 0 if due else BEAT_SECONDS) and not due:
-                continue
-            await retry.until_done(retry.KERNEL_PAUSE, asyncio.sleep, self._refused)(self.reconcile)
+            if await heard(self._wake, 0 if due else BEAT_SECONDS) or due:
+                await retry.until_done(retry.KERNEL_PAUSE, asyncio.sleep, self._refused)(self.reconcile)
+            await retry.until_done(retry.KERNEL_PAUSE, asyncio.sleep, self._refused)(self._audit)
 
     async def reconcile(self) -> None:
         """Writes until the maps are as asked. Raises OSError when the kernel refuses a write; what was written before it stands."""
@@ -158,6 +162,10 @@ class Reconciler:
             return None
         return self.without_slots.get(number, math.inf) + service.idle_seconds
 
+    def backend_names(self, desired: Desired) -> dict[int, str]:
+        """Names of backends by id."""
+        return {number: name for name, key in backend_keys(desired).items() if (number := self.ids.backends.get(key))}
+
     def before_digest(self, desired: Desired, held: Held) -> str:
         """Digest of ring `before` of a service."""
         before, name = held.pair.before, held.service.name
@@ -193,6 +201,12 @@ class Reconciler:
             self.in_step = False
             self._execute(steps)
         return _Worked(images, built.deferred, bool(steps), self._keeper.news(look, self.windows.held.values()))
+
+    async def _audit(self) -> None:
+        """Looks for drift. After a write that was refused the maps may be another pass away from what was asked."""
+        await self.drift.turn(self._actual, self._wake.is_set)
+        if not self.in_step:
+            self.wake()
 
     def _world(self) -> World:
         near = self._surroundings

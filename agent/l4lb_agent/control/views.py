@@ -21,7 +21,7 @@ from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.doctor.ways import vip_is_local
 from l4lb_agent.model.ids import backend_keys
-from l4lb_agent.model.observed import Counters, InterfaceState, MapState
+from l4lb_agent.model.observed import Answers, Counters, InterfaceState, MapState
 from l4lb_agent.model.service import Mode, VirtualService
 from l4lb_agent.model.windows import settle
 
@@ -197,6 +197,12 @@ class Views:
             "backend_counters": len(numbers.backends),
         }
         return tuple((state, known.get(state.name, len(actual.get(state.name, ())))) for state in states)
+
+    async def answers(self, desired: Desired) -> dict[str, Answers]:
+        """What NAT's backends have answered, by name, counted now. Raises OSError."""
+        counts = (await self._sampler.fresh()).counts.answers
+        names = self._reconciler.backend_names(desired)
+        return {names[number]: seen for number, seen in counts.items() if number in names}
 
     def warnings(self, desired: Desired, agent: AgentView) -> Warnings:
         """What the operator should know."""

@@ -64,6 +64,10 @@ class KernelDatapath:
         """Every control map as the kernel holds it."""
         return self._maps.control_tables()
 
+    def control_elements(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Key and value of every element of one control map that is not all zero."""
+        return self._maps.control_elements(name)
+
     def execute(self, step: Step) -> None:
         """Do one step of a plan. Raises OSError naming the map."""
         if isinstance(step, Grace):

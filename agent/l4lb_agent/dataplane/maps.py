@@ -11,7 +11,7 @@ from l4lb_agent.dataplane import pins, syscall
 from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.observed import MapState
-from l4lb_agent.model.tables import Elements, Tables, array_key
+from l4lb_agent.model.tables import Tables, array_key
 
 _CHUNK_BYTES = 1 << 20
 _BATCH = 4096  # elements of a trie
@@ -152,13 +152,14 @@ class Maps:
 
     def control_tables(self) -> Tables:
         """Every control map's elements that are not all zero."""
-        tables: dict[str, Elements] = {}
-        for spec in self.specs.values():
-            if spec.control and spec.type is mapspec.MapType.LPM_TRIE:
-                tables[spec.name] = dict(self.entries(spec.name))
-            elif spec.control:
-                tables[spec.name] = {array_key(index): bytes(element) for index, element in self.elements(spec.name)}
-        return Tables(tables)
+        return Tables({spec.name: dict(self.control_elements(spec.name)) for spec in self.specs.values() if spec.control})
+
+    def control_elements(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Key and value of every element of a control map that is not all zero."""
+        if self.specs[name].type is mapspec.MapType.LPM_TRIE:
+            yield from self.entries(name)
+        else:
+            yield from ((array_key(index), bytes(element)) for index, element in self.elements(name))
 
     def sums(self, name: str, value: type[ctypes.Structure]) -> Iterator[tuple[int, Sequence[int]]]:
         """Index and summed 64-bit words of every per-CPU array element that is not all zero."""

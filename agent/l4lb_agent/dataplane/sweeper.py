@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.model.flows import layout as record_layout
-from l4lb_agent.model.observed import FlowCounts
+from l4lb_agent.model.observed import Answers, FlowCounts
 from l4lb_agent.model.tables import array_key
 
 _PACKET = bytes(14)
@@ -35,8 +35,10 @@ class Sweeper:
         for _ in range(0, state.end, _RUNS * record_layout.SWEEP_STEP):
             syscall.prog_test_run(self._program, _PACKET, repeat=_RUNS, room=64)
         done = self._read("sweep_state", record_layout.Sweep)
-        live, entries = self._counts(done.number)
-        return FlowCounts(live=live, entries_by_backend=entries, flows=done.flows, deleted=done.deleted, at=time.time())
+        answers = self._counts(done.number)
+        live = {backend: one.live for backend, one in answers.items() if one.live}
+        entries = {backend: one.records for backend, one in answers.items()}
+        return FlowCounts(live, entries, done.flows, done.deleted, at=time.time(), answers=answers)
 
     def _read(self, name: str, kind: type[Element]) -> Element:
         raw = syscall.map_lookup(self._maps(name), array_key(0), ctypes.sizeof(kind))
@@ -46,10 +48,9 @@ class Sweeper:
         """The first id that was never taken: they are taken in order, until all were."""
         return min(int(self._read("pool", record_layout.Pool).taken), syscall.map_info(self._maps("flows")).max_entries - 1) + 1
 
-    def _counts(self, number: int) -> tuple[dict[int, int], dict[int, int]]:
-        """Live flows, and all records, by backend."""
-        live: dict[int, int] = {}
-        entries: dict[int, int] = {}
+    def _counts(self, number: int) -> dict[int, Answers]:
+        """By backend, of those that have records."""
+        counts: dict[int, Answers] = {}
         size, fd = ctypes.sizeof(record_layout.FlowCount), self._maps("flow_counts")
         keys, values, state = bytearray(4 * _CHUNK), bytearray(size * _CHUNK), bytearray(8)
         first, end = True, False
@@ -61,7 +62,5 @@ class Sweeper:
             for i, its_number in enumerate(words[: found * size // 4 : size // 4]):
                 if its_number == number:
                     one = record_layout.FlowCount.from_buffer_copy(values, i * size)
-                    entries[backends[i]] = one.entries
-                    if one.live:
-                        live[backends[i]] = one.live
-        return live, entries
+                    counts[backends[i]] = Answers(one.entries, one.live, one.unanswered, one.refused)
+        return counts

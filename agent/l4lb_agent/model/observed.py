@@ -35,6 +35,16 @@ class InterfaceState:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What a sweep saw of a NAT backend's flows. Each record has a source port towards the backend."""
+
+    records: int = 0
+    live: int = 0
+    unanswered: int = 0  # of the live ones: more than a second old, and no word from the backend; 65535 at most
+    refused: int = 0  # closed ones that the backend answered by RST, for the seconds that they keep their port; 65535 at most
+
+
+@dataclass(frozen=True)
 class FlowCounts:
     """One sweep of all that holds flows: live ones (not FLOW_CLOSED, not expired) by backend id; closed ones are in quarantine."""
 
@@ -47,6 +57,7 @@ class FlowCounts:
     pinned: Mapping[int, frozenset[int]] = field(default_factory=dict)  # by service id: slots in which a live entry of flow_table names
     # another backend than the ring that the sweep was given
     at: float = 0.0  # Unix seconds
+    answers: Mapping[int, Answers] = field(default_factory=dict)  # by backend id, of NAT
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import BinaryIO, Final
 
 from pcapng import FileWriter, blocks
 
-from l4lb import names
+from l4lb import checksum, names
 from l4lb.v1 import reason_pb2
 from l4lb.v1.capture_pb2 import CapturedPacket
 
@@ -21,6 +21,7 @@ def comment(packet: CapturedPacket) -> str:
         "reason": reason_pb2.Reason.Name(packet.reason).removeprefix("REASON_"),
         "service": names.short(packet.service) if packet.service else "",
         "backend": names.short(packet.backend) if packet.backend else "",
+        "checksum": checksum.fault(packet.received),
     }
     return " ".join(f"{key}={value}" for key, value in known.items() if value)
 

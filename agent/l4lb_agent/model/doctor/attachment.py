@@ -44,7 +44,8 @@ def _program(scope: Scope, device: Device, mode: str) -> Finding:
         evidence = (
             f"XDP program {program.id} of somebody else runs on {name} in {program.mode} mode: the agent cannot attach its own{reason}"
         )
-        cure = (f"bpftool prog show id {program.id}", f"ip link set dev {name} xdp off")
+        show, holders = f"bpftool prog show id {program.id}", "bpftool link show"  # who holds it by a link must be ended there
+        cure = (show, f"ip link set dev {name} xdp off", holders)
         return Finding(Id.XDP_FOREIGN, Severity.ERROR, name, evidence, cure)
     if program is not None:
         return _attached(name, program.mode, mode, reason)

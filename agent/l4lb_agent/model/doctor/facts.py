@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
-from l4lb_agent.model.observed import NextHop
+from l4lb_agent.model.observed import Answers, NextHop
 from l4lb_agent.model.reasons import Reason
 
 
@@ -159,6 +159,7 @@ class Facts:
     ways: Mapping[Address, Way | None] = field(default_factory=dict)  # to backends; None: there is no route
     claims: tuple[Claim, ...] = ()
     drops: Mapping[Reason, float] = field(default_factory=dict)  # packets a second
+    answers: Mapping[str, Answers] = field(default_factory=dict)  # of NAT backends, by name
     kernel: Kernel = Kernel()
     pins: Pins = Pins()
     memory: Memory = Memory()

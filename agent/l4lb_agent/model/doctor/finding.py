@@ -37,6 +37,9 @@ class Id(enum.StrEnum):
     BACKEND_UNRESOLVED = "BACKEND_UNRESOLVED"
     BACKEND_BEHIND_ROUTER = "BACKEND_BEHIND_ROUTER"
     BACKEND_WAY_UNUSABLE = "BACKEND_WAY_UNUSABLE"
+    BACKEND_REFUSES = "BACKEND_REFUSES"
+    BACKEND_SILENT = "BACKEND_SILENT"
+    SNAT_PORTS_SHORT = "SNAT_PORTS_SHORT"
     VIP_DUPLICATE = "VIP_DUPLICATE"
     VIP_IS_LOCAL = "VIP_IS_LOCAL"
     PACKETS_DROPPED = "PACKETS_DROPPED"
@@ -65,6 +68,11 @@ class Finding:
     evidence: str
     cure: tuple[str, ...] = ()
     safe: bool = False
+
+
+def short(name: str) -> str:
+    """A resource name as l4lbctl takes it: web, web/a, and bad for a list."""
+    return name.removeprefix("services/").removeprefix("lists/").replace("/backends/", "/")
 
 
 def worst(findings: Iterable[Finding]) -> Severity:

@@ -8,6 +8,9 @@ from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.doctor.facts import Certificate, Facts, Kernel, Scope
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity
 
+_REPLACE = (
+    "without it the port of the API stays closed, unless a certificate from before serves on; the agent takes a new one without a restart"
+)
 TRIED = (6, 1)  # the oldest kernel that the tests run on
 EXPIRING = 0.1  # of its lifetime is left: time for a new one
 TIGHT = 0.8  # of what is free
@@ -83,7 +86,7 @@ def _clock(scope: Scope, facts: Facts) -> Iterator[Finding]:
 
 def _certificate(certificate: Certificate, now: float) -> Iterator[Finding]:
     if certificate.problem:
-        yield Finding(Id.TLS_CERTIFICATE_BAD, Severity.ERROR, certificate.path, certificate.problem)
+        yield Finding(Id.TLS_CERTIFICATE_BAD, Severity.ERROR, certificate.path, f"{certificate.problem}; {_REPLACE}")
     elif now < certificate.begins or now > certificate.ends:
         when = f"from {_date(certificate.begins)} until {_date(certificate.ends)}"
         yield Finding(Id.TLS_CERTIFICATE_BAD, Severity.ERROR, certificate.path, f"{certificate.path} is valid {when}, and not now")

@@ -3,7 +3,7 @@
 import ctypes
 from typing import Final
 
-from l4lb_agent.model.layout import U32, U64
+from l4lb_agent.model.layout import U16, U32, U64
 
 FLOW_PENDING: Final = 0x80000000
 
@@ -40,4 +40,7 @@ LINGER: Final = 2
 class FlowCount(ctypes.Structure):
     """flow_counts[backend]."""
 
-    _fields_ = [("number", U32), ("live", U32), ("entries", U32), ("reserved", U32)]
+    _fields_ = [("number", U32), ("live", U32), ("entries", U32), ("unanswered", U16), ("refused", U16)]
+
+
+ANSWER_SECONDS: Final = 1

@@ -153,8 +153,10 @@ def explain(error: "Error", target: str) -> str:
         what = f"no agent answers at {target}: {error.message}"
         here = "may you open its socket (groups l4lb-viewer, l4lb-operator, l4lb-admin)"
         there = "does it take your certificate, and you its (--ca, --cert, --key, --server-name)"
-        question = here if target.startswith("unix") else there
-        return f"error: {what}\nIs l4lb-agent running, and {question}? Choose another with -s or L4LB_TARGET."
+        local = target.startswith("unix")
+        question = here if local else there
+        elsewhere = "" if local else "\n`l4lbctl doctor` says what is wrong: run it on the agent's host, where it needs no certificate."
+        return f"error: {what}\nIs l4lb-agent running, and {question}? Choose another with -s or L4LB_TARGET.{elsewhere}"
     lines = [f"error: {error.message}"]
     if error.field:
         lines.append(f"field: {error.field}")

@@ -37,7 +37,11 @@ def capture(
     protocol: str | None, interface: str, snaplen: int | None, rate: int | None, seconds: float | None, count: int | None,
     path: str | None,
 ) -> None:  # fmt: skip
-    """Show packets as they came and as they left, with verdict, reason, service and backend. No packet is delayed or lost by it."""
+    """Show packets as they came and as they left, with verdict, reason, service and backend. No packet is delayed or lost by it.
+
+    checksum=unfinished: the sender left it to a card that there is not (`ethtool -K INTERFACE tx off` at the other end of a veth); what is
+    rewritten in such packets is thrown away by backends. checksum=wrong: it was damaged on its way, or nobody made it.
+    """
     from l4lb.errors import Error
 
     try:

@@ -9,6 +9,16 @@ from l4lb.cli import backend, capture, doctor, drain, events, flows, observe, pr
 from l4lb.cli.base import DURATION, FORMATS, Root, Session
 
 _EPILOG = """\b
+When something is wrong:
+  l4lbctl doctor                       what is wrong, the worst first, each with the command that cures it
+  l4lbctl stats                        how packets end, by reason; traffic of services and backends; --watch: rates
+  l4lbctl capture --verdict drop       packets that are dropped, with reason, service and backend
+  l4lbctl flows SERVICE/BACKEND        whose flows there are, and in which state
+  l4lbctl ring SERVICE                 which backends take new flows, and why not
+  l4lbctl agent                        whether the agent is ready, what it warns of, its interfaces
+Where l4lbctl cannot reach the agent, run it on the agent's host, where it needs no certificate.
+
+\b
 Names are short (web, web/a) or full (services/web/backends/a).
 Exit codes: 0 done, 1 refused by the agent, 2 wrong usage, 3 no agent reached, 4 the time was up first,
 5 and 6 what doctor found.
