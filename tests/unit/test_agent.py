@@ -688,3 +688,25 @@ async def test_a_watcher_follows_the_progress_of_a_drain() -> None:
             async for event in events:
                 if event.view and event.view.backend.admin is AdminState.DRAINED:
                     break
+
+
+async def test_the_end_of_a_drain_is_told_at_once_and_once_more_when_the_kernel_has_it() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        number = seen(agent, A).datapath_id
+        node.datapath.live[number] = 3
+        await agent.change(commands.DrainBackend(A))
+        events = agent.watch(WEB, 0)
+        await collect(events, 3)
+        node.datapath.live[number] = 0
+        views: list[BackendView] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2.5):  # sweeps come each second and have nothing to tell
+                async for event in events:
+                    if event.view:
+                        views.append(event.view)
+        ends = [view for view in views if view.backend.admin is AdminState.DRAINED]
+        assert views[-2:] == ends
+        assert [view.reconciling for view in ends] == ["being written", ""]
+        assert replace(ends[0], reconciling="", counted=0.0) == replace(ends[1], counted=0.0)
