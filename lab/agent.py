@@ -118,10 +118,14 @@ class Agent:
         """The same for a gRPC client."""
         return f"unix://{self.socket}"
 
+    def runs(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     @property
     def pid(self) -> int:
         """Of the running agent. Raises AgentFailed."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or not self.runs():
             raise AgentFailed(f"the agent does not run\n{self.log()}")
         return self._process.pid
 
@@ -168,7 +172,7 @@ class Agent:
             return probe.connect_ex(str(self.socket)) == 0
 
     def _check(self, until: float, what: str) -> None:
-        if self._process is None or self._process.poll() is not None or time.monotonic() > until:
+        if not self.runs() or time.monotonic() > until:
             raise AgentFailed(f"the agent {what}\n{self.log()}")
         time.sleep(0.02)
 

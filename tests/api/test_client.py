@@ -4,10 +4,13 @@ import asyncio
 import threading
 import time
 import uuid
+from typing import Any
 
+import grpc
 import pytest
 
 import l4lb
+from l4lb import channel
 from l4lb.v1 import backend_pb2
 from l4lb_agent.model.backend import DrainResult
 from l4lb_agent.model.changes import commands
@@ -129,6 +132,85 @@ def test_statistics_go_on_over_a_restart_of_the_agent(agent: Agent, client: l4lb
     agent.stop()
     agent.start()
     assert len(list(stats)) == 3
+
+
+class Absent(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Lets nothing through to the agent so many times, as if it were starting."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.asked = times, 0
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        """See grpc.aio.ServerInterceptor."""
+        self.asked += 1
+        if self.asked > self.times:
+            return await continuation(details)
+
+        async def refuse(_request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
+
+        made = grpc.unary_stream_rpc_method_handler if details.method.endswith("/WatchBackends") else grpc.unary_unary_rpc_method_handler
+        return made(refuse)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Attempts at each call, fewer than else."""
+    monkeypatch.setattr(channel, "ATTEMPTS", 3)
+    return channel.ATTEMPTS
+
+
+def restarted(agent: Agent, times: int) -> Absent:
+    """The agent comes back and is unavailable so many times."""
+    agent.stop()
+    absent = Absent(times)
+    agent.before = (absent,)
+    agent.start()
+    return absent
+
+
+def test_a_call_and_the_beginning_of_a_stream_are_tried_as_often_as_is_said_and_no_more(
+    agent: Agent, client: l4lb.Client, few: int
+) -> None:
+    for call in (client.agent, lambda: next(client.watch(timeout=20))):
+        absent = restarted(agent, few - 1)
+        call()
+        assert absent.asked == few
+        absent = restarted(agent, 100)
+        with pytest.raises(l4lb.Error) as failure:
+            call()
+        assert (failure.value.code, failure.value.message, absent.asked) == ("UNAVAILABLE", "starting", few)
+
+
+async def test_the_asyncio_client_tries_as_often(agent: Agent, few: int) -> None:
+    async with l4lb.AsyncClient(agent.target) as lb:
+        for call in (lb.agent, lambda: anext(lb.watch(timeout=20))):
+            absent = await asyncio.to_thread(restarted, agent, few - 1)
+            await call()
+            assert absent.asked == few
+            absent = await asyncio.to_thread(restarted, agent, 100)
+            with pytest.raises(l4lb.Error) as failure:
+                await call()
+            assert (failure.value.code, absent.asked) == ("UNAVAILABLE", few)
+
+
+def test_a_call_is_not_tried_for_longer_than_it_may_take(agent: Agent) -> None:
+    absent = restarted(agent, 100)
+    with l4lb.Client(agent.target, timeout=0.5) as lb, pytest.raises(l4lb.Error) as failure:
+        lb.agent()
+    assert failure.value.code == "UNAVAILABLE"
+    assert absent.asked < channel.ATTEMPTS
+
+
+def test_a_stream_that_was_lost_is_given_up_when_its_time_is_over(agent: Agent) -> None:
+    with l4lb.Client(agent.target, resume=1.0) as lb:
+        watch = lb.watch(timeout=20)
+        assert next(watch).kind == "SYNCED"
+        absent = restarted(agent, 10_000)
+        with pytest.raises(l4lb.Error) as failure:
+            next(watch)
+        assert failure.value.code == "UNAVAILABLE"
+        assert absent.asked > 1
 
 
 async def test_the_asyncio_client_does_the_same(agent: Agent) -> None:

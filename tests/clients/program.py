@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 
 class Program:
-    """Its lines, of both outputs, are taken as they come."""
+    """Its lines, of both outputs, are taken as they come; `lines` are all that have come."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.lines: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -19,7 +20,8 @@ class Program:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._lines.put(line.rstrip("\n"))
+            self.lines.append(line.rstrip("\n"))
+            self._lines.put(self.lines[-1])
         self._lines.put(None)
 
     def until(self, pattern: str, within: float = 20.0) -> list[str]:

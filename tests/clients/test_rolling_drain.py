@@ -46,15 +46,24 @@ def agents() -> Iterator[tuple[Reached, Reached]]:
         yield made[0], made[1]
 
 
+def clean(running: Reached) -> None:
+    """As when the module began, whatever a test that failed has left."""
+    running.lab.traffic.kill()
+    if not running.agent.runs():
+        running.agent.start()
+        running.agent.wait_ready(running.client)
+    for service in list(running.client.list_services()):
+        running.client.delete_service(service.name, force=True)
+
+
 @pytest.fixture
 def both(agents: tuple[Reached, Reached]) -> Iterator[tuple[Reached, Reached]]:
     """An echo service on each."""
-    for running in agents:
-        running.add_service("echo", 4, protocol="tcp", port=PORT_ECHO, weights=EVEN)
-    yield agents
-    for running in agents:
-        running.lab.traffic.kill()
-        running.client.delete_service("echo", force=True)
+    with ExitStack() as stack:
+        for running in agents:
+            stack.callback(clean, running)
+            running.add_service("echo", 4, protocol="tcp", port=PORT_ECHO, weights=EVEN)
+        yield agents
 
 
 @pytest.fixture
@@ -71,6 +80,7 @@ def roll(both: tuple[Reached, Reached]) -> Iterator[Roll]:
     yield start
     for program in programs:
         program.end()
+        print("program:", *program.lines, sep="\n  ")
 
 
 def connections(running: Reached) -> Load:

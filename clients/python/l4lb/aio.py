@@ -1,6 +1,7 @@
 """`AsyncClient`: the calls of calls.py on an asyncio channel. client.py is the same for blocking code."""
 
 import functools
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
@@ -118,17 +119,23 @@ class AsyncClient:
         raise channel.ended(wait.name)
 
     async def _run(self, call: Call[T]) -> T:
+        end = time.monotonic() + self._timeout
+        answer: Any = await tenacity.AsyncRetrying(**channel.repetition(self._timeout))(self._once, call, end)
+        return call.answer(answer)
+
+    async def _once(self, call: Call[T], end: float) -> Any:
         try:
-            return call.answer(await getattr(self._stub, call.rpc)(call.request, timeout=self._timeout))
+            return await getattr(self._stub, call.rpc)(call.request, timeout=channel.left(end))
         except grpc.RpcError as error:
             raise Error.from_rpc(error) from None
 
     async def _stream(self, stream: Stream[T], timeout: float | None) -> AsyncGenerator[T, None]:
         end = None if timeout is None else time.monotonic() + timeout
-        retrying = tenacity.AsyncRetrying(**channel.resumption(stream, self._resume))
+        retrying = tenacity.AsyncRetrying(**channel.repetition(math.inf if timeout is None else timeout))
         while True:
             connection: tuple[Any, Any] = await retrying(self._connect, stream, end)
             call, message = connection
+            retrying = tenacity.AsyncRetrying(**channel.resumption(stream, self._resume))
             try:
                 while message is not grpc.aio.EOF:
                     for told in stream.feed(message):

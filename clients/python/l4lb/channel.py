@@ -1,6 +1,5 @@
 """What the blocking and the asyncio client have in common: how they connect, retry and wait."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +16,10 @@ from l4lb.v1.backend_pb2 import Backend
 
 CALL_SECONDS = 10.0
 RESUME_SECONDS = 60.0
-# UNAVAILABLE alone is retried: a change carries its request_id, so that the agent does it once (AIP-194).
-_RETRY = {"maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}
-_SERVICE_CONFIG = {"methodConfig": [{"name": [{"service": "l4lb.v1.LoadBalancerService"}], "retryPolicy": _RETRY}]}
+ATTEMPTS = 5  # at one call that finds no agent
 OPTIONS = (
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    ("grpc.enable_retries", 1),
+    # repetition() is in its place: after the last of gRPC's own attempts the first message of a stream may be waited for without end.
+    ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -63,6 +60,17 @@ class Tls:
     def options(self) -> list[tuple[str, Any]]:
         """Options of the channel."""
         return [*OPTIONS, *([("grpc.ssl_target_name_override", self.server_name)] if self.server_name else [])]
+
+
+def repetition(timeout: float) -> dict[str, Any]:
+    """Arguments of the tenacity object that makes a call again which may take `timeout` seconds in all. UNAVAILABLE alone is tried again:
+    a change carries its request_id, so that the agent does it once (AIP-194)."""
+    return {
+        "retry": tenacity.retry_if_exception(lambda error: isinstance(error, Error) and error.code == "UNAVAILABLE"),
+        "wait": tenacity.wait_exponential(multiplier=0.2, max=2) + tenacity.wait_random(0, 0.1),
+        "stop": tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(timeout),
+        "reraise": True,
+    }
 
 
 def resumption(stream: Stream[Any], patience: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`Client`: the calls of calls.py on a blocking channel. aio.py is the same for asyncio; what both decide is in calls.py and streams.py."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -119,16 +120,21 @@ class Client:
         raise channel.ended(wait.name)
 
     def _run(self, call: Call[T]) -> T:
+        end = time.monotonic() + self._timeout
+        return call.answer(tenacity.Retrying(**channel.repetition(self._timeout))(self._once, call, end))
+
+    def _once(self, call: Call[T], end: float) -> Any:
         try:
-            return call.answer(getattr(self._stub, call.rpc)(call.request, timeout=self._timeout))
+            return getattr(self._stub, call.rpc)(call.request, timeout=channel.left(end))
         except grpc.RpcError as error:
             raise Error.from_rpc(error) from None
 
     def _stream(self, stream: Stream[T], timeout: float | None) -> Generator[T, None, None]:
         end = None if timeout is None else time.monotonic() + timeout
-        retrying = tenacity.Retrying(**channel.resumption(stream, self._resume))
+        retrying = tenacity.Retrying(**channel.repetition(math.inf if timeout is None else timeout))
         while True:
             call, message = retrying(self._connect, stream, end)
+            retrying = tenacity.Retrying(**channel.resumption(stream, self._resume))
             try:
                 while message is not None:
                     yield from stream.feed(message)
