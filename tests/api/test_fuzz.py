@@ -52,6 +52,8 @@ def good() -> list[tuple[str, Message]]:
         ("GetBackend", pb.GetBackendRequest(name=A)),
         ("ListBackends", pb.ListBackendsRequest(parent=WEB, page_size=10)),
         ("GetRing", pb.GetRingRequest(name=WEB, include_slots=True)),
+        ("Explain", pb.ExplainRequest(packet={"kind": 1, "source": "192.0.2.1", "source_port": 4000, "destination": "10.0.0.1",
+            "destination_port": 80, "tcp_flags": [2], "payload_bytes": 20, "hops": 9, "more_fragments": True, "identification": 7})),
         ("UpdateBackend", pb.UpdateBackendRequest(backend=backend(name=A, weight=7), update_mask=FieldMask(paths=["weight"]))),
         ("DrainBackend", pb.DrainBackendRequest(name=A, policy={"timeout": Duration(seconds=60)}, allow_empty=True)),
         ("UndrainBackend", pb.UndrainBackendRequest(name=A)),

@@ -42,6 +42,7 @@ TABLE = {
     "StreamStats": ("stats", "stats"),
     "ListFlows": ("flows", "flows web"),
     "GetRing": ("ring", "ring web"),
+    "Explain": ("explain", "explain tcp 192.0.2.1:4000 10.0.0.1:80"),
     "CapturePackets": ("capture", "capture --for 300ms"),
     "GetAgent": ("agent", "agent"),
     "GetConfig": ("config", "config"),

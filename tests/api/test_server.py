@@ -153,6 +153,7 @@ READS = {
     "StreamStats",
     "ListFlows",
     "GetRing",
+    "Explain",
     "GetAgent",
     "GetConfig",
     "Diagnose",

@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from l4lb_agent.control.captures import Batch
+from l4lb_agent.control.captures import Batch, Names
 from l4lb_agent.control.facade import (
     AgentView,
     BackendEvent,
     BackendView,
+    Explained,
     FlowPage,
     FlowsWanted,
     ListView,
@@ -20,6 +21,7 @@ from l4lb_agent.control.facade import (
     Snapshot,
     StatsSample,
 )
+from l4lb_agent.control.seen.explainer import Explainer
 from l4lb_agent.model import errors
 from l4lb_agent.model.access.lists import Members
 from l4lb_agent.model.backend import AdminState, Backend, Drain
@@ -28,9 +30,12 @@ from l4lb_agent.model.changes import checks, commands, lists
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.doctor.finding import Finding
+from l4lb_agent.model.explain.synthesis import Wanted
 from l4lb_agent.model.flows.record import FlowRecord
 from l4lb_agent.model.flows.tally import Tally
+from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
+from tests.fakes.datapath import FakeDatapath
 
 HISTORY = 100
 NOW = 1_800_000_000.25
@@ -308,6 +313,12 @@ class FakeControl:
         for start in range(0, len(told), 2):
             yield FlowPage(told[start : start + 2], names, dict.fromkeys(names, 6))
         yield FlowPage((), names, dict.fromkeys(names, 6), tally)
+
+    async def explain(self, wanted: Wanted, interface: str) -> Explained:
+        """See facade.Control: by an explainer of maps that are empty, so that every packet is somebody else's."""
+        self._raise()
+        names = Names({}, {}, {"eth0": 2})
+        return await Explainer(FakeDatapath(Sizes()), lambda: names, self.backend).explain(wanted, interface)
 
     def agent(self) -> AgentView:
         """See facade.Control."""

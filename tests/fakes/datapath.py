@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from l4lb_agent.model import mapspec
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.capture.taken import Captured, Filter
+from l4lb_agent.model.explain.moment import Moment, Route
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.mapspec import MapType, Sizes
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState
@@ -111,6 +112,17 @@ class FakeDatapath:
                 raise OSError(5, "refused by the test")
             taken = (one for one in chunk if wanted.backends is None or one.backend in wanted.backends)
             yield [one for one in taken if wanted.takes(one.client)]
+
+    def moment(self) -> Moment:
+        """Of the control maps; the others are empty, no route is known, and no time passes."""
+
+        def lookup(name: str, key: bytes) -> bytes | None:
+            spec = self.specs[name]
+            if spec.type is MapType.ARRAY and int.from_bytes(key, "little") >= spec.max_entries:
+                return None
+            return self.maps_in_kernel.get(name, {}).get(key, bytes(spec.value_size) if spec.type is MapType.ARRAY else None)
+
+        return Moment(lookup, 0, lambda _: Route("the test has none"))
 
     def counters(self) -> Counters:
         """Nothing has ever passed."""

@@ -37,6 +37,7 @@ _METHODS = {
     "StreamStats": Role.VIEWER,
     "ListFlows": Role.VIEWER,
     "GetRing": Role.VIEWER,
+    "Explain": Role.VIEWER,
     "CapturePackets": Role.OPERATOR,
     "GetAgent": Role.VIEWER,
     "Diagnose": Role.VIEWER,

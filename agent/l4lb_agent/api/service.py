@@ -179,6 +179,11 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
             raise _not_found(name, "name")
         return pb.GetRingResponse(ring=convert.ring(view))
 
+    async def Explain(self, request: pb.ExplainRequest, _context: Context) -> pb.ExplainResponse:
+        """Follows one packet."""
+        wanted, interface = convert.asked(request)
+        return pb.ExplainResponse(explanation=convert.explanation(await self._control.explain(wanted, interface)))
+
     async def GetAgent(self, _request: pb.GetAgentRequest, _context: Context) -> pb.GetAgentResponse:
         """Reads the agent."""
         view = self._control.agent()

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from l4lb_agent.control import facade, views
-from l4lb_agent.control.captures import Batch, Captures
+from l4lb_agent.control.captures import Batch, Captures, Names
 from l4lb_agent.control.doctor import Doctor
 from l4lb_agent.control.drainer import Drainer
 from l4lb_agent.control.forwarding import Forwarding
@@ -17,6 +17,7 @@ from l4lb_agent.control.ports import Doors
 from l4lb_agent.control.reconciler import Reconciler, pending
 from l4lb_agent.control.sampler import Sampler, Sweep
 from l4lb_agent.control.seen import about
+from l4lb_agent.control.seen.explainer import Explainer
 from l4lb_agent.control.seen.flow_lister import FlowLister
 from l4lb_agent.control.start import Started
 from l4lb_agent.control.store import Store
@@ -60,6 +61,8 @@ class Agent:
         self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler, doors.clock)
         self._drainer = Drainer(self._store, self._reconciler, self._sampler, doors.clock, self._flows_lost)
         self._flows = FlowLister(doors.datapath)
+        self._explainer = Explainer(doors.datapath, self._names, self.backend)
+        self.explain = self._explainer.explain
         self._measure = Measure(self._sampler, self._reconciler, doors.clock)
         self._watchers = Watchers(lambda: self._store.desired, lambda backend: self._views.backend(self._store.desired, backend))
         self._watchers.replay(replayed.base, replayed.changes)
@@ -68,9 +71,7 @@ class Agent:
         self._doctor = Doctor(
             doors, lambda: self._host, self._monitor, self._surroundings, lambda: self._store.desired, self._views.answers
         )
-        self._captures = Captures(
-            doors.datapath, doors.clock, lambda: self._views.names(self._store.desired, self._monitor.states.values())
-        )
+        self._captures = Captures(doors.datapath, doors.clock, self._names)
         self._store.listen(self._published)
         self._sampler.listeners.append(self._swept)
         self._reconciler.listeners += [self._news.set, self._measure.passed]
@@ -193,9 +194,8 @@ class Agent:
             maps = self._views.maps(tuple(self._doors.datapath.maps()))
         except OSError as error:
             raise Unavailable(f"the maps cannot be read: {error}", reason="MAPS_UNREADABLE") from error
-        desired = self._store.desired
-        near, monitor = self._surroundings, self._monitor
-        view = about.view(desired, self._reconciler, monitor, near, self._host, maps, self.not_ready_reason, self._started)
+        desired, parts = self._store.desired, (self._reconciler, self._monitor, self._surroundings)
+        view = about.view(desired, *parts, self._host, maps, self.not_ready_reason, self._started)
         warnings = self._views.warnings(desired, view)
         if self._doors.journal.damage:
             warnings.append(("JOURNAL_DAMAGED", f"at the start the journal was not whole: {self._doors.journal.damage}"))
@@ -270,6 +270,9 @@ class Agent:
         self._news.set()
         self._reconciler.swept(sweep.counts, sweep.began)
         self._drainer.wake()
+
+    def _names(self) -> Names:
+        return self._views.names(self._store.desired, self._monitor.states.values())
 
     def _owned(self) -> frozenset[Address]:
         return frozenset(self._reconciler.ids.addresses)

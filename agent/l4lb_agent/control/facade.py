@@ -12,6 +12,8 @@ from l4lb_agent.model.changes import difference
 from l4lb_agent.model.changes.commands import Command
 from l4lb_agent.model.changes.difference import Differences
 from l4lb_agent.model.doctor.finding import Finding
+from l4lb_agent.model.explain.road import Explanation
+from l4lb_agent.model.explain.synthesis import Wanted
 from l4lb_agent.model.flows.record import FlowRecord
 from l4lb_agent.model.flows.tally import Tally
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
@@ -101,6 +103,18 @@ class FlowPage:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """The frame that was asked about, by which interface it comes, and what becomes of it, with names instead of ids."""
+
+    frame: bytes
+    interface: str
+    explanation: Explanation
+    service: str = ""
+    backend: str = ""
+    out: str = ""  # interface
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The answer to a change. At most one of the views is set; both are None for deletions. With validate_only, as it would be."""
 
@@ -177,6 +191,10 @@ class Control(Protocol):
 
     async def ring(self, name: str, *, slots: bool = False) -> RingView | None:
         """The ring of the virtual service of that name, with every slot when `slots` are asked for."""
+
+    async def explain(self, wanted: Wanted, interface: str) -> Explained:
+        """What would become of a packet that the interface received now ("": by which it would come). Raises InvalidArgument for one that
+        is none of the agent's, FailedPrecondition when there is none, Unavailable when the kernel does not give the maps."""
 
     def prefix_list(self, name: str) -> ListView | None:
         """The list of that name, with its prefixes."""

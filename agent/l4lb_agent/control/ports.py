@@ -8,6 +8,7 @@ from typing import Protocol
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.capture.taken import Captured, Filter
 from l4lb_agent.model.doctor.facts import Facts, Scope
+from l4lb_agent.model.explain.moment import Moment
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.tables import Step, Tables
@@ -45,6 +46,9 @@ class Datapath(Protocol):
 
     def flows(self, wanted: FlowFilter) -> Iterator[list[FlowRecord]]:
         """Flows that are not over, some at a time: each step reads the next ones. Steps run in threads, one after the other."""
+
+    def moment(self) -> Moment:
+        """The maps as they are from now on, read element by element when they are asked for."""
 
     def counters(self) -> Counters:
         """Read every counter."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from l4lb_agent.dataplane import affinities, announce, device, pins, syscall
 from l4lb_agent.dataplane.attach import Links
+from l4lb_agent.dataplane.fib import Routes
 from l4lb_agent.dataplane.flow_reader import FlowReader
 from l4lb_agent.dataplane.generation import Program
 from l4lb_agent.dataplane.generations import Generations
@@ -26,6 +27,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.capture import taken
 from l4lb_agent.model.capture.taken import Captured, Filter
+from l4lb_agent.model.explain.moment import Moment
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.mapspec import CAPTURED_BYTES, Sizes
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, TrafficCount
@@ -49,7 +51,8 @@ class KernelDatapath:
             self.adopted = self._maps.adopted
             self._ring = RingBuffer(self._maps.number("captured"), CAPTURED_BYTES)
             undo.callback(self._ring.close)
-            self._ticks = Ticks()
+            self._ticks, self._routes = Ticks(), Routes()
+            undo.callback(self._routes.close)
             self._generations = Generations(pin_dir)
             numbers = {name: fd.fileno() for name, fd in self._maps.fds.items()}
             self._generation = self._generations.ensure(program, numbers, adopt=self.adopted)
@@ -121,6 +124,10 @@ class KernelDatapath:
     def flows(self, wanted: FlowFilter) -> Iterator[list[FlowRecord]]:
         """See control.ports.Datapath."""
         return FlowReader(self._maps, self._ticks.second).read(wanted)
+
+    def moment(self) -> Moment:
+        """The maps as they are from now on."""
+        return Moment(self._maps.lookup, self._ticks.fine(), self._routes.ask)
 
     def counters(self) -> Counters:
         """Read every counter; elements that are zero are left out."""
@@ -194,6 +201,7 @@ class KernelDatapath:
         """Give back descriptors and the lock; the datapath goes on forwarding."""
         self._ring.close()
         self._ticks.close()
+        self._routes.close()
         self._links.close()
         self._sweep.close()
         self._generation.close()

@@ -26,22 +26,33 @@ def _instruction(code: int, destination: int = 0, source: int = 0, immediate: in
 
 
 class Ticks:
-    """A loaded program that returns the second."""
+    """Loaded programs that return the second, and the parts of it."""
 
     def __init__(self) -> None:
         self.multiplier = second_multiplier(hertz())
-        program = (
+        self._program = Fd(syscall.prog_load(self._shifted(24), "l4lb_second"))
+        self._fine = Fd(syscall.prog_load(self._shifted(0), "l4lb_fine"))
+
+    def _shifted(self, bits: int) -> bytes:
+        return (
             _instruction(0x85, immediate=_JIFFIES64)
             + _instruction(0x27, 0, immediate=self.multiplier)  # r0 *= multiplier
-            + _instruction(0x77, 0, immediate=24)  # r0 >>= 24
+            + _instruction(0x77, 0, immediate=bits)  # r0 >>= bits
             + _instruction(0x95)
         )
-        self._program = Fd(syscall.prog_load(program, "l4lb_second"))
 
     def second(self) -> int:
         """Now, as the `seen` fields of flows and replies count it."""
         return syscall.prog_test_run(self._program.fileno(), _PACKET, room=64).retval
 
+    def fine(self) -> int:
+        """Now in 2^-24 seconds, as fine_time() of bpf/clock.h."""
+        while True:
+            second, parts = self.second(), syscall.prog_test_run(self._fine.fileno(), _PACKET, room=64).retval
+            if parts >> 24 == second & 0xFF:
+                return second << 24 | parts & 0xFFFFFF
+
     def close(self) -> None:
-        """Unload it."""
+        """Unload them."""
         self._program.close()
+        self._fine.close()

@@ -2032,6 +2032,98 @@ func (x *GetRingResponse) GetRing() *Ring {
 	return nil
 }
 
+// For Explain.
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is asked about.
+	Packet        *AskedPacket `protobuf:"bytes,1,opt,name=packet,proto3" json:"packet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ExplainRequest) GetPacket() *AskedPacket {
+	if x != nil {
+		return x.Packet
+	}
+	return nil
+}
+
+// For Explain.
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the datapath is now.
+	Explanation   *Explanation `protobuf:"bytes,1,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ExplainResponse) GetExplanation() *Explanation {
+	if x != nil {
+		return x.Explanation
+	}
+	return nil
+}
+
 // For CreatePrefixList.
 type CreatePrefixListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2049,7 +2141,7 @@ type CreatePrefixListRequest struct {
 
 func (x *CreatePrefixListRequest) Reset() {
 	*x = CreatePrefixListRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	mi := &file_l4lb_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2153,7 @@ func (x *CreatePrefixListRequest) String() string {
 func (*CreatePrefixListRequest) ProtoMessage() {}
 
 func (x *CreatePrefixListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[32]
+	mi := &file_l4lb_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2166,7 @@ func (x *CreatePrefixListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePrefixListRequest.ProtoReflect.Descriptor instead.
 func (*CreatePrefixListRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CreatePrefixListRequest) GetListId() string {
@@ -2116,7 +2208,7 @@ type CreatePrefixListResponse struct {
 
 func (x *CreatePrefixListResponse) Reset() {
 	*x = CreatePrefixListResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	mi := &file_l4lb_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2220,7 @@ func (x *CreatePrefixListResponse) String() string {
 func (*CreatePrefixListResponse) ProtoMessage() {}
 
 func (x *CreatePrefixListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[33]
+	mi := &file_l4lb_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2233,7 @@ func (x *CreatePrefixListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePrefixListResponse.ProtoReflect.Descriptor instead.
 func (*CreatePrefixListResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreatePrefixListResponse) GetList() *PrefixList {
@@ -2162,7 +2254,7 @@ type GetPrefixListRequest struct {
 
 func (x *GetPrefixListRequest) Reset() {
 	*x = GetPrefixListRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[34]
+	mi := &file_l4lb_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2266,7 @@ func (x *GetPrefixListRequest) String() string {
 func (*GetPrefixListRequest) ProtoMessage() {}
 
 func (x *GetPrefixListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[34]
+	mi := &file_l4lb_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2279,7 @@ func (x *GetPrefixListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPrefixListRequest.ProtoReflect.Descriptor instead.
 func (*GetPrefixListRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetPrefixListRequest) GetName() string {
@@ -2208,7 +2300,7 @@ type GetPrefixListResponse struct {
 
 func (x *GetPrefixListResponse) Reset() {
 	*x = GetPrefixListResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[35]
+	mi := &file_l4lb_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2312,7 @@ func (x *GetPrefixListResponse) String() string {
 func (*GetPrefixListResponse) ProtoMessage() {}
 
 func (x *GetPrefixListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[35]
+	mi := &file_l4lb_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2325,7 @@ func (x *GetPrefixListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPrefixListResponse.ProtoReflect.Descriptor instead.
 func (*GetPrefixListResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetPrefixListResponse) GetList() *PrefixList {
@@ -2256,7 +2348,7 @@ type ListPrefixListsRequest struct {
 
 func (x *ListPrefixListsRequest) Reset() {
 	*x = ListPrefixListsRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[36]
+	mi := &file_l4lb_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2360,7 @@ func (x *ListPrefixListsRequest) String() string {
 func (*ListPrefixListsRequest) ProtoMessage() {}
 
 func (x *ListPrefixListsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[36]
+	mi := &file_l4lb_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2373,7 @@ func (x *ListPrefixListsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPrefixListsRequest.ProtoReflect.Descriptor instead.
 func (*ListPrefixListsRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListPrefixListsRequest) GetPageSize() uint32 {
@@ -2313,7 +2405,7 @@ type ListPrefixListsResponse struct {
 
 func (x *ListPrefixListsResponse) Reset() {
 	*x = ListPrefixListsResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[37]
+	mi := &file_l4lb_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2417,7 @@ func (x *ListPrefixListsResponse) String() string {
 func (*ListPrefixListsResponse) ProtoMessage() {}
 
 func (x *ListPrefixListsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[37]
+	mi := &file_l4lb_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2430,7 @@ func (x *ListPrefixListsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPrefixListsResponse.ProtoReflect.Descriptor instead.
 func (*ListPrefixListsResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListPrefixListsResponse) GetLists() []*PrefixList {
@@ -2385,7 +2477,7 @@ type UpdatePrefixListRequest struct {
 
 func (x *UpdatePrefixListRequest) Reset() {
 	*x = UpdatePrefixListRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[38]
+	mi := &file_l4lb_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2489,7 @@ func (x *UpdatePrefixListRequest) String() string {
 func (*UpdatePrefixListRequest) ProtoMessage() {}
 
 func (x *UpdatePrefixListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[38]
+	mi := &file_l4lb_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,7 +2502,7 @@ func (x *UpdatePrefixListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePrefixListRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePrefixListRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UpdatePrefixListRequest) GetList() *PrefixList {
@@ -2473,7 +2565,7 @@ type UpdatePrefixListResponse struct {
 
 func (x *UpdatePrefixListResponse) Reset() {
 	*x = UpdatePrefixListResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[39]
+	mi := &file_l4lb_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2577,7 @@ func (x *UpdatePrefixListResponse) String() string {
 func (*UpdatePrefixListResponse) ProtoMessage() {}
 
 func (x *UpdatePrefixListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[39]
+	mi := &file_l4lb_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2590,7 @@ func (x *UpdatePrefixListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePrefixListResponse.ProtoReflect.Descriptor instead.
 func (*UpdatePrefixListResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UpdatePrefixListResponse) GetList() *PrefixList {
@@ -2527,7 +2619,7 @@ type DeletePrefixListRequest struct {
 
 func (x *DeletePrefixListRequest) Reset() {
 	*x = DeletePrefixListRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[40]
+	mi := &file_l4lb_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +2631,7 @@ func (x *DeletePrefixListRequest) String() string {
 func (*DeletePrefixListRequest) ProtoMessage() {}
 
 func (x *DeletePrefixListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[40]
+	mi := &file_l4lb_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,7 +2644,7 @@ func (x *DeletePrefixListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePrefixListRequest.ProtoReflect.Descriptor instead.
 func (*DeletePrefixListRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeletePrefixListRequest) GetName() string {
@@ -2601,7 +2693,7 @@ type DeletePrefixListResponse struct {
 
 func (x *DeletePrefixListResponse) Reset() {
 	*x = DeletePrefixListResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[41]
+	mi := &file_l4lb_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +2705,7 @@ func (x *DeletePrefixListResponse) String() string {
 func (*DeletePrefixListResponse) ProtoMessage() {}
 
 func (x *DeletePrefixListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[41]
+	mi := &file_l4lb_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +2718,7 @@ func (x *DeletePrefixListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePrefixListResponse.ProtoReflect.Descriptor instead.
 func (*DeletePrefixListResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeletePrefixListResponse) GetRevision() uint64 {
@@ -2645,7 +2737,7 @@ type GetAgentRequest struct {
 
 func (x *GetAgentRequest) Reset() {
 	*x = GetAgentRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[42]
+	mi := &file_l4lb_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +2749,7 @@ func (x *GetAgentRequest) String() string {
 func (*GetAgentRequest) ProtoMessage() {}
 
 func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[42]
+	mi := &file_l4lb_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +2762,7 @@ func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentRequest.ProtoReflect.Descriptor instead.
 func (*GetAgentRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 // For GetAgent.
@@ -2684,7 +2776,7 @@ type GetAgentResponse struct {
 
 func (x *GetAgentResponse) Reset() {
 	*x = GetAgentResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[43]
+	mi := &file_l4lb_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +2788,7 @@ func (x *GetAgentResponse) String() string {
 func (*GetAgentResponse) ProtoMessage() {}
 
 func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[43]
+	mi := &file_l4lb_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2709,7 +2801,7 @@ func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentResponse.ProtoReflect.Descriptor instead.
 func (*GetAgentResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{43}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetAgentResponse) GetAgent() *Agent {
@@ -2728,7 +2820,7 @@ type GetConfigRequest struct {
 
 func (x *GetConfigRequest) Reset() {
 	*x = GetConfigRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[44]
+	mi := &file_l4lb_v1_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2832,7 @@ func (x *GetConfigRequest) String() string {
 func (*GetConfigRequest) ProtoMessage() {}
 
 func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[44]
+	mi := &file_l4lb_v1_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2845,7 @@ func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetConfigRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{44}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{46}
 }
 
 // For GetConfig.
@@ -2767,7 +2859,7 @@ type GetConfigResponse struct {
 
 func (x *GetConfigResponse) Reset() {
 	*x = GetConfigResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[45]
+	mi := &file_l4lb_v1_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2779,7 +2871,7 @@ func (x *GetConfigResponse) String() string {
 func (*GetConfigResponse) ProtoMessage() {}
 
 func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[45]
+	mi := &file_l4lb_v1_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2792,7 +2884,7 @@ func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetConfigResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{45}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetConfigResponse) GetConfig() *Config {
@@ -2811,7 +2903,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[46]
+	mi := &file_l4lb_v1_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2915,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[46]
+	mi := &file_l4lb_v1_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +2928,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{46}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{48}
 }
 
 // For Diagnose.
@@ -2850,7 +2942,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[47]
+	mi := &file_l4lb_v1_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2862,7 +2954,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[47]
+	mi := &file_l4lb_v1_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2875,7 +2967,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{47}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DiagnoseResponse) GetFindings() []*Finding {
@@ -2902,7 +2994,7 @@ type CapturePacketsRequest struct {
 
 func (x *CapturePacketsRequest) Reset() {
 	*x = CapturePacketsRequest{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[48]
+	mi := &file_l4lb_v1_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3006,7 @@ func (x *CapturePacketsRequest) String() string {
 func (*CapturePacketsRequest) ProtoMessage() {}
 
 func (x *CapturePacketsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[48]
+	mi := &file_l4lb_v1_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3019,7 @@ func (x *CapturePacketsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CapturePacketsRequest.ProtoReflect.Descriptor instead.
 func (*CapturePacketsRequest) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{48}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CapturePacketsRequest) GetFilter() *CaptureFilter {
@@ -2973,7 +3065,7 @@ type CapturePacketsResponse struct {
 
 func (x *CapturePacketsResponse) Reset() {
 	*x = CapturePacketsResponse{}
-	mi := &file_l4lb_v1_service_proto_msgTypes[49]
+	mi := &file_l4lb_v1_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +3077,7 @@ func (x *CapturePacketsResponse) String() string {
 func (*CapturePacketsResponse) ProtoMessage() {}
 
 func (x *CapturePacketsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_service_proto_msgTypes[49]
+	mi := &file_l4lb_v1_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +3090,7 @@ func (x *CapturePacketsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CapturePacketsResponse.ProtoReflect.Descriptor instead.
 func (*CapturePacketsResponse) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{49}
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CapturePacketsResponse) GetPackets() []*CapturedPacket {
@@ -3026,7 +3118,7 @@ var File_l4lb_v1_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x15l4lb/v1/capture.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x12l4lb/v1/flow.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
+	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x15l4lb/v1/capture.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x15l4lb/v1/explain.proto\x1a\x12l4lb/v1/flow.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
 	"\x1bCreateVirtualServiceRequest\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x121\n" +
@@ -3165,7 +3257,11 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\rinclude_slots\x18\x02 \x01(\bR\fincludeSlots\"4\n" +
 	"\x0fGetRingResponse\x12!\n" +
-	"\x04ring\x18\x01 \x01(\v2\r.l4lb.v1.RingR\x04ring\"\x9f\x01\n" +
+	"\x04ring\x18\x01 \x01(\v2\r.l4lb.v1.RingR\x04ring\">\n" +
+	"\x0eExplainRequest\x12,\n" +
+	"\x06packet\x18\x01 \x01(\v2\x14.l4lb.v1.AskedPacketR\x06packet\"I\n" +
+	"\x0fExplainResponse\x126\n" +
+	"\vexplanation\x18\x01 \x01(\v2\x14.l4lb.v1.ExplanationR\vexplanation\"\x9f\x01\n" +
 	"\x17CreatePrefixListRequest\x12\x17\n" +
 	"\alist_id\x18\x01 \x01(\tR\x06listId\x12'\n" +
 	"\x04list\x18\x02 \x01(\v2\x13.l4lb.v1.PrefixListR\x04list\x12\x1d\n" +
@@ -3225,7 +3321,7 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x16CapturePacketsResponse\x121\n" +
 	"\apackets\x18\x01 \x03(\v2\x17.l4lb.v1.CapturedPacketR\apackets\x12'\n" +
 	"\x0flimited_packets\x18\x02 \x01(\x04R\x0elimitedPackets\x12!\n" +
-	"\flost_packets\x18\x03 \x01(\x04R\vlostPackets2\x8b\x10\n" +
+	"\flost_packets\x18\x03 \x01(\x04R\vlostPackets2\xc9\x10\n" +
 	"\x13LoadBalancerService\x12c\n" +
 	"\x14CreateVirtualService\x12$.l4lb.v1.CreateVirtualServiceRequest\x1a%.l4lb.v1.CreateVirtualServiceResponse\x12Z\n" +
 	"\x11GetVirtualService\x12!.l4lb.v1.GetVirtualServiceRequest\x1a\".l4lb.v1.GetVirtualServiceResponse\x12`\n" +
@@ -3244,7 +3340,8 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\rWatchBackends\x12\x1d.l4lb.v1.WatchBackendsRequest\x1a\x1e.l4lb.v1.WatchBackendsResponse0\x01\x12J\n" +
 	"\vStreamStats\x12\x1b.l4lb.v1.StreamStatsRequest\x1a\x1c.l4lb.v1.StreamStatsResponse0\x01\x12D\n" +
 	"\tListFlows\x12\x19.l4lb.v1.ListFlowsRequest\x1a\x1a.l4lb.v1.ListFlowsResponse0\x01\x12<\n" +
-	"\aGetRing\x12\x17.l4lb.v1.GetRingRequest\x1a\x18.l4lb.v1.GetRingResponse\x12W\n" +
+	"\aGetRing\x12\x17.l4lb.v1.GetRingRequest\x1a\x18.l4lb.v1.GetRingResponse\x12<\n" +
+	"\aExplain\x12\x17.l4lb.v1.ExplainRequest\x1a\x18.l4lb.v1.ExplainResponse\x12W\n" +
 	"\x10CreatePrefixList\x12 .l4lb.v1.CreatePrefixListRequest\x1a!.l4lb.v1.CreatePrefixListResponse\x12N\n" +
 	"\rGetPrefixList\x12\x1d.l4lb.v1.GetPrefixListRequest\x1a\x1e.l4lb.v1.GetPrefixListResponse\x12T\n" +
 	"\x0fListPrefixLists\x12\x1f.l4lb.v1.ListPrefixListsRequest\x1a .l4lb.v1.ListPrefixListsResponse\x12W\n" +
@@ -3268,7 +3365,7 @@ func file_l4lb_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_l4lb_v1_service_proto_goTypes = []any{
 	(WatchBackendsResponse_Event)(0),     // 0: l4lb.v1.WatchBackendsResponse.Event
 	(*CreateVirtualServiceRequest)(nil),  // 1: l4lb.v1.CreateVirtualServiceRequest
@@ -3303,132 +3400,140 @@ var file_l4lb_v1_service_proto_goTypes = []any{
 	(*ListFlowsResponse)(nil),            // 30: l4lb.v1.ListFlowsResponse
 	(*GetRingRequest)(nil),               // 31: l4lb.v1.GetRingRequest
 	(*GetRingResponse)(nil),              // 32: l4lb.v1.GetRingResponse
-	(*CreatePrefixListRequest)(nil),      // 33: l4lb.v1.CreatePrefixListRequest
-	(*CreatePrefixListResponse)(nil),     // 34: l4lb.v1.CreatePrefixListResponse
-	(*GetPrefixListRequest)(nil),         // 35: l4lb.v1.GetPrefixListRequest
-	(*GetPrefixListResponse)(nil),        // 36: l4lb.v1.GetPrefixListResponse
-	(*ListPrefixListsRequest)(nil),       // 37: l4lb.v1.ListPrefixListsRequest
-	(*ListPrefixListsResponse)(nil),      // 38: l4lb.v1.ListPrefixListsResponse
-	(*UpdatePrefixListRequest)(nil),      // 39: l4lb.v1.UpdatePrefixListRequest
-	(*UpdatePrefixListResponse)(nil),     // 40: l4lb.v1.UpdatePrefixListResponse
-	(*DeletePrefixListRequest)(nil),      // 41: l4lb.v1.DeletePrefixListRequest
-	(*DeletePrefixListResponse)(nil),     // 42: l4lb.v1.DeletePrefixListResponse
-	(*GetAgentRequest)(nil),              // 43: l4lb.v1.GetAgentRequest
-	(*GetAgentResponse)(nil),             // 44: l4lb.v1.GetAgentResponse
-	(*GetConfigRequest)(nil),             // 45: l4lb.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),            // 46: l4lb.v1.GetConfigResponse
-	(*DiagnoseRequest)(nil),              // 47: l4lb.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),             // 48: l4lb.v1.DiagnoseResponse
-	(*CapturePacketsRequest)(nil),        // 49: l4lb.v1.CapturePacketsRequest
-	(*CapturePacketsResponse)(nil),       // 50: l4lb.v1.CapturePacketsResponse
-	(*VirtualService)(nil),               // 51: l4lb.v1.VirtualService
-	(*fieldmaskpb.FieldMask)(nil),        // 52: google.protobuf.FieldMask
-	(*Backend)(nil),                      // 53: l4lb.v1.Backend
-	(*DrainPolicy)(nil),                  // 54: l4lb.v1.DrainPolicy
-	(*durationpb.Duration)(nil),          // 55: google.protobuf.Duration
-	(*Stats)(nil),                        // 56: l4lb.v1.Stats
-	(*Flow)(nil),                         // 57: l4lb.v1.Flow
-	(*FlowSummary)(nil),                  // 58: l4lb.v1.FlowSummary
-	(*Ring)(nil),                         // 59: l4lb.v1.Ring
-	(*PrefixList)(nil),                   // 60: l4lb.v1.PrefixList
-	(*Agent)(nil),                        // 61: l4lb.v1.Agent
-	(*Config)(nil),                       // 62: l4lb.v1.Config
-	(*Finding)(nil),                      // 63: l4lb.v1.Finding
-	(*CaptureFilter)(nil),                // 64: l4lb.v1.CaptureFilter
-	(*CapturedPacket)(nil),               // 65: l4lb.v1.CapturedPacket
+	(*ExplainRequest)(nil),               // 33: l4lb.v1.ExplainRequest
+	(*ExplainResponse)(nil),              // 34: l4lb.v1.ExplainResponse
+	(*CreatePrefixListRequest)(nil),      // 35: l4lb.v1.CreatePrefixListRequest
+	(*CreatePrefixListResponse)(nil),     // 36: l4lb.v1.CreatePrefixListResponse
+	(*GetPrefixListRequest)(nil),         // 37: l4lb.v1.GetPrefixListRequest
+	(*GetPrefixListResponse)(nil),        // 38: l4lb.v1.GetPrefixListResponse
+	(*ListPrefixListsRequest)(nil),       // 39: l4lb.v1.ListPrefixListsRequest
+	(*ListPrefixListsResponse)(nil),      // 40: l4lb.v1.ListPrefixListsResponse
+	(*UpdatePrefixListRequest)(nil),      // 41: l4lb.v1.UpdatePrefixListRequest
+	(*UpdatePrefixListResponse)(nil),     // 42: l4lb.v1.UpdatePrefixListResponse
+	(*DeletePrefixListRequest)(nil),      // 43: l4lb.v1.DeletePrefixListRequest
+	(*DeletePrefixListResponse)(nil),     // 44: l4lb.v1.DeletePrefixListResponse
+	(*GetAgentRequest)(nil),              // 45: l4lb.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),             // 46: l4lb.v1.GetAgentResponse
+	(*GetConfigRequest)(nil),             // 47: l4lb.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),            // 48: l4lb.v1.GetConfigResponse
+	(*DiagnoseRequest)(nil),              // 49: l4lb.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),             // 50: l4lb.v1.DiagnoseResponse
+	(*CapturePacketsRequest)(nil),        // 51: l4lb.v1.CapturePacketsRequest
+	(*CapturePacketsResponse)(nil),       // 52: l4lb.v1.CapturePacketsResponse
+	(*VirtualService)(nil),               // 53: l4lb.v1.VirtualService
+	(*fieldmaskpb.FieldMask)(nil),        // 54: google.protobuf.FieldMask
+	(*Backend)(nil),                      // 55: l4lb.v1.Backend
+	(*DrainPolicy)(nil),                  // 56: l4lb.v1.DrainPolicy
+	(*durationpb.Duration)(nil),          // 57: google.protobuf.Duration
+	(*Stats)(nil),                        // 58: l4lb.v1.Stats
+	(*Flow)(nil),                         // 59: l4lb.v1.Flow
+	(*FlowSummary)(nil),                  // 60: l4lb.v1.FlowSummary
+	(*Ring)(nil),                         // 61: l4lb.v1.Ring
+	(*AskedPacket)(nil),                  // 62: l4lb.v1.AskedPacket
+	(*Explanation)(nil),                  // 63: l4lb.v1.Explanation
+	(*PrefixList)(nil),                   // 64: l4lb.v1.PrefixList
+	(*Agent)(nil),                        // 65: l4lb.v1.Agent
+	(*Config)(nil),                       // 66: l4lb.v1.Config
+	(*Finding)(nil),                      // 67: l4lb.v1.Finding
+	(*CaptureFilter)(nil),                // 68: l4lb.v1.CaptureFilter
+	(*CapturedPacket)(nil),               // 69: l4lb.v1.CapturedPacket
 }
 var file_l4lb_v1_service_proto_depIdxs = []int32{
-	51, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	51, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	51, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	51, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
-	51, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	52, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	51, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	53, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
-	53, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
-	53, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
-	53, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
-	53, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
-	52, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
-	53, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
-	54, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
-	53, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
-	53, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	53, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	53, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	53, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	53, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
+	53, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	54, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	53, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	55, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
+	55, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
+	55, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
+	55, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
+	55, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
+	54, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
+	55, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
+	56, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
+	55, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	55, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
 	0,  // 17: l4lb.v1.WatchBackendsResponse.event:type_name -> l4lb.v1.WatchBackendsResponse.Event
-	53, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
-	55, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
-	56, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
-	57, // 21: l4lb.v1.ListFlowsResponse.flows:type_name -> l4lb.v1.Flow
-	58, // 22: l4lb.v1.ListFlowsResponse.summary:type_name -> l4lb.v1.FlowSummary
-	59, // 23: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
-	60, // 24: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	60, // 25: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	60, // 26: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	60, // 27: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
-	60, // 28: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	52, // 29: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
-	60, // 30: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	61, // 31: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
-	62, // 32: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
-	63, // 33: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
-	64, // 34: l4lb.v1.CapturePacketsRequest.filter:type_name -> l4lb.v1.CaptureFilter
-	65, // 35: l4lb.v1.CapturePacketsResponse.packets:type_name -> l4lb.v1.CapturedPacket
-	1,  // 36: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
-	3,  // 37: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
-	5,  // 38: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
-	7,  // 39: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
-	9,  // 40: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
-	11, // 41: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
-	13, // 42: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
-	15, // 43: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
-	17, // 44: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
-	19, // 45: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
-	21, // 46: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
-	23, // 47: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
-	25, // 48: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
-	27, // 49: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
-	29, // 50: l4lb.v1.LoadBalancerService.ListFlows:input_type -> l4lb.v1.ListFlowsRequest
-	31, // 51: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
-	33, // 52: l4lb.v1.LoadBalancerService.CreatePrefixList:input_type -> l4lb.v1.CreatePrefixListRequest
-	35, // 53: l4lb.v1.LoadBalancerService.GetPrefixList:input_type -> l4lb.v1.GetPrefixListRequest
-	37, // 54: l4lb.v1.LoadBalancerService.ListPrefixLists:input_type -> l4lb.v1.ListPrefixListsRequest
-	39, // 55: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
-	41, // 56: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
-	49, // 57: l4lb.v1.LoadBalancerService.CapturePackets:input_type -> l4lb.v1.CapturePacketsRequest
-	43, // 58: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
-	45, // 59: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
-	47, // 60: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
-	2,  // 61: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
-	4,  // 62: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
-	6,  // 63: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
-	8,  // 64: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
-	10, // 65: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
-	12, // 66: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
-	14, // 67: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
-	16, // 68: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
-	18, // 69: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
-	20, // 70: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
-	22, // 71: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
-	24, // 72: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
-	26, // 73: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
-	28, // 74: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
-	30, // 75: l4lb.v1.LoadBalancerService.ListFlows:output_type -> l4lb.v1.ListFlowsResponse
-	32, // 76: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
-	34, // 77: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
-	36, // 78: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
-	38, // 79: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
-	40, // 80: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
-	42, // 81: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
-	50, // 82: l4lb.v1.LoadBalancerService.CapturePackets:output_type -> l4lb.v1.CapturePacketsResponse
-	44, // 83: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
-	46, // 84: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
-	48, // 85: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
-	61, // [61:86] is the sub-list for method output_type
-	36, // [36:61] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	55, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
+	57, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
+	58, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
+	59, // 21: l4lb.v1.ListFlowsResponse.flows:type_name -> l4lb.v1.Flow
+	60, // 22: l4lb.v1.ListFlowsResponse.summary:type_name -> l4lb.v1.FlowSummary
+	61, // 23: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
+	62, // 24: l4lb.v1.ExplainRequest.packet:type_name -> l4lb.v1.AskedPacket
+	63, // 25: l4lb.v1.ExplainResponse.explanation:type_name -> l4lb.v1.Explanation
+	64, // 26: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	64, // 27: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	64, // 28: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	64, // 29: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
+	64, // 30: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	54, // 31: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
+	64, // 32: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	65, // 33: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
+	66, // 34: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
+	67, // 35: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
+	68, // 36: l4lb.v1.CapturePacketsRequest.filter:type_name -> l4lb.v1.CaptureFilter
+	69, // 37: l4lb.v1.CapturePacketsResponse.packets:type_name -> l4lb.v1.CapturedPacket
+	1,  // 38: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
+	3,  // 39: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
+	5,  // 40: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
+	7,  // 41: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
+	9,  // 42: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
+	11, // 43: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
+	13, // 44: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
+	15, // 45: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
+	17, // 46: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
+	19, // 47: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
+	21, // 48: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
+	23, // 49: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
+	25, // 50: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
+	27, // 51: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
+	29, // 52: l4lb.v1.LoadBalancerService.ListFlows:input_type -> l4lb.v1.ListFlowsRequest
+	31, // 53: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
+	33, // 54: l4lb.v1.LoadBalancerService.Explain:input_type -> l4lb.v1.ExplainRequest
+	35, // 55: l4lb.v1.LoadBalancerService.CreatePrefixList:input_type -> l4lb.v1.CreatePrefixListRequest
+	37, // 56: l4lb.v1.LoadBalancerService.GetPrefixList:input_type -> l4lb.v1.GetPrefixListRequest
+	39, // 57: l4lb.v1.LoadBalancerService.ListPrefixLists:input_type -> l4lb.v1.ListPrefixListsRequest
+	41, // 58: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
+	43, // 59: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
+	51, // 60: l4lb.v1.LoadBalancerService.CapturePackets:input_type -> l4lb.v1.CapturePacketsRequest
+	45, // 61: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
+	47, // 62: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
+	49, // 63: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
+	2,  // 64: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
+	4,  // 65: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
+	6,  // 66: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
+	8,  // 67: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
+	10, // 68: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
+	12, // 69: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
+	14, // 70: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
+	16, // 71: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
+	18, // 72: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
+	20, // 73: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
+	22, // 74: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
+	24, // 75: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
+	26, // 76: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
+	28, // 77: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
+	30, // 78: l4lb.v1.LoadBalancerService.ListFlows:output_type -> l4lb.v1.ListFlowsResponse
+	32, // 79: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
+	34, // 80: l4lb.v1.LoadBalancerService.Explain:output_type -> l4lb.v1.ExplainResponse
+	36, // 81: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
+	38, // 82: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
+	40, // 83: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
+	42, // 84: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
+	44, // 85: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
+	52, // 86: l4lb.v1.LoadBalancerService.CapturePackets:output_type -> l4lb.v1.CapturePacketsResponse
+	46, // 87: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
+	48, // 88: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
+	50, // 89: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
+	64, // [64:90] is the sub-list for method output_type
+	38, // [38:64] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_service_proto_init() }
@@ -3440,6 +3545,7 @@ func file_l4lb_v1_service_proto_init() {
 	file_l4lb_v1_backend_proto_init()
 	file_l4lb_v1_capture_proto_init()
 	file_l4lb_v1_doctor_proto_init()
+	file_l4lb_v1_explain_proto_init()
 	file_l4lb_v1_flow_proto_init()
 	file_l4lb_v1_prefix_list_proto_init()
 	file_l4lb_v1_ring_proto_init()
@@ -3451,7 +3557,7 @@ func file_l4lb_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_service_proto_rawDesc), len(file_l4lb_v1_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   50,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

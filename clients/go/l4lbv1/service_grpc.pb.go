@@ -37,6 +37,7 @@ const (
 	LoadBalancerService_StreamStats_FullMethodName          = "/l4lb.v1.LoadBalancerService/StreamStats"
 	LoadBalancerService_ListFlows_FullMethodName            = "/l4lb.v1.LoadBalancerService/ListFlows"
 	LoadBalancerService_GetRing_FullMethodName              = "/l4lb.v1.LoadBalancerService/GetRing"
+	LoadBalancerService_Explain_FullMethodName              = "/l4lb.v1.LoadBalancerService/Explain"
 	LoadBalancerService_CreatePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/CreatePrefixList"
 	LoadBalancerService_GetPrefixList_FullMethodName        = "/l4lb.v1.LoadBalancerService/GetPrefixList"
 	LoadBalancerService_ListPrefixLists_FullMethodName      = "/l4lb.v1.LoadBalancerService/ListPrefixLists"
@@ -96,6 +97,9 @@ type LoadBalancerServiceClient interface {
 	ListFlows(ctx context.Context, in *ListFlowsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListFlowsResponse], error)
 	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
 	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error)
+	// Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
+	// Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Creates a list of prefixes.
 	CreatePrefixList(ctx context.Context, in *CreatePrefixListRequest, opts ...grpc.CallOption) (*CreatePrefixListResponse, error)
 	// Reads one list with its prefixes.
@@ -315,6 +319,16 @@ func (c *loadBalancerServiceClient) GetRing(ctx context.Context, in *GetRingRequ
 	return out, nil
 }
 
+func (c *loadBalancerServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, LoadBalancerService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *loadBalancerServiceClient) CreatePrefixList(ctx context.Context, in *CreatePrefixListRequest, opts ...grpc.CallOption) (*CreatePrefixListResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreatePrefixListResponse)
@@ -462,6 +476,9 @@ type LoadBalancerServiceServer interface {
 	ListFlows(*ListFlowsRequest, grpc.ServerStreamingServer[ListFlowsResponse]) error
 	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
 	GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error)
+	// Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
+	// Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Creates a list of prefixes.
 	CreatePrefixList(context.Context, *CreatePrefixListRequest) (*CreatePrefixListResponse, error)
 	// Reads one list with its prefixes.
@@ -541,6 +558,9 @@ func (UnimplementedLoadBalancerServiceServer) ListFlows(*ListFlowsRequest, grpc.
 }
 func (UnimplementedLoadBalancerServiceServer) GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRing not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedLoadBalancerServiceServer) CreatePrefixList(context.Context, *CreatePrefixListRequest) (*CreatePrefixListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreatePrefixList not implemented")
@@ -857,6 +877,24 @@ func _LoadBalancerService_GetRing_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LoadBalancerService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoadBalancerServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoadBalancerService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoadBalancerServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LoadBalancerService_CreatePrefixList_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreatePrefixListRequest)
 	if err := dec(in); err != nil {
@@ -1070,6 +1108,10 @@ var LoadBalancerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetRing",
 			Handler:    _LoadBalancerService_GetRing_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _LoadBalancerService_Explain_Handler,
 		},
 		{
 			MethodName: "CreatePrefixList",

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import grpc
 import tenacity
 
-from l4lb import DEFAULT_TARGET, calls, channel, list_calls
+from l4lb import DEFAULT_TARGET, calls, channel, explain_calls, list_calls
 from l4lb.calls import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
@@ -69,6 +69,7 @@ class AsyncClient:
     drain = _awaited(calls.drain)
     undrain = _awaited(calls.undrain)
     ring = _awaited(calls.ring)
+    explain = _awaited(explain_calls.explain)
     agent = _awaited(calls.agent)
     config = _awaited(calls.config)
     diagnose = _awaited(calls.diagnose)

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import grpc
 import tenacity
 
-from l4lb import DEFAULT_TARGET, calls, channel, list_calls
+from l4lb import DEFAULT_TARGET, calls, channel, explain_calls, list_calls
 from l4lb.calls import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
@@ -70,6 +70,7 @@ class Client:
     drain = _blocking(calls.drain)
     undrain = _blocking(calls.undrain)
     ring = _blocking(calls.ring)
+    explain = _blocking(explain_calls.explain)
     agent = _blocking(calls.agent)
     config = _blocking(calls.config)
     diagnose = _blocking(calls.diagnose)

@@ -8,6 +8,7 @@ AIP-154).
 from l4lb_agent.api.convert.backends import add_backend, backend, drain_backend, event, remove_backend, undrain_backend, update_backend
 from l4lb_agent.api.convert.captures import capture, captured
 from l4lb_agent.api.convert.diagnosis import findings, findings_json
+from l4lb_agent.api.convert.explanations import asked, explanation
 from l4lb_agent.api.convert.flows import flows, flows_wanted
 from l4lb_agent.api.convert.lists import create_list, delete_list, prefix_list, update_list
 from l4lb_agent.api.convert.rings import ring
@@ -17,6 +18,7 @@ from l4lb_agent.api.convert.services import create_service, delete_service, serv
 __all__ = [
     "add_backend",
     "agent",
+    "asked",
     "backend",
     "capture",
     "captured",
@@ -27,6 +29,7 @@ __all__ = [
     "delete_service",
     "drain_backend",
     "event",
+    "explanation",
     "findings",
     "findings_json",
     "prefix_list",

@@ -6,6 +6,7 @@ from l4lb.v1 import agent_pb2 as _agent_pb2
 from l4lb.v1 import backend_pb2 as _backend_pb2
 from l4lb.v1 import capture_pb2 as _capture_pb2
 from l4lb.v1 import doctor_pb2 as _doctor_pb2
+from l4lb.v1 import explain_pb2 as _explain_pb2
 from l4lb.v1 import flow_pb2 as _flow_pb2
 from l4lb.v1 import prefix_list_pb2 as _prefix_list_pb2
 from l4lb.v1 import ring_pb2 as _ring_pb2
@@ -329,6 +330,18 @@ class GetRingResponse(_message.Message):
     RING_FIELD_NUMBER: _ClassVar[int]
     ring: _ring_pb2.Ring
     def __init__(self, ring: _Optional[_Union[_ring_pb2.Ring, _Mapping]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("packet",)
+    PACKET_FIELD_NUMBER: _ClassVar[int]
+    packet: _explain_pb2.AskedPacket
+    def __init__(self, packet: _Optional[_Union[_explain_pb2.AskedPacket, _Mapping]] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("explanation",)
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    explanation: _explain_pb2.Explanation
+    def __init__(self, explanation: _Optional[_Union[_explain_pb2.Explanation, _Mapping]] = ...) -> None: ...
 
 class CreatePrefixListRequest(_message.Message):
     __slots__ = ("list_id", "list", "request_id", "validate_only")

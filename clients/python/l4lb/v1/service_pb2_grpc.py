@@ -122,6 +122,11 @@ class LoadBalancerServiceStub:
                 request_serializer=l4lb_dot_v1_dot_service__pb2.GetRingRequest.SerializeToString,
                 response_deserializer=l4lb_dot_v1_dot_service__pb2.GetRingResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/l4lb.v1.LoadBalancerService/Explain',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.CreatePrefixList = channel.unary_unary(
                 '/l4lb.v1.LoadBalancerService/CreatePrefixList',
                 request_serializer=l4lb_dot_v1_dot_service__pb2.CreatePrefixListRequest.SerializeToString,
@@ -295,6 +300,14 @@ class LoadBalancerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
+        Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreatePrefixList(self, request, context):
         """Creates a list of prefixes.
         """
@@ -444,6 +457,11 @@ def add_LoadBalancerServiceServicer_to_server(servicer, server):
                     servicer.GetRing,
                     request_deserializer=l4lb_dot_v1_dot_service__pb2.GetRingRequest.FromString,
                     response_serializer=l4lb_dot_v1_dot_service__pb2.GetRingResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.ExplainRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.ExplainResponse.SerializeToString,
             ),
             'CreatePrefixList': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePrefixList,
@@ -931,6 +949,33 @@ class LoadBalancerService:
             '/l4lb.v1.LoadBalancerService/GetRing',
             l4lb_dot_v1_dot_service__pb2.GetRingRequest.SerializeToString,
             l4lb_dot_v1_dot_service__pb2.GetRingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/Explain',
+            l4lb_dot_v1_dot_service__pb2.ExplainRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

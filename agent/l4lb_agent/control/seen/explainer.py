@@ -1,0 +1,105 @@
+"""Explains packets: makes the frame that is asked about, follows it through what the maps hold now, and names what it meets."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from l4lb_agent.control.captures import Names
+from l4lb_agent.control.facade import BackendView, Explained
+from l4lb_agent.control.ports import Datapath
+from l4lb_agent.model import layout
+from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument, Unavailable
+from l4lb_agent.model.explain import sending
+from l4lb_agent.model.explain.moment import Asked, Moment
+from l4lb_agent.model.explain.packet import Step, mac
+from l4lb_agent.model.explain.road import explain
+from l4lb_agent.model.explain.synthesis import Wanted, frame
+
+SOMEBODY, OURS = (bytes.fromhex(text) for text in ("020000000001", "020000000002"))  # of no vendor, where none is known
+
+
+View = Callable[[str], BackendView | None]
+
+
+class Explainer:
+    """Explains what `datapath` does with packets. `names` are those of now, `view` tells what is known of a backend by its name."""
+
+    def __init__(self, datapath: Datapath, names: Callable[[], Names], view: View) -> None:
+        self._datapath, self._names, self._view = datapath, names, view
+
+    async def explain(self, wanted: Wanted, interface: str) -> Explained:
+        """See facade.Control."""
+        names = self._names()
+        attached = {ifindex: name for name, ifindex in names.interfaces.items()}
+        if interface and interface not in attached.values():
+            there = ", ".join(sorted(attached.values())) or "none"
+            raise InvalidArgument(
+                f"packet.interface: {interface!r} is none of the agent's interfaces: {there}", reason="INTERFACE_UNKNOWN",
+                field="packet.interface", metadata={"interface": interface},
+            )  # fmt: skip
+        if not attached:
+            raise FailedPrecondition("the datapath is on no interface that there is: see GetAgent", reason="NOT_ATTACHED")
+        try:
+            made = await asyncio.to_thread(self._explain, wanted, interface, attached)
+        except OSError as error:
+            raise Unavailable(f"the maps cannot be read: {error}", reason="MAPS_UNREADABLE") from error
+        return _named(made, names, self._view)
+
+    def _explain(self, wanted: Wanted, interface: str, attached: Mapping[int, str]) -> Explained:
+        now = self._datapath.moment()
+        wanted, ifindex, sender = _arrival(now, wanted, interface, attached)
+        place = now.element("interfaces", ifindex % layout.INTERFACE_PLACES, layout.Interface)
+        raw = frame(wanted, sender, bytes(place.mac) if place and place.ifindex == ifindex else OURS)
+        found = explain(raw, ifindex, now)
+        return Explained(raw, attached[ifindex], found, out=attached.get(found.interface, str(found.interface or "")))
+
+
+def _arrival(now: Moment, wanted: Wanted, interface: str, attached: Mapping[int, str]) -> tuple[Wanted, int, bytes]:
+    """By which interface the packet comes, with which tag, and from which MAC: as the kernel would answer it."""
+    first = next((ifindex for ifindex, name in attached.items() if name == interface), next(iter(attached)))
+    ends = wanted.destination, wanted.source, wanted.destination_port, wanted.source_port
+    route = now.route(Asked(first, wanted.protocol, *ends))
+    if route.why:
+        return wanted, first, SOMEBODY
+    out = sending.over(now, route.ifindex)
+    ifindex, vlan = out & sending.INTERFACE, out >> layout.OUT_VLAN_SHIFT
+    if ifindex not in attached or interface not in ("", attached[ifindex]):
+        return wanted, first, SOMEBODY
+    return replace(wanted, vlan=wanted.vlan or vlan), ifindex, route.destination_mac
+
+
+def _named(of: Explained, names: Names, view: View) -> Explained:
+    """With names beside ids, and with what the agent knows of the backend right after what the datapath does."""
+    services = {id_: name for name, id_ in names.services.items()}
+    backends = {id_: name for name, id_ in names.backends.items()}
+    interfaces = {ifindex: name for name, ifindex in names.interfaces.items()}
+    kinds = {"service_id": services, "backend_id": backends, "interface": interfaces}  # by how a fact's name ends
+    steps: list[Step] = []
+    for step in of.explanation.steps:
+        facts = dict(step.evidence)
+        for fact, known in ((fact, known) for fact in step.evidence for kind, known in kinds.items() if fact.endswith(kind)):
+            name = known.get(int(facts[fact])) if facts[fact].isdigit() else None
+            if name:
+                facts[fact.removesuffix("_id")] = name
+        steps.append(replace(step, evidence=facts))
+        seen = view(facts["backend"]) if step.name == "backend" and "backend" in facts else None
+        if seen:
+            steps.append(_state(seen))
+    made = of.explanation
+    return replace(
+        of, explanation=replace(made, steps=tuple(steps)), service=services.get(made.service, ""), backend=backends.get(made.backend, ""),
+    )  # fmt: skip
+
+
+def _state(view: BackendView) -> Step:
+    """What was asked of a backend, and what is seen of it."""
+    backend, hop = view.backend, view.next_hop
+    text = f"it is {backend.admin.name}" + (f", and not yet as asked: {view.reconciling}" if view.reconciling else "")
+    facts = {
+        "admin_state": backend.admin.name, "weight": str(backend.weight), "wanted_share": f"{view.wanted_share:.1%}",
+        "slot_share": f"{view.slot_share:.1%}", "flows": str(view.live_flows), "reconciling": view.reconciling,
+        "drain": backend.drain.action.name if backend.drain else "",
+        "next_hop": "" if hop is None else f"{hop.interface} {mac(hop.destination_mac)}",
+        "gateway": str(hop.gateway) if hop and hop.gateway else "", "trouble": hop.trouble if hop else "the kernel knows no way",
+    }  # fmt: skip
+    return Step("backend_state", text, {name: value for name, value in facts.items() if value})

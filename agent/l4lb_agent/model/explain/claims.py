@@ -1,0 +1,150 @@
+"""What a new NAT flow needs: a record, a port, its entries in the index (bpf/claim.h, bpf/ports.h, bpf/flow_index.h).
+
+What is taken is taken in the moment's copies alone.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from l4lb_agent.model import hashing, layout
+from l4lb_agent.model.explain import records
+from l4lb_agent.model.explain.moment import MASK, Moment, port
+from l4lb_agent.model.explain.packet import Packet, Tuple
+from l4lb_agent.model.flows.layout import SLOT_BUSY, SLOT_ID_SHIFT, Pool
+
+PORT_TRIES: Final = 8
+FULL_TICKS: Final = 2
+LOWEST_KEPT_PORT: Final = 1024
+_GOLDEN_RATIO: Final = 0x9E3779B97F4A7C15
+_STAMP = 0xFFFFFF
+
+
+@dataclass
+class Source:
+    """What packets to the backend carry, and the try that found it."""
+
+    becomes: Tuple
+    tries: int
+
+
+def seed(packet: Packet, hashed: int, backend: int) -> int:
+    """From where ports are searched."""
+    return hashing.mix(hashed, backend << 32 | packet.now.second, packet.now.index_secret)
+
+
+def full(packet: Packet, backend: int, start: int) -> bool:
+    """Whether a search for the backend has just failed."""
+    now = packet.now
+    place = hashing.mix(backend, _address_of_try(packet, start, 0), now.index_secret) & (layout.PORT_FULL_PLACES - 1)
+    return now.number("port_full", place) - now.tick - 1 & 0xFFFFFFFF < FULL_TICKS
+
+
+def glance(packet: Packet, backend: layout.Backend, start: int) -> bool:
+    """Whether one port of those that a search would try is free."""
+    tried = _try(packet, backend, start, PORT_TRIES - 1)
+    return tried is not None and _free(packet.now, tried)
+
+
+def search(packet: Packet, backend: layout.Backend, start: int) -> Source | None:
+    """The first port that is free, None when none of eight is."""
+    for number in range(PORT_TRIES):
+        tried = _try(packet, backend, start, number)
+        if tried is not None and _free(packet.now, tried):
+            return Source(tried, number + 1)
+    return None
+
+
+def take_record(packet: Packet, hashed: int) -> tuple[int, int] | None:
+    """Id of the record that the new flow gets, and of the slot; None when there is none. Another flow's is taken from it."""
+    now = packet.now
+    unanswered = now.unanswered(hashed)
+    if unanswered is None:
+        return None
+    ids = [slot >> SLOT_ID_SHIFT for slot in unanswered.slot]
+    empty = [place for place, number in enumerate(ids) if not number]
+    fresh = _free_id(now) if empty else 0
+    if fresh:
+        packet.note("claim", f"record {fresh} is free", record=fresh, unanswered=f"{len(ids) - len(empty)} of {len(ids)} slots in use")
+        return fresh, empty[-1]
+    stalest, oldest = -1, -1
+    for place, number in enumerate(ids):
+        age = now.tick - unanswered.slot[place] & _STAMP
+        if number and number != SLOT_BUSY and age > oldest:
+            stalest, oldest = place, age
+    if stalest < 0:
+        return None
+    packet.note("claim", f"no record is free: that of an unanswered flow, {ids[stalest]}, is taken", record=ids[stalest])
+    _evict(now, ids[stalest])
+    return ids[stalest], stalest
+
+
+def claim(now: Moment, hashed: int, number: int) -> bool:
+    """Puts an entry of a tuple with that hash into the index; False when there is no room, or another entry has its tag."""
+    buckets = now.index_buckets(hashed)
+    for bucket in buckets:
+        if 0 in list(bucket.entry):
+            place = list(bucket.entry).index(0)
+            break
+    else:
+        return False
+    if records.tagged(now, hashed):
+        return False
+    bucket.entry[place] = hashed >> 32 << 32 | number
+    return True
+
+
+def give_up(now: Moment, hashed: int, number: int) -> None:
+    """Takes an entry out of the index."""
+    for bucket in now.index_buckets(hashed):
+        for place, entry in enumerate(bucket.entry):
+            if entry == hashed >> 32 << 32 | number:
+                bucket.entry[place] = 0
+                return
+
+
+def _free_id(now: Moment) -> int:
+    pool = now.element("pool", 0, Pool) or Pool()
+    ids = now.config.flow_ids
+    if pool.taken >= ids + pool.given:
+        return 0
+    return pool.taken + 1 if pool.taken < ids else now.number("spare", pool.taken - ids & now.config.spare_mask)
+
+
+def _evict(now: Moment, number: int) -> None:
+    """The flow that had the record ends."""
+    flow = now.flow(number)
+    if flow is None or not flow.word >> layout.FLOW_STATE_SHIFT & 15:
+        return
+    for of in (records.client_tuple, records.backend_tuple):
+        give_up(now, of(now, number, flow).hash(now.slot_secret), number)
+    flow.word &= ~(15 << layout.FLOW_STATE_SHIFT | 255 << layout.FLOW_FLAGS_SHIFT)
+
+
+def _try(packet: Packet, backend: layout.Backend, start: int, number: int) -> Tuple | None:
+    source = packet.now.snat(_address_of_try(packet, start, number))
+    if source is None:
+        return None
+    t = packet.tuple
+    at = port(backend.port) if backend.port else t.destination_port
+    return Tuple(source, bytes(backend.address), _port_of_try(packet, start, number), at, t.protocol)
+
+
+def _port_of_try(packet: Packet, start: int, number: int) -> int:
+    own, config = packet.tuple.source_port, packet.now.config
+    if not number and own >= LOWEST_KEPT_PORT and config.port_low <= own <= config.port_high:
+        return own
+    walk = (start + number * _GOLDEN_RATIO & MASK) >> 48
+    return int(config.port_low + (walk * (config.port_high - config.port_low + 1) >> 16)) & 0xFFFF
+
+
+def _address_of_try(packet: Packet, start: int, number: int) -> int:
+    config = packet.now.config
+    first, count = (0, config.snat_v4) if packet.family == 4 else (layout.SNAT_V6_BASE, config.snat_v6)
+    walk = (start >> 32) + number * (start >> 48 | 1) & 0xFFFF
+    return int(first + (walk * count >> 16))
+
+
+def _free(now: Moment, becomes: Tuple) -> bool:
+    """Whether nobody has what the backend would send to this source."""
+    hashed = becomes.reversed().hash(now.slot_secret)
+    return not any(entry & 0xFFFFFFFF for bucket in now.index_buckets(hashed) for entry in bucket.entry if entry >> 32 == hashed >> 32)

@@ -1,0 +1,151 @@
+"""A TCP SYN, or a UDP packet without a flow, for a NAT service: along a flow that is there, or by a new one (bpf/new_flow.h)."""
+
+from typing import Final
+
+from l4lb_agent.model import layout
+from l4lb_agent.model.explain import answers, choice, claims, limits, records, rewriting, sending, services
+from l4lb_agent.model.explain.moment import port
+from l4lb_agent.model.explain.packet import SYN, End, Packet, Tuple, drop
+from l4lb_agent.model.explain.records import Record
+from l4lb_agent.model.reasons import Reason
+
+RETRANSMISSION_SECONDS: Final = 3
+_NEW, _FOLLOW, _RESTART, _LATE = range(4)
+_MOST_RACES: Final = 8
+
+
+def new_flow(packet: Packet) -> End:
+    """The end of the packet."""
+    why = services.source_fault(packet, link_local=True)
+    if why:
+        return packet.refuse(why)
+    picked = choice.pick(packet)
+    chosen = picked.backend
+    if packet.word & layout.SERVICE_AFFINITY:
+        chosen = choice.affine(packet, chosen)
+    record = records.of_client(packet)
+    reason, found = _along(packet, record, chosen)
+    if reason is None:
+        reason, found = _create(packet, chosen, picked.hash, record)
+    if reason is Reason.NO_BACKEND:
+        return answers.no_backend(packet, drop)
+    if reason not in (Reason.FLOW_CREATED, Reason.TO_BACKEND):
+        return answers.stopped(packet, reason)
+    backend = packet.now.backend(found.flow.backend) if found else None
+    if found is None or backend is None:
+        return drop(Reason.FLOW_TABLE_FULL)
+    sent = answers.stopped(packet, sending.to_backend(packet, found, backend, reason))
+    if packet.tcp and packet.flags & SYN and sent.reason is reason:
+        rewriting.clamp_mss(packet, packet.service, backend.mtu)
+    return sent
+
+
+def _along(packet: Packet, record: Record | None, chosen: int) -> tuple[Reason | None, Record | None]:
+    """The reason of a packet that goes along the flow that is there, or that may begin none; None when there has to be another flow."""
+    live = records.live(packet, record, "client's")
+    backend = packet.now.backend(live.flow.backend) if live else None
+    if live is None or backend is None:
+        return _admission(packet), live
+    way = _way(packet, live, backend, chosen)
+    if way == _FOLLOW:
+        sending.note_backend(packet, live.flow.backend, backend)
+        return Reason.TO_BACKEND, live
+    if way == _LATE:
+        packet.note("record", "a late duplicate of the closed flow's SYN")
+        return Reason.CLOSED, live
+    why = _admission(packet)
+    if why:
+        return why, live
+    if way == _RESTART:
+        packet.note("record", "a new connection in the record of the one before")
+        live.set(layout.FLOW_SYN, live.flags & layout.FLOW_HELD)
+        live.flow.sequence, live.flow.last_sequence = packet.sequence, packet.now.second
+        sending.note_backend(packet, live.flow.backend, backend)
+        return Reason.FLOW_CREATED, live
+    packet.note("record", "the SYN belongs to the ring: a new flow takes this one's place")
+    return None, live
+
+
+def _admission(packet: Packet) -> Reason | None:
+    return limits.refused(packet) if packet.word & layout.SERVICE_LIMITED else None
+
+
+def _way(packet: Packet, record: Record, backend: layout.Backend, chosen: int) -> int:
+    """What a packet for a live flow is; a SYN obeys the ring, retransmissions and forgeries excepted."""
+    if not backend.flags & layout.BACKEND_KEEP:
+        return _NEW
+    if not packet.tcp:
+        return _FOLLOW
+    flow, state = record.flow, record.state
+    same, stays = packet.sequence == flow.sequence, chosen == flow.backend
+    if state in (layout.FLOW_ESTABLISHED, layout.FLOW_CLOSING):
+        return _FOLLOW
+    if state == layout.FLOW_CLOSED:
+        if record.flags & layout.FLOW_RESET:
+            return _NEW
+        if same:
+            return _LATE
+        return _RESTART if stays and records.newer(packet.sequence, flow.last_sequence) else _NEW
+    if not same:
+        return _RESTART if stays else _NEW
+    late = records.aged(packet.now.second, flow.last_sequence, RETRANSMISSION_SECONDS)
+    return _FOLLOW if stays or state == layout.FLOW_ANSWERED or not late else _NEW
+
+
+def _create(packet: Packet, chosen: int, hashed: int, earlier: Record | None) -> tuple[Reason, Record | None]:
+    """A new flow at the chosen backend, or why there is none."""
+    now, backend = packet.now, packet.now.backend(chosen)
+    if not chosen or backend is None or not backend.flags & layout.BACKEND_KEEP:
+        packet.note("backend", "the ring names nobody who takes new flows", backend_id=chosen or "none")
+        return Reason.NO_BACKEND, None
+    sending.note_backend(packet, chosen, backend)
+    if not (now.config.snat_v4 if packet.family == 4 else now.config.snat_v6):
+        packet.note("port", "no SNAT address of the family is configured")
+        return Reason.NO_SNAT_ADDRESS, None
+    why = sending.obstacle(packet, backend.ifindex, backend.mtu)
+    if why:
+        return why, None
+    start = claims.seed(packet, hashed, chosen)
+    if claims.full(packet, chosen, start) and not claims.glance(packet, backend, start):
+        packet.note("port", "a search for a port towards this backend has just failed, and a look finds none")
+        return Reason.NO_SOURCE_PORT, None
+    for _ in range(_MOST_RACES + 1):
+        claimed = claims.take_record(packet, hashed)
+        flow = now.flow(claimed[0]) if claimed else None
+        if claimed is None or flow is None:
+            packet.note("claim", "no record is free, and no flow may be taken for one")
+            return Reason.FLOW_TABLE_FULL, None
+        source = claims.search(packet, backend, start)
+        if source is None:
+            packet.note("port", f"none of {claims.PORT_TRIES} ports that were tried is free")
+            return Reason.NO_SOURCE_PORT, None
+        if claims.claim(now, source.becomes.reversed().hash(now.slot_secret), claimed[0]):
+            return _enter(packet, chosen, hashed, earlier, claimed, source)
+    return Reason.NO_SOURCE_PORT, None
+
+
+def _enter(
+    packet: Packet, chosen: int, hashed: int, earlier: Record | None, claimed: tuple[int, int], source: claims.Source
+) -> tuple[Reason, Record | None]:  # fmt: skip
+    """Makes the client's tuple lead to the new record."""
+    now, number = packet.now, claimed[0]
+    packet.note("port", f"leaves from {source.becomes.source_port}, by try {source.tries}", becomes=source.becomes)
+    if (earlier is None or earlier.id == number) and not claims.claim(now, hashed, number):
+        packet.note("claim", "another tuple has the place in the index")
+        return Reason.TO_BACKEND, None
+    flow = _fill(packet, number, chosen, claimed[1], source.becomes)
+    sending.first_way_back(packet, flow)
+    return Reason.FLOW_CREATED, Record(number, flow, source.becomes)
+
+
+def _fill(packet: Packet, number: int, chosen: int, slot: int, becomes: Tuple) -> layout.Flow:
+    """The new record, of which this road reads no more than state, backend and service."""
+    flow = packet.now.flow(number)
+    assert flow is not None
+    state = layout.FLOW_SYN if packet.tcp else layout.FLOW_UDP
+    version = flow.word >> layout.FLOW_VERSION_SHIFT << layout.FLOW_VERSION_SHIFT
+    flow.word = version | slot << layout.FLOW_PLACE_SHIFT | state << layout.FLOW_STATE_SHIFT | packet.tuple.protocol
+    flow.word |= layout.FLOW_HELD << layout.FLOW_FLAGS_SHIFT
+    flow.backend, flow.service, flow.seen, flow.sequence = chosen, packet.service, packet.now.second, packet.sequence
+    flow.snat_port = port(becomes.source_port)
+    return flow

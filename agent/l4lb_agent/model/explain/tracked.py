@@ -1,0 +1,159 @@
+"""The flow table of DSR and ENCAP: which backend a packet in an at-risk slot goes to (bpf/track.h, bpf/entry.h)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from l4lb_agent.model import layout
+from l4lb_agent.model.explain import choice, limits
+from l4lb_agent.model.explain import packet as p
+from l4lb_agent.model.explain.choice import Chosen
+from l4lb_agent.model.explain.packet import Packet
+from l4lb_agent.model.reasons import Reason
+
+STATES: Final = ("NONE", "SYN", "LIVE", "FIN", "RST", "UDP", "PINNED", "LASTING")
+NEAR: Final = 4 << 20
+MOST_WAYS: Final = 3
+_FUTURE = 65500
+_MIX: Final = 0x94D049BB133111EB
+_UNCONFIRMED = (layout.TRACKED_SYN, layout.TRACKED_PINNED)
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Where the packet goes; `refused` says why it may not begin a flow, `ends` that its flow is to be reset, and has not been told yet."""
+
+    backend: int
+    refused: Reason | None = None
+    ends: bool = False
+
+
+@dataclass(frozen=True)
+class _Way:
+    entry: layout.FlowEntry
+    distance: int
+
+    @property
+    def backend(self) -> int:
+        return int(self.entry.word & 0xFFFF)
+
+
+def backend(packet: Packet, chosen: Chosen) -> Tracked:
+    """The backend of a packet whose slot is at risk, or whose service tracks all flows."""
+    now = packet.now
+    number = chosen.hash * _MIX >> 32 & now.config.flow_mask
+    bucket = now.element("flow_table", number & 0xFFFFFFFF, layout.FlowBucket)
+    if bucket is None:
+        return Tracked(chosen.backend)
+    ways = _ways(packet, bucket, chosen)
+    to, before = chosen.backend, choice.before(packet, chosen.pick, chosen.backend) if packet.tcp else chosen.backend
+    same = [way for way in ways if _repeated(packet, way)]
+    near = min((way for way in ways if way.distance < NEAR), key=lambda way: way.distance, default=None)
+    found = same[-1] if packet.syn and same else None if packet.syn else near
+    if packet.word & layout.SERVICE_AFFINITY and found is None:
+        before = to = choice.affine(packet, to if packet.syn or not packet.tcp else before)
+    if packet.syn:
+        return _syn(packet, bucket, ways, found, before, to)
+    return _follow(packet, found) if found else _pin(packet, bucket, ways, before, to)
+
+
+def _ways(packet: Packet, bucket: layout.FlowBucket, chosen: Chosen) -> list[_Way]:
+    """Live entries of the packet's tuple, in their order."""
+    tag = chosen.pick << 16 | chosen.hash & 0xFFFF
+    service = packet.now.service(packet.service)
+    idle = service.idle_seconds if service else 0
+    found = [e for e in bucket.entry if e.word >> 16 == tag and _known(packet, e) and _age(packet, e) <= _timeout(packet, e.state, idle)]
+    return [_Way(e, _apart(packet.sequence, e.sequence) if packet.tcp else 0) for e in found]
+
+
+def _repeated(packet: Packet, way: _Way) -> bool:
+    backend = packet.now.backend(way.backend)
+    return way.entry.sequence == packet.sequence + 1 and bool(backend and backend.flags & layout.BACKEND_ELIGIBLE)
+
+
+def _syn(packet: Packet, bucket: layout.FlowBucket, ways: list[_Way], same: _Way | None, before: int, to: int) -> Tracked:
+    if same:
+        packet.note("tracking", "the SYN repeats one that has an entry: along that", **_about(packet, same))
+        return Tracked(same.backend)
+    elsewhere = any(way.backend != to for way in ways)
+    if not to or (before == to and not elsewhere and not packet.word & layout.SERVICE_TRACK_ALL):
+        packet.note("tracking", "a SYN that needs no entry: by the ring", entries=len(ways))
+        return Tracked(to)
+    held = packet.now.backend(before)
+    spare = bool(held and held.flags & layout.BACKEND_ELIGIBLE)
+    last = any(way.entry.rank == layout.RANK_LAST for way in ways)
+    room = _room(packet, bucket, must=not spare) if len(ways) < MOST_WAYS else last
+    if not room:
+        text = "no room for an entry: where flows without one go" if spare else "no room for an entry: by the ring"
+        packet.note("tracking", text, entries=len(ways))
+        return Tracked(before if spare else to)
+    packet.note("tracking", "a SYN goes by the ring, and gets an entry", entries=len(ways))
+    return Tracked(to)
+
+
+def _follow(packet: Packet, way: _Way) -> Tracked:
+    backend = packet.now.backend(way.backend)
+    keeps = bool(backend and backend.flags & layout.BACKEND_KEEP)
+    packet.note("tracking", "along the nearest entry" if keeps else "its entry's backend resets its flows", **_about(packet, way))
+    return Tracked(way.backend, ends=not keeps and way.entry.state != layout.TRACKED_RST)
+
+
+def _pin(packet: Packet, bucket: layout.FlowBucket, ways: list[_Way], before: int, to: int) -> Tracked:
+    every = packet.word & layout.SERVICE_TRACK_ALL
+    if not before or (before == to and not every) or (packet.tcp and packet.flags & (p.RST | p.SYN)):
+        packet.note("tracking", "no entry: where flows without one go", entries=len(ways))
+        return Tracked(before)
+    usable = any(way.entry.state in _UNCONFIRMED or way.entry.rank == layout.RANK_LAST for way in ways)
+    if not (_room(packet, bucket, must=packet.tcp) if len(ways) < MOST_WAYS else usable):
+        packet.note("tracking", "no entry, and no room for one: where flows without one go", entries=len(ways))
+        return Tracked(before)
+    refused = limits.refused(packet) if packet.word & layout.SERVICE_LIMITED and not packet.tcp else None
+    if not refused:
+        packet.note("tracking", "no entry: where flows without one go, and it gets an entry there", entries=len(ways))
+    return Tracked(before, refused)
+
+
+def _room(packet: Packet, bucket: layout.FlowBucket, *, must: bool) -> bool:
+    """Whether there is an entry to write into: a free one, or one that has to go."""
+    return must or any(_free(packet, entry) for entry in bucket.entry)
+
+
+def _free(packet: Packet, entry: layout.FlowEntry) -> bool:
+    if not _known(packet, entry):
+        return True
+    backend = packet.now.backend(entry.word & 0xFFFF)
+    service = packet.now.service(backend.service) if backend else None
+    return service is None or _age(packet, entry) > _timeout(packet, entry.state, service.idle_seconds)
+
+
+def _known(packet: Packet, entry: layout.FlowEntry) -> bool:
+    """Whether it is one of a backend that keeps its flows, or is to reset them."""
+    number = entry.word & 0xFFFF
+    backend = packet.now.backend(number) if number else None
+    return bool(backend and backend.flags & (layout.BACKEND_KEEP | layout.BACKEND_RESET))
+
+
+def _age(packet: Packet, entry: layout.FlowEntry) -> int:
+    age = packet.now.second - entry.stamp & 0xFFFF
+    return 0 if age > _FUTURE else age
+
+
+def _timeout(packet: Packet, state: int, idle: int) -> int:
+    config = packet.now.config
+    if state == layout.TRACKED_SYN:
+        return int(config.tracked_syn)
+    if state in (layout.TRACKED_FIN, layout.TRACKED_RST):
+        return min(int(config.tracked_fin if state == layout.TRACKED_FIN else config.tracked_rst), idle)
+    return idle
+
+
+def _apart(one: int, other: int) -> int:
+    difference = one - other & 0xFFFFFFFF
+    return (1 << 32) - difference if difference >> 31 else difference
+
+
+def _about(packet: Packet, way: _Way) -> dict[str, object]:
+    state = way.entry.state
+    return {
+        "backend_id": way.backend, "state": STATES[state] if state < len(STATES) else state, "silent_for": f"{_age(packet, way.entry)} s",
+        "rank": way.entry.rank, "sequence_distance": way.distance if packet.tcp else "",
+    }  # fmt: skip

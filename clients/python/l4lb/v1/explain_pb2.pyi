@@ -1,0 +1,144 @@
+from l4lb.v1 import reason_pb2 as _reason_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class PacketKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PACKET_KIND_UNSPECIFIED: _ClassVar[PacketKind]
+    PACKET_KIND_TCP: _ClassVar[PacketKind]
+    PACKET_KIND_UDP: _ClassVar[PacketKind]
+    PACKET_KIND_ECHO_REQUEST: _ClassVar[PacketKind]
+
+class TcpFlag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TCP_FLAG_UNSPECIFIED: _ClassVar[TcpFlag]
+    TCP_FLAG_FIN: _ClassVar[TcpFlag]
+    TCP_FLAG_SYN: _ClassVar[TcpFlag]
+    TCP_FLAG_RST: _ClassVar[TcpFlag]
+    TCP_FLAG_PSH: _ClassVar[TcpFlag]
+    TCP_FLAG_ACK: _ClassVar[TcpFlag]
+    TCP_FLAG_URG: _ClassVar[TcpFlag]
+PACKET_KIND_UNSPECIFIED: PacketKind
+PACKET_KIND_TCP: PacketKind
+PACKET_KIND_UDP: PacketKind
+PACKET_KIND_ECHO_REQUEST: PacketKind
+TCP_FLAG_UNSPECIFIED: TcpFlag
+TCP_FLAG_FIN: TcpFlag
+TCP_FLAG_SYN: TcpFlag
+TCP_FLAG_RST: TcpFlag
+TCP_FLAG_PSH: TcpFlag
+TCP_FLAG_ACK: TcpFlag
+TCP_FLAG_URG: TcpFlag
+
+class AskedPacket(_message.Message):
+    __slots__ = ("kind", "source", "source_port", "destination", "destination_port", "tcp_flags", "sequence", "acknowledgement", "payload_bytes", "hops", "may_fragment", "fragment_offset", "more_fragments", "identification", "vlan", "interface")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_PORT_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_PORT_FIELD_NUMBER: _ClassVar[int]
+    TCP_FLAGS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGEMENT_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HOPS_FIELD_NUMBER: _ClassVar[int]
+    MAY_FRAGMENT_FIELD_NUMBER: _ClassVar[int]
+    FRAGMENT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    MORE_FRAGMENTS_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFICATION_FIELD_NUMBER: _ClassVar[int]
+    VLAN_FIELD_NUMBER: _ClassVar[int]
+    INTERFACE_FIELD_NUMBER: _ClassVar[int]
+    kind: PacketKind
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    tcp_flags: _containers.RepeatedScalarFieldContainer[TcpFlag]
+    sequence: int
+    acknowledgement: int
+    payload_bytes: int
+    hops: int
+    may_fragment: bool
+    fragment_offset: int
+    more_fragments: bool
+    identification: int
+    vlan: int
+    interface: str
+    def __init__(self, kind: _Optional[_Union[PacketKind, str]] = ..., source: _Optional[str] = ..., source_port: _Optional[int] = ..., destination: _Optional[str] = ..., destination_port: _Optional[int] = ..., tcp_flags: _Optional[_Iterable[_Union[TcpFlag, str]]] = ..., sequence: _Optional[int] = ..., acknowledgement: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., hops: _Optional[int] = ..., may_fragment: _Optional[bool] = ..., fragment_offset: _Optional[int] = ..., more_fragments: _Optional[bool] = ..., identification: _Optional[int] = ..., vlan: _Optional[int] = ..., interface: _Optional[str] = ...) -> None: ...
+
+class ExplainStep(_message.Message):
+    __slots__ = ("name", "finding", "evidence")
+    class EvidenceEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FINDING_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    finding: str
+    evidence: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., finding: _Optional[str] = ..., evidence: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class FrameSummary(_message.Message):
+    __slots__ = ("frame", "interface", "vlan", "source_mac", "destination_mac", "outer_source", "outer_destination", "outer_source_port", "outer_destination_port", "source", "destination", "protocol", "source_port", "destination_port")
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    INTERFACE_FIELD_NUMBER: _ClassVar[int]
+    VLAN_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_MAC_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_MAC_FIELD_NUMBER: _ClassVar[int]
+    OUTER_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    OUTER_DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    OUTER_SOURCE_PORT_FIELD_NUMBER: _ClassVar[int]
+    OUTER_DESTINATION_PORT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_PORT_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_PORT_FIELD_NUMBER: _ClassVar[int]
+    frame: bytes
+    interface: str
+    vlan: int
+    source_mac: str
+    destination_mac: str
+    outer_source: str
+    outer_destination: str
+    outer_source_port: int
+    outer_destination_port: int
+    source: str
+    destination: str
+    protocol: int
+    source_port: int
+    destination_port: int
+    def __init__(self, frame: _Optional[bytes] = ..., interface: _Optional[str] = ..., vlan: _Optional[int] = ..., source_mac: _Optional[str] = ..., destination_mac: _Optional[str] = ..., outer_source: _Optional[str] = ..., outer_destination: _Optional[str] = ..., outer_source_port: _Optional[int] = ..., outer_destination_port: _Optional[int] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., protocol: _Optional[int] = ..., source_port: _Optional[int] = ..., destination_port: _Optional[int] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("received", "steps", "verdict", "reason", "meaning", "advice", "service", "backend", "sent")
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    SENT_FIELD_NUMBER: _ClassVar[int]
+    received: FrameSummary
+    steps: _containers.RepeatedCompositeFieldContainer[ExplainStep]
+    verdict: _reason_pb2.Verdict
+    reason: _reason_pb2.Reason
+    meaning: str
+    advice: str
+    service: str
+    backend: str
+    sent: FrameSummary
+    def __init__(self, received: _Optional[_Union[FrameSummary, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[ExplainStep, _Mapping]]] = ..., verdict: _Optional[_Union[_reason_pb2.Verdict, str]] = ..., reason: _Optional[_Union[_reason_pb2.Reason, str]] = ..., meaning: _Optional[str] = ..., advice: _Optional[str] = ..., service: _Optional[str] = ..., backend: _Optional[str] = ..., sent: _Optional[_Union[FrameSummary, _Mapping]] = ...) -> None: ...
