@@ -34,6 +34,8 @@ def play(fault: Fault) -> Played:
         fault.cure(made)
         if fault.gone and not made.eventually(lambda: not made.finds(fault.gone)):
             missing.append(f"{fault.gone} is still found: {sorted(made.found())}")
+        if not made.eventually(lambda: made.client.agent().ready):
+            missing.append(f"the agent is not ready: {made.client.agent().not_ready_reason}")
         missing += _unserved(made, "after")
         return Played(tuple(made.said), tuple(missing))
 
