@@ -16,6 +16,7 @@ from l4lb_agent.dataplane.maps import cpus
 from l4lb_agent.dataplane.sweeper import Sweeper
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.model import layout, mapspec
+from l4lb_agent.model.capture import taken
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.reasons import REASONS, VERDICTS, Reason, Verdict
 from l4lb_agent.model.tables import array_key
@@ -146,6 +147,8 @@ class Rig:
 
     def case(self, case: Case, repeat: int, seed: int) -> int:
         """One run of a case; new flows are deleted again."""
+        until = self._ticks.second() + 60 if case.recorded else 0
+        syscall.map_update(self._maps["capture_switch"].fileno(), array_key(0), taken.switch((), until))
         duration = self.datapath(case.packet, case.flows, repeat, (case.reason, case.verdict), None if case.fresh else seed)
         if case.fresh:
             self.clear(repeat)

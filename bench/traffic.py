@@ -126,6 +126,7 @@ class Case:
     verdict: Verdict = Verdict.TX
     fresh: bool = False  # every packet is a new flow, deleted after each run
     tracked: bool = False  # its flows must have entries in the flow table before
+    recorded: bool = False  # while the flight recorder takes what is dropped
 
     @property
     def established(self) -> bool:
@@ -152,4 +153,6 @@ def cases(flows: tuple[int, ...], chunk: int) -> tuple[Case, ...]:
         Case("pass/-/v4/foreign", 1, Packet(V4, destination=V4.foreign), Reason.FOREIGN, Verdict.PASS),
         Case("pass/-/v6/foreign", 1, Packet(V6, destination=V6.foreign), Reason.FOREIGN, Verdict.PASS),
         Case("drop/-/v4/no-service", 1, Packet(V4, port=CLOSED_PORT), Reason.NO_SERVICE, Verdict.DROP),
+        Case("drop/-/v4/recorded", 1, Packet(V4, port=CLOSED_PORT), Reason.NO_SERVICE, Verdict.DROP, recorded=True),
+        Case("nat/-/v4/recording", 1, Packet(V4), Reason.TO_BACKEND, recorded=True),
     )

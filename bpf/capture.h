@@ -37,12 +37,32 @@ static __always_inline void capture_begin(struct xdp_md *ctx)
 		record->came_bytes = copy_frame(ctx, record->data);
 }
 
-static __always_inline bool capture_wanted(__u32 outcome)
+/* Whether the recorder takes one more of those dropped for this reason. It is asked before anything is copied: a flood gets no further. */
+static __always_inline bool recorder_takes(__u32 reason)
+{
+	const struct config *c = config_get();
+	struct capture_budget *budget = recorder_budget_get(reason % REASONS);
+
+	if (!c || !budget)
+		return false;
+	if (spend(c, &budget->budget, RECORDER_RATE, RECORDER_BURST))
+		return true;
+	budget->limited++;
+	return false;
+}
+
+static __always_inline bool capture_wanted(struct scratch *s, __u32 outcome)
 {
 	const struct capture_switch *on = capture_switch_get();
-	__u32 verdict = outcome & (VERDICTS - 1);
+	bool dropped = (outcome & (VERDICTS - 1)) == XDP_DROP, recorded;
 
-	return on && on->flags & (verdict == XDP_DROP ? CAPTURE_ALL | CAPTURE_DROPS : CAPTURE_ALL);
+	if (!on)
+		return false;
+	recorded = dropped && on->flags & CAPTURE_RECORD && recorder_takes(outcome / VERDICTS);
+	if (!recorded && !(on->flags & (dropped ? CAPTURE_ALL | CAPTURE_DROPS : CAPTURE_ALL)))
+		return false;
+	s->recorded = recorded;
+	return true;
 }
 
 static __always_inline bool one_of(const struct capture *f, const struct address *a)
@@ -98,9 +118,12 @@ static __always_inline __u32 capture_takers(const struct xdp_md *ctx, const stru
 
 static __always_inline void capture_lost(__u32 takers, __u32 reason)
 {
-	for (__u32 i = 0; i < CAPTURES; i++) {
-		struct capture_budget *budget = takers >> i & 1 ? capture_budget_get(i * REASONS + reason) : NULL;
+	struct capture_budget *budget = takers >> RECORDER & 1 ? recorder_budget_get(reason) : NULL;
 
+	if (budget)
+		budget->lost++;
+	for (__u32 i = 0; i < CAPTURES; i++) {
+		budget = takers >> i & 1 ? capture_budget_get(i * REASONS + reason) : NULL;
 		if (budget)
 			budget->lost++;
 	}
@@ -118,11 +141,17 @@ static __always_inline int capture_end(struct xdp_md *ctx, const struct scratch 
 	if (!on || !record)
 		return s->outcome & (VERDICTS - 1);
 	takers = capture_takers(ctx, s, c, &live);
+	if ((__s32)(on->recorder_until - second(c)) > 0) {
+		live = true;
+		takers |= s->recorded << RECORDER;
+	}
 	if (!live)
 		on->flags = 0; /* the agent that asked has gone */
 	if (!takers)
 		return s->outcome & (VERDICTS - 1);
 	came = bounded(on->flags & CAPTURE_ALL ? record->came_bytes : copy_frame(ctx, record->data));
+	if (takers == 1 << RECORDER && came > RECORDER_BYTES)
+		came = RECORDER_BYTES;
 	if ((s->outcome & (VERDICTS - 1)) != XDP_DROP)
 		left = bounded(copy_frame(ctx, record->data + came));
 	record->nanoseconds = bpf_ktime_get_ns();

@@ -34,7 +34,7 @@ static __always_inline int finish(struct xdp_md *ctx, struct scratch *s, __u32 o
 		count->packets++;
 		count->bytes += s->received_bytes;
 	}
-	if (capture_wanted(outcome)) {
+	if (capture_wanted(s, outcome)) {
 		s->outcome = outcome;
 		tail_call(ctx, TAIL_CAPTURE); /* when it fails, the packet is not captured */
 	}

@@ -197,6 +197,11 @@ static __always_inline struct capture_budget *capture_budget_get(__u32 element)
 	return capture_budgets.lookup(&element);
 }
 
+static __always_inline struct capture_budget *recorder_budget_get(__u32 element)
+{
+	return recorder_budgets.lookup(&element);
+}
+
 static __always_inline struct captured *captured_get(void)
 {
 	return capturing.lookup(&(__u32){0});

@@ -42,6 +42,7 @@ BPF_PERCPU_ARRAY(reason_counters, struct count, 1);
 BPF_ARRAY(capture_switch, struct capture_switch, 1);
 BPF_ARRAY(captures, struct capture, 1);
 BPF_PERCPU_ARRAY(capture_budgets, struct capture_budget, 1);
+BPF_PERCPU_ARRAY(recorder_budgets, struct capture_budget, 1);
 BPF_RINGBUF_OUTPUT(captured, 1);
 /* These four belong to one generation of the programs */
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);

@@ -146,6 +146,7 @@ struct scratch {
 	__u8 empty;                /* slot of `unanswered` */
 	__u32 index_place;         /* of an entry in flow_index */
 	bool claimed;
+	bool recorded;             /* the recorder takes the packet */
 	__u8 races;                /* that the packet has lost */
 	__u32 best_age;            /* of the flow in it, 1/16 seconds */
 	__u32 flow_id;             /* of the record at hand */

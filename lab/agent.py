@@ -85,11 +85,11 @@ class Agent:
 
     def __init__(
         self, lab: Laboratory, *, interfaces: Sequence[str] = (), mode: str = "native", redirect: bool = False,
-        remote: Remote | None = None, name: str = "agent", metrics: bool = False, ports: tuple[int, int] | None = None,
+        remote: Remote | None = None, name: str = "agent", metrics: bool = False, ports: tuple[int, int] | None = None, more: str = "",
     ) -> None:  # fmt: skip
         """Make folders that belong to the agent's user, and the configuration. Starts nothing. Each agent of a laboratory has a name. With
         `remote` it can be reached from the controller's namespace too, with `metrics` scraped; with `ports` NAT has only these source
-        ports. Without `interfaces` it attaches to all that are wired."""
+        ports; `more` are further tables of agent.toml. Without `interfaces` it attaches to all that are wired."""
         self._lab = lab
         self._process: subprocess.Popen[bytes] | None = None
         self._app = install.installed(install.checkout(), install.cache_folder())
@@ -101,7 +101,7 @@ class Agent:
         self.file = folder / "agent.toml"
         own = self._configuration(interfaces or lab.topology.interfaces(), mode, redirect, f"port_range = {list(ports)}\n" if ports else "")
         exported = f'\n[metrics]\nlisten = "{self.metrics_socket}"\n' if metrics else ""
-        self.file.write_text(own + exported + (remote.configuration(UID) if remote else ""))
+        self.file.write_text(own + exported + more + (remote.configuration(UID) if remote else ""))
 
     @property
     def socket(self) -> Path:

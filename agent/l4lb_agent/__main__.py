@@ -18,6 +18,7 @@ from pathlib import Path
 
 from l4lb_agent import __version__, config, doctor, telemetry
 from l4lb_agent.api.around import Calls
+from l4lb_agent.api.convert import record
 from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
 from l4lb_agent.api.unix_socket import SocketRefused
@@ -26,6 +27,8 @@ from l4lb_agent.control import start
 from l4lb_agent.control.agent import Agent
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.ports import Doors
+from l4lb_agent.control.recorder.recorder import Recorder
+from l4lb_agent.control.recorder.timeline import Event
 from l4lb_agent.dataplane import kernel
 from l4lb_agent.dataplane.kernel import KernelDatapath
 from l4lb_agent.dataplane.maps import ShapeError
@@ -38,6 +41,7 @@ from l4lb_agent.system import identity, log
 from l4lb_agent.system.audit import AuditFile
 from l4lb_agent.system.clock import SystemClock
 from l4lb_agent.system.disk import JournalFile
+from l4lb_agent.system.dumps import DumpFolder
 from l4lb_agent.system.network import KernelNetwork
 from l4lb_agent.system.notify import Notifier
 
@@ -47,6 +51,7 @@ COMMANDS = (
     "forwarding: print the kernel settings that the configured interfaces need"
 )
 COMPILE_SECONDS = 200.0  # that the service manager gives a start with a cold cache; the compiler has its own, shorter limit
+STALL_SECONDS = 10.0  # where no service manager says how long the agent may be silent
 GRACE_SECONDS = 1.0  # that running calls get when the agent stops
 HOPELESS = (ConfigError, BlockingIOError, ShapeError, SocketRefused, start.JournalMissing, RecordError)
 
@@ -60,6 +65,7 @@ class Opened:
     datapath: KernelDatapath
     journal: JournalFile
     started: start.Started
+    recorder: Recorder | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,8 +147,25 @@ def _run(settings: Config, path: Path) -> int:
         _log.info("event=loaded adopted=%s tag=%s", datapath.adopted, program.tag)
         journal = JournalFile(settings.state_dir)
         opened.callback(journal.close)
+        recorder = _recorder(settings, notifier, opened)
         started = start.begin(datapath, journal, Secrets(secrets.token_bytes(16), secrets.token_bytes(16)))
-        return asyncio.run(_serve(settings, path, notifier, Opened(datapath, journal, started)))
+        return asyncio.run(_serve(settings, path, notifier, Opened(datapath, journal, started, recorder)))
+
+
+def _recorder(settings: Config, notifier: Notifier, opened: ExitStack) -> Recorder | None:
+    """Remembers from now on, while `opened` is: this process has the state folder for itself."""
+    if not settings.recorder.enabled:
+        return None
+    stall_seconds = (notifier.watchdog_seconds or STALL_SECONDS) / 2
+    recorder = Recorder(SystemClock(), DumpFolder(settings.state_dir, settings.recorder.dumps), record, __version__, stall_seconds)
+
+    def heard(line: log.Line) -> None:
+        fields = line.named
+        recorder.heard(Event(line.when, line.level, fields.pop("part", ""), fields.pop("event", ""), fields))
+
+    opened.enter_context(recorder)
+    opened.callback(log.listen(heard))
+    return recorder
 
 
 async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opened) -> int:
@@ -154,15 +177,17 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
     taken = lambda: sum(one.bytes for one in opened.datapath.maps())  # noqa: E731 (one expression, used once)
     examiner = Survey(settings, settings.pin_dir, BPF_DIR, network, taken)
     agent = Agent(
-        Doors(opened.datapath, network, SystemClock(), opened.journal, examiner), host, opened.started, lambda: supervision.changed.set()
-    )
+        Doors(opened.datapath, network, SystemClock(), opened.journal, examiner), host, opened.started, lambda: supervision.changed.set(),
+        opened.recorder,
+    )  # fmt: skip
     audit = AuditFile(settings.state_dir)
     calls = Calls()
     tracing, untraced = telemetry.started(settings.tracing, __version__)
     server = ApiServer(agent, settings.doors.all, audit, version=__version__, before=(calls, *([tracing] if tracing else [])))
     server.warned.append(lambda: untraced)
+    agent.recording.warned.append(server.warnings)
     await server.audit.missing(start.unaudited(opened.started.replayed, audit.told()))
-    supervision = Supervision(agent, server, notifier, settings, path)
+    supervision = Supervision(agent, server, notifier, settings, path, opened.recorder.alive if opened.recorder else lambda: None)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervision.asked.set)

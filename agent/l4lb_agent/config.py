@@ -13,12 +13,13 @@ from l4lb_agent import remote, telemetry
 from l4lb_agent.api.doors import Doors
 from l4lb_agent.api.tracing import TracingConfig
 from l4lb_agent.control.monitor import Interface
+from l4lb_agent.control.recorder.recorder import RecorderConfig
 from l4lb_agent.metrics.door import MetricsDoor
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.config import DatapathConfig, Echo, Timeouts
 from l4lb_agent.model.mapspec import Sizes
-from l4lb_agent.table import Table, number, one_of
+from l4lb_agent.table import Table, flag, number, one_of
 
 DEFAULT_PATH = Path("/etc/l4lb/agent.toml")
 UNIT_PIN_DIR = Path("/run/l4lb/bpf")  # where the unit, and nobody else, finds HOST_PIN_DIR
@@ -53,6 +54,7 @@ class Config:
     doors: Doors = field(default_factory=Doors)
     metrics: MetricsDoor = MetricsDoor()
     tracing: TracingConfig = TracingConfig()
+    recorder: RecorderConfig = RecorderConfig()
 
     def pins_here(self, mounted: Callable[[Path], bool] = os.path.ismount) -> Path:
         """pin_dir as this process sees it: outside of the unit its default is not bound to the folder that it stands for."""
@@ -82,6 +84,7 @@ def _flat(config: Config) -> dict[str, object]:
     found |= {f"sizes.{name}": value for name, value in dataclasses.asdict(path.sizes).items()}
     found |= {f"metrics.{name}": value for name, value in dataclasses.asdict(config.metrics).items()}
     found |= {f"tracing.{name}": value for name, value in dataclasses.asdict(config.tracing).items()}
+    found |= {f"recorder.{name}": value for name, value in dataclasses.asdict(config.recorder).items()}
     return found | {"api": config.doors.sockets, "tls": config.doors.tls}
 
 
@@ -114,6 +117,7 @@ def parse(text: str, environment: Mapping[str, str] = os.environ) -> Config:
         doors=remote.doors(top, runtime_dir, environment),
         metrics=telemetry.metrics(top),
         tracing=telemetry.tracing(top),
+        recorder=_recorder(top),
     )
     agent.end()
     top.end()
@@ -134,6 +138,13 @@ def _interfaces(top: Table) -> tuple[Interface, ...]:
     if not found:
         top.errors.append("interface: at least one [[interface]] with a name is needed")
     return tuple(found)
+
+
+def _recorder(top: Table) -> RecorderConfig:
+    table, default = top.table("recorder"), RecorderConfig()
+    config = RecorderConfig(table.take("enabled", flag, default.enabled), table.take("dumps", number(1, 1000), default.dumps))
+    table.end()
+    return config
 
 
 def _datapath(top: Table) -> DatapathConfig:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from l4lb_agent import config
@@ -18,12 +19,16 @@ _log = logging.getLogger(__name__)
 
 
 class Supervision:
-    """Everything that is told about one agent. `settings` are those that it was started with, from the file `path`."""
+    """Everything that is told about one agent. `settings` are those that it was started with, from the file `path`. `alive` is called as
+    often as the service manager is given a sign of life."""
 
-    def __init__(self, agent: Agent, server: ApiServer, notifier: Notifier, settings: Config, path: Path) -> None:
+    def __init__(
+        self, agent: Agent, server: ApiServer, notifier: Notifier, settings: Config, path: Path, alive: Callable[[], None] = lambda: None
+    ) -> None:  # fmt: skip
         self.changed = asyncio.Event()  # to be set when something may have to be told
         self.asked = asyncio.Event()  # to be set when the configuration is to be read again
         self._agent, self._server, self._notifier, self._settings, self._path = agent, server, notifier, settings, path
+        self._alive = alive
         self._was_ready = False
         self._note = ""  # what the last reload left undone
 
@@ -73,6 +78,7 @@ class Supervision:
             if self._agent.turns != turns:
                 turns = self._agent.turns
                 self._notifier.watchdog()
+                self._alive()
                 if not self._was_ready:
                     self._notifier.extend(EXTEND_SECONDS)
             await asyncio.sleep(seconds)

@@ -44,6 +44,7 @@ TABLE = {
     "GetRing": ("ring", "ring web"),
     "Explain": ("explain", "explain tcp 192.0.2.1:4000 10.0.0.1:80"),
     "CapturePackets": ("capture", "capture --for 300ms"),
+    "DumpRecord": ("dump_record", "record dump -w -"),
     "GetAgent": ("agent", "agent"),
     "GetConfig": ("config", "config"),
     "Diagnose": ("diagnose", "doctor"),

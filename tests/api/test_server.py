@@ -158,7 +158,8 @@ READS = {
     "GetConfig",
     "Diagnose",
 }
-BACKENDS = {"CapturePackets", "AddBackend", "UpdateBackend", "RemoveBackend", "DrainBackend", "UndrainBackend", "UpdatePrefixList"}
+PACKETS = {"CapturePackets", "DumpRecord"}
+BACKENDS = {*PACKETS, "AddBackend", "UpdateBackend", "RemoveBackend", "DrainBackend", "UndrainBackend", "UpdatePrefixList"}
 SERVICES = {"CreateVirtualService", "UpdateVirtualService", "DeleteVirtualService", "CreatePrefixList", "DeletePrefixList"}
 
 

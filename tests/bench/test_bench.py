@@ -46,7 +46,8 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
     names = {case["name"] for case in made["cases"]}
     assert names == {
         "nat/-/v4/established", "nat/-/v4/reply", "nat/-/v6/established", "nat/-/v4/udp", "nat/-/v4/syn",
-        "pass/-/v4/foreign", "pass/-/v6/foreign", "drop/-/v4/no-service", "ipip/changes/v4/services-1021", "floor/line",
+        "pass/-/v4/foreign", "pass/-/v6/foreign", "drop/-/v4/no-service", "drop/-/v4/recorded", "nat/-/v4/recording",
+        "ipip/changes/v4/services-1021", "floor/line",
         *(f"{kind}/{packet}" for kind in DIRECT for packet in ("established", "syn")),
     }  # fmt: skip
     assert all(name in done.stdout for name in names)

@@ -21,6 +21,7 @@ from l4lb_agent.control.facade import (
     Snapshot,
     StatsSample,
 )
+from l4lb_agent.control.recorder.dump import Dump
 from l4lb_agent.control.seen.explainer import Explainer
 from l4lb_agent.model import errors
 from l4lb_agent.model.access.lists import Members
@@ -63,6 +64,7 @@ class FakeControl:
         self.findings: list[Finding] = []
         self.captures: list[Filter] = []
         self.batches: list[Batch] = []
+        self.remembered = Dump("asked", NOW, "1.2.3", [], [])
         self._changed = asyncio.Condition()
 
     async def change(
@@ -291,6 +293,11 @@ class FakeControl:
         for batch in self.batches:
             yield batch
         await asyncio.Event().wait()
+
+    async def record(self) -> Dump:
+        """See facade.Control: what the test has put into `remembered`."""
+        self._raise()
+        return self.remembered
 
     async def ring(self, name: str, *, slots: bool = False) -> RingView | None:
         """See facade.Control: shares as if the backends had been added one after the other."""

@@ -43,8 +43,10 @@ class FakeDatapath:
         self.refuse_captures = False
         self.captures: dict[int, tuple[Filter, int, int, int]] = {}
         self.switched: list[Filter] = []
+        self.recorder_until = 0
         self.arriving: list[Captured] = []
         self.budgets: dict[int, tuple[int, int]] = {}
+        self.recorder_counts: dict[int, tuple[int, int]] = {}
         self._arrived = os.eventfd(0, os.EFD_NONBLOCK)
 
     def read_tables(self) -> Tables:
@@ -139,9 +141,11 @@ class FakeDatapath:
         """No longer in `captures`."""
         self.captures.pop(slot, None)
 
-    def switch_captures(self, running: Sequence[Filter]) -> None:
-        """Remembered in `switched`."""
-        self.switched = list(running)
+    def switch_captures(self, running: Sequence[Filter], recorder_until: int = 0) -> None:
+        """Remembered in `switched` and `recorder_until`."""
+        if self.refuse_captures:
+            raise OSError(5, "refused by the test")
+        self.switched, self.recorder_until = list(running), recorder_until
 
     def captured_number(self) -> int:
         """Readable once the test has called `capture`."""
@@ -162,6 +166,10 @@ class FakeDatapath:
     def capture_budgets(self) -> Mapping[int, tuple[int, int]]:
         """What the test has set."""
         return self.budgets
+
+    def recorder_budgets(self) -> Mapping[int, tuple[int, int]]:
+        """What the test has set."""
+        return self.recorder_counts
 
     def clear_backend_counters(self, backend_id: int) -> None:
         """Remembered in `cleared`."""

@@ -55,7 +55,7 @@ class World:
     empty: bool = False  # every third slot names nobody
     guarded: bool = False  # every service has lists and limits, some in each way
     sizes: mapspec.Sizes = _SIZES
-    captured: bool = False  # every packet
+    captured: bool = False  # every packet, and drops recorded
     config: dict[str, int] = field(default_factory=dict)
 
 
@@ -105,7 +105,8 @@ def furnish(objects: Objects, world: World) -> Balancer:
     if world.captured:
         every = capture_layout.Capture(reasons=(layout.U64 * 2)(*[(1 << 64) - 1] * 2), verdicts=255, until=1 << 30, rate=1 << 20)
         lb.write("captures", 0, bytes(every))
-        lb.write("capture_switch", 0, bytes(capture_layout.CaptureSwitch(flags=capture_layout.CAPTURE_ALL)))
+        flags = capture_layout.CAPTURE_ALL | capture_layout.CAPTURE_RECORD
+        lb.write("capture_switch", 0, bytes(capture_layout.CaptureSwitch(flags=flags, recorder_until=1 << 30)))
     for frame in prologue():
         lb.run(frame)
     for second in (2, 5):

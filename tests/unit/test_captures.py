@@ -147,3 +147,59 @@ def test_a_record_that_is_shorter_than_it_says_is_refused(cut: int) -> None:
 )
 def test_packets_are_copied_only_when_a_capture_wants_more_than_drops(filters: list[Filter], flags: int) -> None:
     assert taken.flags(filters) == flags
+
+
+def test_the_capture_switch_says_what_is_asked_for_and_until_when_the_recorder_lives() -> None:
+    assert taken.switch([], 0) == bytes(8)
+    both = capture_layout.CaptureSwitch.from_buffer_copy(taken.switch([DROPS], 77))
+    assert (both.flags, both.recorder_until) == (capture_layout.CAPTURE_DROPS | capture_layout.CAPTURE_RECORD, 77)
+
+
+def test_recorded_drops_go_to_the_recorder_beside_captures_and_end_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captures, "RECORD_SECONDS", 0.01)
+
+    async def test(all_: Captures, datapath: FakeDatapath) -> None:
+        kept: list[captures.CapturedPacket] = []
+        task = asyncio.create_task(all_.record(kept.append))
+        while not datapath.recorder_until:
+            await asyncio.sleep(0.01)
+        assert datapath.recorder_until == datapath.now() + captures.LEASE_SECONDS
+        assert datapath.switched == []
+        datapath.hand_over(packet(capture_layout.RECORDER), packet(0))
+        while not kept:
+            await asyncio.sleep(0.01)
+        async with aclosing(all_.capture(Filter())) as batches:
+            await anext(batches)
+            assert datapath.recorder_until, "a capture that begins does not end the recorder"
+            datapath.hand_over(packet(0, capture_layout.RECORDER))
+            assert len((await anext(batches)).packets) == 1
+        assert (len(kept), kept[1].service) == (2, "services/web")
+        assert datapath.recorder_until, "nor does one that ends"
+        task.cancel()
+        await asyncio.wait({task})
+        assert datapath.recorder_until == 0
+
+    run(test)
+
+
+def test_the_recorder_waits_for_a_kernel_that_refuses_and_is_renewed_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captures, "RECORD_SECONDS", 0.01)
+    monkeypatch.setattr(captures, "REFUSED_SECONDS", 0.01)
+
+    async def test(all_: Captures, datapath: FakeDatapath) -> None:
+        now = 100
+        datapath.now = lambda: now  # type: ignore[method-assign]
+        datapath.refuse_captures = True
+        task = asyncio.create_task(all_.record(lambda _: None))
+        await asyncio.sleep(0.1)
+        assert not task.done()
+        datapath.refuse_captures = False
+        while not datapath.recorder_until:
+            await asyncio.sleep(0.01)
+        now = 104
+        while datapath.recorder_until != 104 + captures.LEASE_SECONDS:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait({task})
+
+    run(test)

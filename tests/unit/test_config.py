@@ -9,6 +9,7 @@ from l4lb_agent.api.roles import Role
 from l4lb_agent.api.tracing import TracingConfig
 from l4lb_agent.config import Config, ConfigError, load, parse
 from l4lb_agent.control.monitor import Interface
+from l4lb_agent.control.recorder.recorder import RecorderConfig
 from l4lb_agent.metrics.door import MetricsDoor
 from l4lb_agent.model.config import DatapathConfig, Echo, Timeouts
 from l4lb_agent.model.mapspec import Sizes
@@ -81,6 +82,9 @@ def test_every_setting_is_read() -> None:
     [metrics]
     listen = "[::1]:9476"
     backends = false
+    [recorder]
+    enabled = false
+    dumps = 3
     [tracing]
     endpoint = "https://[2001:db8::5]:4317"
     ratio = 0.25
@@ -116,7 +120,7 @@ def test_every_setting_is_read() -> None:
     assert parse(text) == Config(
         Path("/p"), Path("/s"), Path("/r"), Path("/c"), "debug", interfaces, datapath, Doors(sockets, tls),
         MetricsDoor("[::1]:9476", False),
-        TracingConfig("https://[2001:db8::5]:4317", 0.25),
+        TracingConfig("https://[2001:db8::5]:4317", 0.25), RecorderConfig(False, 3),
     )  # fmt: skip
 
 
@@ -169,6 +173,9 @@ def test_names_in_tls_are_credentials_of_the_unit() -> None:
         ("tracing.ratio", "[tracing]\nratio = 1.5"),
         ("tracing.ratio", "[tracing]\nratio = true"),
         ("metrics.backends", "[metrics]\nbackends = 1"),
+        ("recorder.enabled", '[recorder]\nenabled = "no"'),
+        ("recorder.dumps", "[recorder]\ndumps = 0"),
+        ("recorder.folder", '[recorder]\nfolder = "/tmp"'),
         ("agent.pin_dirr", '[agent]\npin_dirr = "/p"'),
         ("agent.log_level", '[agent]\nlog_level = "loud"'),
         ("agent", "agent = 1"),

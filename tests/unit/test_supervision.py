@@ -92,7 +92,7 @@ class Stage:
     def __post_init__(self) -> None:
         self.path.write_text(TEXT)
         parts: tuple[Any, ...] = (self.agent, self.server, self.manager)
-        self.supervision = Supervision(*parts, config.load(self.path), self.path)
+        self.supervision = Supervision(*parts, config.load(self.path), self.path, lambda: self.manager.heard.append("recorder"))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -146,6 +146,7 @@ async def test_a_loop_that_gets_on_gives_signs_of_life_and_one_that_hangs_none(s
         heard = stage.manager.count("watchdog")
         await asyncio.sleep(stage.manager.watchdog_seconds * 4)
         assert stage.manager.count("watchdog") <= heard + 1
+        assert stage.manager.count("recorder") == stage.manager.count("watchdog")
 
 
 async def test_a_start_that_waits_gets_more_time_only_while_it_gets_on(stage: Stage) -> None:
@@ -209,11 +210,12 @@ def test_every_setting_either_needs_a_restart_or_is_taken_over() -> None:
         "tls",
         "metrics.listen",
         "tracing.endpoint",
+        "recorder.enabled",
         "agent.pin_dir",
     } <= names - reloadable
-    fields = {name for name in vars(config.Config()) if name not in ("datapath", "interfaces", "doors", "metrics", "tracing")}
+    fields = {name for name in vars(config.Config()) if name not in ("datapath", "interfaces", "doors", "metrics", "tracing", "recorder")}
     assert {f"agent.{name}" for name in fields} <= names, "a new setting of [agent] is not compared"
-    parts = (config.Config().metrics, config.Config().tracing, Timeouts(), DatapathConfig().sizes)
+    parts = (config.Config().metrics, config.Config().tracing, config.Config().recorder, Timeouts(), DatapathConfig().sizes)
     assert len(names) == len(fields) + 1 + 2 + 11 + sum(len(vars(part)) for part in parts)
 
 

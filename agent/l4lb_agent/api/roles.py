@@ -39,6 +39,7 @@ _METHODS = {
     "GetRing": Role.VIEWER,
     "Explain": Role.VIEWER,
     "CapturePackets": Role.OPERATOR,
+    "DumpRecord": Role.OPERATOR,
     "GetAgent": Role.VIEWER,
     "Diagnose": Role.VIEWER,
     "GetConfig": Role.VIEWER,
@@ -50,7 +51,7 @@ ALLOWED: Final[Mapping[str, Role]] = {
     "/grpc.health.v1.Health/Watch": Role.VIEWER,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Role.VIEWER,
 }
-LOOKS: Final = frozenset({"CapturePackets"})  # into packets, which holds more than a viewer may see, and changes nothing
+LOOKS: Final = frozenset({"CapturePackets", "DumpRecord"})  # into packets, which holds more than a viewer may see, and changes nothing
 # Those that change something.
 MUTATIONS: Final = frozenset(_SERVICE + name for name, role in _METHODS.items() if role > Role.VIEWER and name not in LOOKS)
 

@@ -15,6 +15,8 @@ from l4lb_agent.control.measure import Measure, Measured
 from l4lb_agent.control.monitor import Monitor
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.control.reconciler import Reconciler, pending
+from l4lb_agent.control.recorder.recorder import Recorder
+from l4lb_agent.control.recorder.recording import Recording
 from l4lb_agent.control.sampler import Sampler, Sweep
 from l4lb_agent.control.seen import about
 from l4lb_agent.control.seen.explainer import Explainer
@@ -46,7 +48,9 @@ _log = logging.getLogger(__name__)
 class Agent:
     """Everything but gRPC. `ready_changed` is called whenever `ready` may be another."""
 
-    def __init__(self, doors: Doors, host: Host, started: Started, ready_changed: Callable[[], None]) -> None:
+    def __init__(
+        self, doors: Doors, host: Host, started: Started, ready_changed: Callable[[], None], recorder: Recorder | None = None
+    ) -> None:  # fmt: skip
         self._doors, self._host, self._ready_changed = doors, host, ready_changed
         self._started = doors.clock.time()
         self._news = asyncio.Event()
@@ -72,6 +76,8 @@ class Agent:
             doors, lambda: self._host, self._monitor, self._surroundings, lambda: self._store.desired, self._views.answers
         )
         self._captures = Captures(doors.datapath, doors.clock, self._names)
+        self.recording = Recording(recorder, self._captures, self._sampler, doors.datapath, doors.clock, self.agent)
+        self.record = self.recording.dump
         self._store.listen(self._published)
         self._sampler.listeners.append(self._swept)
         self._reconciler.listeners += [self._news.set, self._measure.passed]
@@ -111,15 +117,12 @@ class Agent:
             except OSError as error:
                 _log.warning("event=network_lookup_failed error=%r", str(error))
             self._reconciler.wake()
-            group.create_task(self._reconciler.run())
-            group.create_task(self._surroundings.run())
+            for work in (self._reconciler.run(), self._surroundings.run(), self.recording.run()):
+                group.create_task(work)
             await self._reconciler.until(lambda: self._reconciler.in_step, None)
             _log.info("event=reconciled revision=%d map_writes=%d", self._reconciler.applied_revision, self._reconciler.map_writes)
-            group.create_task(self._monitor.run())
-            group.create_task(self.forwarding.run())
-            group.create_task(self._sampler.run())
-            group.create_task(self._drainer.run())
-            group.create_task(self._report())
+            for work in (self._monitor.run(), self.forwarding.run(), self._sampler.run(), self._drainer.run(), self._report()):
+                group.create_task(work)
 
     async def stop(self) -> None:
         """Lets changes that are being journaled finish; then run() may be cancelled."""
@@ -197,12 +200,8 @@ class Agent:
         desired, parts = self._store.desired, (self._reconciler, self._monitor, self._surroundings)
         view = about.view(desired, *parts, self._host, maps, self.not_ready_reason, self._started)
         warnings = self._views.warnings(desired, view)
-        if self._doors.journal.damage:
-            warnings.append(("JOURNAL_DAMAGED", f"at the start the journal was not whole: {self._doors.journal.damage}"))
         warnings += [("FORWARDING_OFF", reason) for reason in self.forwarding.missing]
-        if self._store.journal_error:
-            warnings.append(("JOURNAL_FAILED", f"the journal cannot be written: {self._store.journal_error}"))
-        warnings += self._reconciler.drift.warnings()
+        warnings += [*self._store.warnings(), *self._reconciler.drift.warnings()]
         return replace(view, warnings=warnings)
 
     async def diagnose(self) -> Sequence[Finding]:

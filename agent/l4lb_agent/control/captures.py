@@ -1,9 +1,10 @@
-"""Captures: who asked for which packets, and what the datapath hands over for each.
+"""Captures: who asked for which packets, and what the datapath hands over for each; and the drops that the recorder keeps all the time.
 
 The datapath forgets a capture whose asker does not renew it, so that an agent that is killed leaves nothing running.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -17,6 +18,8 @@ from l4lb_agent.model.errors import InvalidArgument, NotFound, ResourceExhausted
 
 LEASE_SECONDS = 10  # after the last renewal a capture ends in the datapath
 RENEW_SECONDS = 3.0
+RECORD_SECONDS = 0.5  # between looks for recorded drops: nobody waits for them
+REFUSED_SECONDS = 10.0  # between tries when the kernel refuses
 WAITING = 4096  # packets of one capture that its reader has not taken yet
 AT_ONCE = 512  # records read in one turn of the loop: other work comes in between
 
@@ -70,6 +73,7 @@ class Captures:
         self._datapath, self._clock, self._names = datapath, clock, names
         self._running: dict[int, _Capture] = {}
         self._reading = False
+        self._recorder: Callable[[CapturedPacket], None] | None = None
 
     async def capture(self, wanted: Filter) -> AsyncGenerator[Batch, None]:
         """An empty batch when it runs, then a batch at least every few seconds, until closed. Raises NotFound for a service and
@@ -95,6 +99,28 @@ class Captures:
         finally:
             self._end(slot)
 
+    async def record(self, take: Callable[[CapturedPacket], None]) -> None:
+        """Gives `take` the drops that the datapath's recorder takes, until cancelled. It waits for a kernel that refuses."""
+        self._recorder = take
+        renewed = -RENEW_SECONDS
+        try:
+            while True:
+                try:
+                    if self._datapath.now() - renewed >= RENEW_SECONDS:
+                        self._switch()
+                        renewed = self._datapath.now()
+                    while self.look() == AT_ONCE:
+                        await asyncio.sleep(0)
+                except OSError as error:
+                    _log.warning("event=recorder_refused error=%r", str(error))
+                    await asyncio.sleep(REFUSED_SECONDS)
+                await asyncio.sleep(RECORD_SECONDS)
+        finally:
+            with contextlib.suppress(OSError):  # it expires by itself
+                self.look()
+                self._recorder = None
+                self._switch()
+
     def _asked(self, wanted: Filter) -> _Capture:
         names = self._names()
         if wanted.service and wanted.service not in names.services:
@@ -109,8 +135,8 @@ class Captures:
 
     def _begin(self, slot: int, one: _Capture) -> None:
         if not self._reading:
-            self._read()  # what an earlier agent's captures left
-            asyncio.get_running_loop().add_reader(self._datapath.captured_number(), self._read)
+            self.look()  # what an earlier agent's captures left
+            asyncio.get_running_loop().add_reader(self._datapath.captured_number(), self.look)
             self._reading = True
         one.before = self._datapath.capture_budgets().get(slot, (0, 0))
         self._write(slot, one)
@@ -122,7 +148,8 @@ class Captures:
         self._switch()
 
     def _switch(self) -> None:
-        self._datapath.switch_captures([one.wanted for one in self._running.values()])
+        until = self._datapath.now() + LEASE_SECONDS if self._recorder else 0
+        self._datapath.switch_captures([one.wanted for one in self._running.values()], until)
 
     def _end(self, slot: int) -> None:
         del self._running[slot]
@@ -142,12 +169,16 @@ class Captures:
         limited, lost = self._datapath.capture_budgets().get(slot, (0, 0))
         return Batch(packets, limited - one.before[0], lost - one.before[1] + one.overrun)
 
-    def _read(self) -> None:
-        """Gives what is in the ring buffer to those who want it; the rest waits for the next turn of the loop."""
+    def look(self) -> int:
+        """Gives what is in the ring buffer to those who want it, and says how much that was; the rest waits for the next turn of the
+        loop."""
         names: _Called | None = None
-        for packet in self._datapath.captured(AT_ONCE):
+        packets = self._datapath.captured(AT_ONCE)
+        for packet in packets:
             names = names or _Called.of(self._names())
             named = self._named(packet, names)
+            if self._recorder and capture_layout.RECORDER in packet.captures:
+                self._recorder(named)
             for slot in packet.captures & self._running.keys():
                 one = self._running[slot]
                 if len(one.waiting) >= WAITING:
@@ -155,6 +186,7 @@ class Captures:
                 else:
                     one.waiting.append(named)
                 one.wake.set()
+        return len(packets)
 
     def _named(self, packet: Captured, names: "_Called") -> CapturedPacket:
         past = self._clock.monotonic() - packet.nanoseconds / 1e9

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from l4lb_agent.control.captures import Batch
+from l4lb_agent.control.recorder.dump import Dump
 from l4lb_agent.model.access.lists import Members, PrefixList
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.capture.taken import Filter
@@ -214,6 +215,9 @@ class Control(Protocol):
 
     def capture(self, wanted: Filter) -> AsyncGenerator[Batch, None]:
         """Packets as they came and left: an empty batch when the capture runs, then one every few seconds. The caller closes it."""
+
+    async def record(self) -> Dump:
+        """What the recorder remembers. Raises FailedPrecondition when there is none."""
 
     def stats(self) -> StatsSample:
         """The counters, read now or at most 50 ms ago."""

@@ -59,8 +59,8 @@ class Datapath(Protocol):
     def end_capture(self, slot: int) -> None:
         """Hand over none."""
 
-    def switch_captures(self, running: Sequence[Filter]) -> None:
-        """Look at packets for these captures at all."""
+    def switch_captures(self, running: Sequence[Filter], recorder_until: int = 0) -> None:
+        """Look at packets for these captures at all, and for the recorder until that second of `now`."""
 
     def captured_number(self) -> int:
         """Descriptor that is readable while there are captured packets."""
@@ -70,6 +70,9 @@ class Datapath(Protocol):
 
     def capture_budgets(self) -> Mapping[int, tuple[int, int]]:
         """By slot: packets beyond the rate, and packets for which there was no room, since the maps exist."""
+
+    def recorder_budgets(self) -> Mapping[int, tuple[int, int]]:
+        """The same of the recorder, by reason."""
 
     def clear_backend_counters(self, backend_id: int) -> None:
         """Zero the counters of an id that is about to be given to a new backend."""
@@ -153,6 +156,13 @@ class AuditFile(Protocol):
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Write whole lines and wait for the disk; raises OSError."""
+
+
+class DumpFolder(Protocol):
+    """Where the recorder's files go. Blocking."""
+
+    def write(self, why: str, when: float, data: bytes) -> str:
+        """Write one whole file, of Unix time `when`, and delete those that are too many; its path. Raises OSError."""
 
 
 class Examiner(Protocol):

@@ -61,6 +61,15 @@ class Store:
         """Calls `listener` for each change, in order, once it is in the journal."""
         self._listeners.append(listener)
 
+    def warnings(self) -> list[tuple[str, str]]:
+        """What the operator should know of the journal."""
+        found = []
+        if self._journal.damage:
+            found.append(("JOURNAL_DAMAGED", f"at the start the journal was not whole: {self._journal.damage}"))
+        if self.journal_error:
+            found.append(("JOURNAL_FAILED", f"the journal cannot be written: {self.journal_error}"))
+        return found
+
     async def change(self, command: Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False) -> Decision:
         """The decision on `command`, journaled unless `validate_only`. Raises Refused."""
         ask = _Ask(command, request_id, request_hash, validate_only)

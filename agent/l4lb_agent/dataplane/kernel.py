@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import sys
 import time
 from array import array
 from collections import Counter
@@ -144,9 +143,9 @@ class KernelDatapath:
         """Take none."""
         self._maps.zero("captures", slot)
 
-    def switch_captures(self, running: Sequence[Filter]) -> None:
-        """Which packets the datapath looks at for captures at all."""
-        self._maps.write("capture_switch", array_key(0), taken.flags(running).to_bytes(8, sys.byteorder))
+    def switch_captures(self, running: Sequence[Filter], recorder_until: int = 0) -> None:
+        """Which packets the datapath looks at for captures and, until that second of `now`, for the recorder at all."""
+        self._maps.write("capture_switch", array_key(0), taken.switch(running, recorder_until))
 
     def captured_number(self) -> int:
         """Descriptor that is readable while there are captured packets."""
@@ -159,6 +158,10 @@ class KernelDatapath:
     def capture_budgets(self) -> Mapping[int, tuple[int, int]]:
         """By slot: packets beyond the rate, and packets for which there was no room, since the maps exist."""
         return taken.budgets((i, tuple(words)) for i, words in self._maps.sums("capture_budgets", capture_layout.CaptureBudget))
+
+    def recorder_budgets(self) -> Mapping[int, tuple[int, int]]:
+        """The same of the recorder, by reason."""
+        return {i: (words[2], words[3]) for i, words in self._maps.sums("recorder_budgets", capture_layout.CaptureBudget)}
 
     def clear_backend_counters(self, backend_id: int) -> None:
         """Zero the counters of an id that is about to be given to a new backend."""

@@ -135,5 +135,6 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         array("capture_switch", size(capture_layout.CaptureSwitch), 1, control=False),
         array("captures", size(capture_layout.Capture), capture_layout.CAPTURES, control=False),
         counters("capture_budgets", capture_layout.CaptureBudget, capture_layout.CAPTURES * REASONS),
+        counters("recorder_budgets", capture_layout.CaptureBudget, REASONS),
         MapSpec("captured", MapType.RINGBUF, 0, 0, CAPTURED_BYTES, False),
     )

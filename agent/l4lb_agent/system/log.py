@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from l4lb_agent.system import journal
@@ -33,6 +34,12 @@ class Line:
     when: float
     fields: dict[str, str]
 
+    @property
+    def named(self) -> dict[str, str]:
+        """The event's fields by name, `event` among them."""
+        prefix = "L4LB_"
+        return {name.removeprefix(prefix).lower(): value for name, value in self.fields.items() if name.startswith(prefix)}
+
     def as_text(self) -> str:
         """As it is written to standard error."""
         milliseconds = int(self.when * 1000) % 1000
@@ -46,11 +53,14 @@ class _Lines(logging.Handler):
         self._journal = to_journal
         self._queue: queue.Queue[Line] = queue.Queue(WAITING)
         self._lost = 0
+        self.least = logging.NOTSET  # what is less than that is not written, unless its logger has a level of its own
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Never blocks, never raises."""
+        if record.levelno < self.least and not logging.getLogger(record.name).level:
+            return
         lost, self._lost = self._lost, 0
         try:
             if lost:
@@ -124,9 +134,37 @@ def _resource(named: dict[str, str]) -> dict[str, str]:
     return {}
 
 
+class _Listener(logging.Handler):
+    """Hands on what is logged from INFO on, whether the log itself takes it or not."""
+
+    def __init__(self, tell: Callable[[Line], None]) -> None:
+        super().__init__(logging.INFO)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Never raises."""
+        try:
+            self._tell(line(record))
+        except Exception:
+            self.handleError(record)
+
+
+def listen(tell: Callable[[Line], None]) -> Callable[[], None]:
+    """Calls `tell` for each line from INFO on, one at a time, in the thread that logs; ends when what this returns is called."""
+    root, listener = logging.getLogger(), _Listener(tell)
+    root.addHandler(listener)
+    root.setLevel(min(root.level, logging.INFO))
+    return lambda: root.removeHandler(listener)
+
+
 def set_level(level: str) -> None:
     """What is logged from now on: debug, info, warning or error, and whatever is worse."""
-    logging.getLogger().setLevel(level.upper())
+    root, least = logging.getLogger(), logging.getLevelNamesMapping()[level.upper()]
+    for handler in root.handlers:
+        if isinstance(handler, _Lines):
+            handler.least = least
+    listened = any(isinstance(handler, _Listener) for handler in root.handlers)
+    root.setLevel(min(least, logging.INFO) if listened else least)
 
 
 def start(level: str) -> _Lines:

@@ -3114,6 +3114,89 @@ func (x *CapturePacketsResponse) GetLostPackets() uint64 {
 	return 0
 }
 
+// For DumpRecord.
+type DumpRecordRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DumpRecordRequest) Reset() {
+	*x = DumpRecordRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DumpRecordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DumpRecordRequest) ProtoMessage() {}
+
+func (x *DumpRecordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DumpRecordRequest.ProtoReflect.Descriptor instead.
+func (*DumpRecordRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{52}
+}
+
+// For DumpRecord.
+type DumpRecordResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of the file.
+	Chunk         []byte `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DumpRecordResponse) Reset() {
+	*x = DumpRecordResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DumpRecordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DumpRecordResponse) ProtoMessage() {}
+
+func (x *DumpRecordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DumpRecordResponse.ProtoReflect.Descriptor instead.
+func (*DumpRecordResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *DumpRecordResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
 var File_l4lb_v1_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_service_proto_rawDesc = "" +
@@ -3321,7 +3404,10 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x16CapturePacketsResponse\x121\n" +
 	"\apackets\x18\x01 \x03(\v2\x17.l4lb.v1.CapturedPacketR\apackets\x12'\n" +
 	"\x0flimited_packets\x18\x02 \x01(\x04R\x0elimitedPackets\x12!\n" +
-	"\flost_packets\x18\x03 \x01(\x04R\vlostPackets2\xc9\x10\n" +
+	"\flost_packets\x18\x03 \x01(\x04R\vlostPackets\"\x13\n" +
+	"\x11DumpRecordRequest\"*\n" +
+	"\x12DumpRecordResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk2\x92\x11\n" +
 	"\x13LoadBalancerService\x12c\n" +
 	"\x14CreateVirtualService\x12$.l4lb.v1.CreateVirtualServiceRequest\x1a%.l4lb.v1.CreateVirtualServiceResponse\x12Z\n" +
 	"\x11GetVirtualService\x12!.l4lb.v1.GetVirtualServiceRequest\x1a\".l4lb.v1.GetVirtualServiceResponse\x12`\n" +
@@ -3347,7 +3433,9 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x0fListPrefixLists\x12\x1f.l4lb.v1.ListPrefixListsRequest\x1a .l4lb.v1.ListPrefixListsResponse\x12W\n" +
 	"\x10UpdatePrefixList\x12 .l4lb.v1.UpdatePrefixListRequest\x1a!.l4lb.v1.UpdatePrefixListResponse\x12W\n" +
 	"\x10DeletePrefixList\x12 .l4lb.v1.DeletePrefixListRequest\x1a!.l4lb.v1.DeletePrefixListResponse\x12S\n" +
-	"\x0eCapturePackets\x12\x1e.l4lb.v1.CapturePacketsRequest\x1a\x1f.l4lb.v1.CapturePacketsResponse0\x01\x12?\n" +
+	"\x0eCapturePackets\x12\x1e.l4lb.v1.CapturePacketsRequest\x1a\x1f.l4lb.v1.CapturePacketsResponse0\x01\x12G\n" +
+	"\n" +
+	"DumpRecord\x12\x1a.l4lb.v1.DumpRecordRequest\x1a\x1b.l4lb.v1.DumpRecordResponse0\x01\x12?\n" +
 	"\bGetAgent\x12\x18.l4lb.v1.GetAgentRequest\x1a\x19.l4lb.v1.GetAgentResponse\x12B\n" +
 	"\tGetConfig\x12\x19.l4lb.v1.GetConfigRequest\x1a\x1a.l4lb.v1.GetConfigResponse\x12?\n" +
 	"\bDiagnose\x12\x18.l4lb.v1.DiagnoseRequest\x1a\x19.l4lb.v1.DiagnoseResponseb\x06proto3"
@@ -3365,7 +3453,7 @@ func file_l4lb_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_l4lb_v1_service_proto_goTypes = []any{
 	(WatchBackendsResponse_Event)(0),     // 0: l4lb.v1.WatchBackendsResponse.Event
 	(*CreateVirtualServiceRequest)(nil),  // 1: l4lb.v1.CreateVirtualServiceRequest
@@ -3420,63 +3508,65 @@ var file_l4lb_v1_service_proto_goTypes = []any{
 	(*DiagnoseResponse)(nil),             // 50: l4lb.v1.DiagnoseResponse
 	(*CapturePacketsRequest)(nil),        // 51: l4lb.v1.CapturePacketsRequest
 	(*CapturePacketsResponse)(nil),       // 52: l4lb.v1.CapturePacketsResponse
-	(*VirtualService)(nil),               // 53: l4lb.v1.VirtualService
-	(*fieldmaskpb.FieldMask)(nil),        // 54: google.protobuf.FieldMask
-	(*Backend)(nil),                      // 55: l4lb.v1.Backend
-	(*DrainPolicy)(nil),                  // 56: l4lb.v1.DrainPolicy
-	(*durationpb.Duration)(nil),          // 57: google.protobuf.Duration
-	(*Stats)(nil),                        // 58: l4lb.v1.Stats
-	(*Flow)(nil),                         // 59: l4lb.v1.Flow
-	(*FlowSummary)(nil),                  // 60: l4lb.v1.FlowSummary
-	(*Ring)(nil),                         // 61: l4lb.v1.Ring
-	(*AskedPacket)(nil),                  // 62: l4lb.v1.AskedPacket
-	(*Explanation)(nil),                  // 63: l4lb.v1.Explanation
-	(*PrefixList)(nil),                   // 64: l4lb.v1.PrefixList
-	(*Agent)(nil),                        // 65: l4lb.v1.Agent
-	(*Config)(nil),                       // 66: l4lb.v1.Config
-	(*Finding)(nil),                      // 67: l4lb.v1.Finding
-	(*CaptureFilter)(nil),                // 68: l4lb.v1.CaptureFilter
-	(*CapturedPacket)(nil),               // 69: l4lb.v1.CapturedPacket
+	(*DumpRecordRequest)(nil),            // 53: l4lb.v1.DumpRecordRequest
+	(*DumpRecordResponse)(nil),           // 54: l4lb.v1.DumpRecordResponse
+	(*VirtualService)(nil),               // 55: l4lb.v1.VirtualService
+	(*fieldmaskpb.FieldMask)(nil),        // 56: google.protobuf.FieldMask
+	(*Backend)(nil),                      // 57: l4lb.v1.Backend
+	(*DrainPolicy)(nil),                  // 58: l4lb.v1.DrainPolicy
+	(*durationpb.Duration)(nil),          // 59: google.protobuf.Duration
+	(*Stats)(nil),                        // 60: l4lb.v1.Stats
+	(*Flow)(nil),                         // 61: l4lb.v1.Flow
+	(*FlowSummary)(nil),                  // 62: l4lb.v1.FlowSummary
+	(*Ring)(nil),                         // 63: l4lb.v1.Ring
+	(*AskedPacket)(nil),                  // 64: l4lb.v1.AskedPacket
+	(*Explanation)(nil),                  // 65: l4lb.v1.Explanation
+	(*PrefixList)(nil),                   // 66: l4lb.v1.PrefixList
+	(*Agent)(nil),                        // 67: l4lb.v1.Agent
+	(*Config)(nil),                       // 68: l4lb.v1.Config
+	(*Finding)(nil),                      // 69: l4lb.v1.Finding
+	(*CaptureFilter)(nil),                // 70: l4lb.v1.CaptureFilter
+	(*CapturedPacket)(nil),               // 71: l4lb.v1.CapturedPacket
 }
 var file_l4lb_v1_service_proto_depIdxs = []int32{
-	53, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	53, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	53, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	53, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
-	53, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	54, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	53, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	55, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
-	55, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
-	55, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
-	55, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
-	55, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
-	54, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
-	55, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
-	56, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
-	55, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
-	55, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	55, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	55, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	55, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	55, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
+	55, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	56, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	55, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	57, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
+	57, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
+	57, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
+	57, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
+	57, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
+	56, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
+	57, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
+	58, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
+	57, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	57, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
 	0,  // 17: l4lb.v1.WatchBackendsResponse.event:type_name -> l4lb.v1.WatchBackendsResponse.Event
-	55, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
-	57, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
-	58, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
-	59, // 21: l4lb.v1.ListFlowsResponse.flows:type_name -> l4lb.v1.Flow
-	60, // 22: l4lb.v1.ListFlowsResponse.summary:type_name -> l4lb.v1.FlowSummary
-	61, // 23: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
-	62, // 24: l4lb.v1.ExplainRequest.packet:type_name -> l4lb.v1.AskedPacket
-	63, // 25: l4lb.v1.ExplainResponse.explanation:type_name -> l4lb.v1.Explanation
-	64, // 26: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	64, // 27: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	64, // 28: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	64, // 29: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
-	64, // 30: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	54, // 31: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
-	64, // 32: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	65, // 33: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
-	66, // 34: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
-	67, // 35: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
-	68, // 36: l4lb.v1.CapturePacketsRequest.filter:type_name -> l4lb.v1.CaptureFilter
-	69, // 37: l4lb.v1.CapturePacketsResponse.packets:type_name -> l4lb.v1.CapturedPacket
+	57, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
+	59, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
+	60, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
+	61, // 21: l4lb.v1.ListFlowsResponse.flows:type_name -> l4lb.v1.Flow
+	62, // 22: l4lb.v1.ListFlowsResponse.summary:type_name -> l4lb.v1.FlowSummary
+	63, // 23: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
+	64, // 24: l4lb.v1.ExplainRequest.packet:type_name -> l4lb.v1.AskedPacket
+	65, // 25: l4lb.v1.ExplainResponse.explanation:type_name -> l4lb.v1.Explanation
+	66, // 26: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	66, // 27: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	66, // 28: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	66, // 29: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
+	66, // 30: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	56, // 31: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
+	66, // 32: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	67, // 33: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
+	68, // 34: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
+	69, // 35: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
+	70, // 36: l4lb.v1.CapturePacketsRequest.filter:type_name -> l4lb.v1.CaptureFilter
+	71, // 37: l4lb.v1.CapturePacketsResponse.packets:type_name -> l4lb.v1.CapturedPacket
 	1,  // 38: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
 	3,  // 39: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
 	5,  // 40: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
@@ -3500,37 +3590,39 @@ var file_l4lb_v1_service_proto_depIdxs = []int32{
 	41, // 58: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
 	43, // 59: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
 	51, // 60: l4lb.v1.LoadBalancerService.CapturePackets:input_type -> l4lb.v1.CapturePacketsRequest
-	45, // 61: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
-	47, // 62: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
-	49, // 63: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
-	2,  // 64: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
-	4,  // 65: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
-	6,  // 66: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
-	8,  // 67: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
-	10, // 68: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
-	12, // 69: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
-	14, // 70: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
-	16, // 71: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
-	18, // 72: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
-	20, // 73: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
-	22, // 74: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
-	24, // 75: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
-	26, // 76: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
-	28, // 77: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
-	30, // 78: l4lb.v1.LoadBalancerService.ListFlows:output_type -> l4lb.v1.ListFlowsResponse
-	32, // 79: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
-	34, // 80: l4lb.v1.LoadBalancerService.Explain:output_type -> l4lb.v1.ExplainResponse
-	36, // 81: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
-	38, // 82: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
-	40, // 83: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
-	42, // 84: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
-	44, // 85: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
-	52, // 86: l4lb.v1.LoadBalancerService.CapturePackets:output_type -> l4lb.v1.CapturePacketsResponse
-	46, // 87: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
-	48, // 88: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
-	50, // 89: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
-	64, // [64:90] is the sub-list for method output_type
-	38, // [38:64] is the sub-list for method input_type
+	53, // 61: l4lb.v1.LoadBalancerService.DumpRecord:input_type -> l4lb.v1.DumpRecordRequest
+	45, // 62: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
+	47, // 63: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
+	49, // 64: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
+	2,  // 65: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
+	4,  // 66: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
+	6,  // 67: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
+	8,  // 68: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
+	10, // 69: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
+	12, // 70: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
+	14, // 71: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
+	16, // 72: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
+	18, // 73: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
+	20, // 74: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
+	22, // 75: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
+	24, // 76: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
+	26, // 77: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
+	28, // 78: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
+	30, // 79: l4lb.v1.LoadBalancerService.ListFlows:output_type -> l4lb.v1.ListFlowsResponse
+	32, // 80: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
+	34, // 81: l4lb.v1.LoadBalancerService.Explain:output_type -> l4lb.v1.ExplainResponse
+	36, // 82: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
+	38, // 83: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
+	40, // 84: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
+	42, // 85: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
+	44, // 86: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
+	52, // 87: l4lb.v1.LoadBalancerService.CapturePackets:output_type -> l4lb.v1.CapturePacketsResponse
+	54, // 88: l4lb.v1.LoadBalancerService.DumpRecord:output_type -> l4lb.v1.DumpRecordResponse
+	46, // 89: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
+	48, // 90: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
+	50, // 91: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
+	65, // [65:92] is the sub-list for method output_type
+	38, // [38:65] is the sub-list for method input_type
 	38, // [38:38] is the sub-list for extension type_name
 	38, // [38:38] is the sub-list for extension extendee
 	0,  // [0:38] is the sub-list for field type_name
@@ -3557,7 +3649,7 @@ func file_l4lb_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_service_proto_rawDesc), len(file_l4lb_v1_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   52,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

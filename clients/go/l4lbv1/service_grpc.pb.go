@@ -44,6 +44,7 @@ const (
 	LoadBalancerService_UpdatePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/UpdatePrefixList"
 	LoadBalancerService_DeletePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/DeletePrefixList"
 	LoadBalancerService_CapturePackets_FullMethodName       = "/l4lb.v1.LoadBalancerService/CapturePackets"
+	LoadBalancerService_DumpRecord_FullMethodName           = "/l4lb.v1.LoadBalancerService/DumpRecord"
 	LoadBalancerService_GetAgent_FullMethodName             = "/l4lb.v1.LoadBalancerService/GetAgent"
 	LoadBalancerService_GetConfig_FullMethodName            = "/l4lb.v1.LoadBalancerService/GetConfig"
 	LoadBalancerService_Diagnose_FullMethodName             = "/l4lb.v1.LoadBalancerService/Diagnose"
@@ -115,6 +116,10 @@ type LoadBalancerServiceClient interface {
 	// capture runs. Four captures may run at once: RESOURCE_EXHAUSTED. No packet is delayed or lost by it: what is too much is not captured,
 	// and counted.
 	CapturePackets(ctx context.Context, in *CapturePacketsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CapturePacketsResponse], error)
+	// Sends what the flight recorder remembers as one file, a gzipped tar: drops.pcapng has the headers of the last packets that were dropped
+	// for each reason, timeline.json what happened. FAILED_PRECONDITION when the agent does not record, RESOURCE_EXHAUSTED while four dumps
+	// are being sent, UNAVAILABLE when one is not read within a minute.
+	DumpRecord(ctx context.Context, in *DumpRecordRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpRecordResponse], error)
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -398,6 +403,25 @@ func (c *loadBalancerServiceClient) CapturePackets(ctx context.Context, in *Capt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadBalancerService_CapturePacketsClient = grpc.ServerStreamingClient[CapturePacketsResponse]
 
+func (c *loadBalancerServiceClient) DumpRecord(ctx context.Context, in *DumpRecordRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpRecordResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LoadBalancerService_ServiceDesc.Streams[4], LoadBalancerService_DumpRecord_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DumpRecordRequest, DumpRecordResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadBalancerService_DumpRecordClient = grpc.ServerStreamingClient[DumpRecordResponse]
+
 func (c *loadBalancerServiceClient) GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetAgentResponse)
@@ -494,6 +518,10 @@ type LoadBalancerServiceServer interface {
 	// capture runs. Four captures may run at once: RESOURCE_EXHAUSTED. No packet is delayed or lost by it: what is too much is not captured,
 	// and counted.
 	CapturePackets(*CapturePacketsRequest, grpc.ServerStreamingServer[CapturePacketsResponse]) error
+	// Sends what the flight recorder remembers as one file, a gzipped tar: drops.pcapng has the headers of the last packets that were dropped
+	// for each reason, timeline.json what happened. FAILED_PRECONDITION when the agent does not record, RESOURCE_EXHAUSTED while four dumps
+	// are being sent, UNAVAILABLE when one is not read within a minute.
+	DumpRecord(*DumpRecordRequest, grpc.ServerStreamingServer[DumpRecordResponse]) error
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -579,6 +607,9 @@ func (UnimplementedLoadBalancerServiceServer) DeletePrefixList(context.Context, 
 }
 func (UnimplementedLoadBalancerServiceServer) CapturePackets(*CapturePacketsRequest, grpc.ServerStreamingServer[CapturePacketsResponse]) error {
 	return status.Error(codes.Unimplemented, "method CapturePackets not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) DumpRecord(*DumpRecordRequest, grpc.ServerStreamingServer[DumpRecordResponse]) error {
+	return status.Error(codes.Unimplemented, "method DumpRecord not implemented")
 }
 func (UnimplementedLoadBalancerServiceServer) GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAgent not implemented")
@@ -996,6 +1027,17 @@ func _LoadBalancerService_CapturePackets_Handler(srv interface{}, stream grpc.Se
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadBalancerService_CapturePacketsServer = grpc.ServerStreamingServer[CapturePacketsResponse]
 
+func _LoadBalancerService_DumpRecord_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DumpRecordRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LoadBalancerServiceServer).DumpRecord(m, &grpc.GenericServerStream[DumpRecordRequest, DumpRecordResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadBalancerService_DumpRecordServer = grpc.ServerStreamingServer[DumpRecordResponse]
+
 func _LoadBalancerService_GetAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetAgentRequest)
 	if err := dec(in); err != nil {
@@ -1165,6 +1207,11 @@ var LoadBalancerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "CapturePackets",
 			Handler:       _LoadBalancerService_CapturePackets_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "DumpRecord",
+			Handler:       _LoadBalancerService_DumpRecord_Handler,
 			ServerStreams: true,
 		},
 	},

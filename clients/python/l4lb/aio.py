@@ -15,7 +15,7 @@ from l4lb import DEFAULT_TARGET, calls, channel, explain_calls, list_calls
 from l4lb.calls import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
-from l4lb.streams import CaptureStream, DrainProgress, DrainWait, Event, FlowsStream, StatsStream, Stream, WatchStream
+from l4lb.streams import CaptureStream, DrainProgress, DrainWait, Event, FlowsStream, RecordStream, StatsStream, Stream, WatchStream
 from l4lb.v1 import service_pb2_grpc
 from l4lb.v1.backend_pb2 import Backend
 from l4lb.v1.service_pb2 import CapturePacketsResponse, ListFlowsResponse
@@ -106,6 +106,10 @@ class AsyncClient:
     def capture(self, *, timeout: float | None = None, **wanted: Any) -> AsyncIterator[CapturePacketsResponse]:
         """As Client.capture."""
         return self._stream(CaptureStream(**wanted), timeout)
+
+    def dump_record(self, *, timeout: float | None = channel.CALL_SECONDS) -> AsyncIterator[bytes]:
+        """As Client.dump_record."""
+        return self._stream(RecordStream(), timeout)
 
     async def wait_drained(
         self, name: str, *, timeout: float | None = None, on_progress: Callable[[DrainProgress], object] | None = None

@@ -15,7 +15,7 @@ from l4lb import DEFAULT_TARGET, calls, channel, explain_calls, list_calls
 from l4lb.calls import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
-from l4lb.streams import CaptureStream, DrainProgress, DrainWait, Event, FlowsStream, StatsStream, Stream, WatchStream
+from l4lb.streams import CaptureStream, DrainProgress, DrainWait, Event, FlowsStream, RecordStream, StatsStream, Stream, WatchStream
 from l4lb.v1 import service_pb2_grpc
 from l4lb.v1.backend_pb2 import Backend
 from l4lb.v1.service_pb2 import CapturePacketsResponse, ListFlowsResponse
@@ -107,6 +107,10 @@ class Client:
         """Packets as they came and as they left; `wanted` as of streams.CaptureStream. The first message comes when the capture
         runs; DEADLINE_EXCEEDED after `timeout`."""
         return self._stream(CaptureStream(**wanted), timeout)
+
+    def dump_record(self, *, timeout: float | None = channel.CALL_SECONDS) -> Iterator[bytes]:
+        """What the flight recorder remembers, as the bytes of one file: a gzipped tar. DEADLINE_EXCEEDED after `timeout`."""
+        return self._stream(RecordStream(), timeout)
 
     def wait_drained(
         self, name: str, *, timeout: float | None = None, on_progress: Callable[[DrainProgress], object] | None = None

@@ -42,6 +42,11 @@ class Writer:
         if packet.sent_bytes and packet.verdict != reason_pb2.VERDICT_PASS:
             self._block(interface, nanoseconds, packet.sent, packet.sent_bytes, _OUTBOUND, comment(packet))
 
+    def end(self) -> None:
+        """No more packets come. tcpdump reads no file without an interface, so one without packets gets one too."""
+        if not self._interfaces:
+            self._interface("")
+
     def _interface(self, name: str) -> int:
         if name not in self._interfaces:
             self._interfaces[name] = len(self._interfaces)

@@ -201,6 +201,24 @@ class CaptureStream:
         return isinstance(error, Error) and error.code == "UNAVAILABLE" and self._connected
 
 
+class RecordStream:
+    """DumpRecord: the bytes of the file. It is not begun again by itself: half of it would come twice."""
+
+    rpc = "DumpRecord"
+
+    def request(self) -> service_pb2.DumpRecordRequest:
+        """Always the same."""
+        return service_pb2.DumpRecordRequest()
+
+    def feed(self, message: service_pb2.DumpRecordResponse) -> Iterator[bytes]:
+        """The next bytes."""
+        yield message.chunk
+
+    def again(self, _error: BaseException) -> bool:
+        """Never."""
+        return False
+
+
 @dataclass(frozen=True)
 class DrainProgress:
     """How far a drain is."""

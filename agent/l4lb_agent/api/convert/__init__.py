@@ -11,6 +11,7 @@ from l4lb_agent.api.convert.diagnosis import findings, findings_json
 from l4lb_agent.api.convert.explanations import asked, explanation
 from l4lb_agent.api.convert.flows import flows, flows_wanted
 from l4lb_agent.api.convert.lists import create_list, delete_list, prefix_list, update_list
+from l4lb_agent.api.convert.record import record
 from l4lb_agent.api.convert.rings import ring
 from l4lb_agent.api.convert.seen import agent, config, stats
 from l4lb_agent.api.convert.services import create_service, delete_service, service, update_service
@@ -33,6 +34,7 @@ __all__ = [
     "findings",
     "findings_json",
     "prefix_list",
+    "record",
     "remove_backend",
     "flows",
     "flows_wanted",

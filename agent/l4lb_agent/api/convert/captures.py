@@ -51,11 +51,12 @@ def captured(batch: Batch, snap_bytes: int, most: int) -> Iterator[service_pb2.C
     packets = batch.packets[: most or None]
     for part in [packets[i : i + TOGETHER] for i in range(0, len(packets), TOGETHER)] or [()]:
         yield service_pb2.CapturePacketsResponse(
-            packets=[_packet(one, snap_bytes) for one in part], limited_packets=batch.limited, lost_packets=batch.lost
+            packets=[packet(one, snap_bytes) for one in part], limited_packets=batch.limited, lost_packets=batch.lost
         )  # fmt: skip
 
 
-def _packet(one: CapturedPacket, snap_bytes: int) -> capture_pb2.CapturedPacket:
+def packet(one: CapturedPacket, snap_bytes: int) -> capture_pb2.CapturedPacket:
+    """One packet with at most so many bytes of each frame."""
     of = one.packet
     return capture_pb2.CapturedPacket(
         time=moment(one.time), interface=one.interface, reason=cast("reason_pb2.Reason", int(of.reason)),

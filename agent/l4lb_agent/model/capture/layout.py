@@ -9,11 +9,12 @@ from l4lb_agent.model.layout import U8, U16, U32, U64, Address, Budget
 class CaptureSwitch(ctypes.Structure):
     """capture_switch[0]."""
 
-    _fields_ = [("flags", U64)]
+    _fields_ = [("flags", U32), ("recorder_until", U32)]
 
 
 CAPTURE_DROPS: Final = 1
 CAPTURE_ALL: Final = 2
+CAPTURE_RECORD: Final = 4
 
 
 class Capture(ctypes.Structure):
@@ -29,11 +30,15 @@ CAPTURES: Final = 4
 
 
 class CaptureBudget(ctypes.Structure):
-    """capture_budgets[slot * REASONS + reason], one per CPU."""
+    """capture_budgets[slot * REASONS + reason] and recorder_budgets[reason], one per CPU."""
 
     _fields_ = [("budget", Budget), ("limited", U64), ("lost", U64)]
 
 
+RECORDER_RATE: Final = 1
+RECORDER_BURST: Final = 8
+RECORDER_BYTES: Final = 256
+RECORDER: Final = 4
 CAPTURE_BYTES: Final = 2048
 
 

@@ -38,8 +38,8 @@ class Filter:
 
 @dataclass(frozen=True)
 class Captured:
-    """One packet with what became of it. `service` and `backend` are the datapath's numbers, 0 = none; `captures` are those that took it.
-    Lengths are whole frames; `came` and `left` may be shorter. `left` is empty when it was dropped."""
+    """One packet with what became of it. `service` and `backend` are the datapath's numbers, 0 = none; `captures` are those that took it,
+    and RECORDER. Lengths are whole frames; `came` and `left` may be shorter. `left` is empty when it was dropped."""
 
     nanoseconds: int  # CLOCK_MONOTONIC
     ifindex: int
@@ -69,9 +69,15 @@ def element(wanted: Filter, until: int, service: int = 0, ifindex: int = 0) -> b
 
 
 def flags(filters: Iterable[Filter]) -> int:
-    """capture_switch[0] while these are asked for."""
+    """What capture_switch[0] asks for because of these."""
     found = [layout.CAPTURE_DROPS if one.drops_only else layout.CAPTURE_ALL for one in filters]
     return max(found, default=0)
+
+
+def switch(filters: Iterable[Filter], recorder_until: int) -> bytes:
+    """capture_switch[0] while these are asked for and, until that second unless it is 0, the recorder takes drops."""
+    recorded = layout.CAPTURE_RECORD if recorder_until else 0
+    return bytes(layout.CaptureSwitch(flags=flags(filters) | recorded, recorder_until=recorder_until))
 
 
 def read(record: bytes) -> Captured:
@@ -83,7 +89,7 @@ def read(record: bytes) -> Captured:
     if len(data) != head.came_bytes + head.left_bytes:
         raise ValueError(f"a captured record has {len(data)} bytes of packets, {head.came_bytes + head.left_bytes} were announced")
     reason, verdict = divmod(head.outcome, VERDICTS)
-    takers = frozenset(slot for slot in range(layout.CAPTURES) if head.takers >> slot & 1)
+    takers = frozenset(slot for slot in range(layout.RECORDER + 1) if head.takers >> slot & 1)
     return Captured(
         head.nanoseconds, head.ifindex, Reason(reason), Verdict(verdict), head.service, head.backend, takers, head.frame_bytes,
         data[: head.came_bytes], head.left_frame_bytes, data[head.came_bytes :],

@@ -77,7 +77,11 @@ def _output(path: str | None) -> "Iterator[tuple[BinaryIO, Writer] | None]":
         out = sys.stdout.buffer if path == "-" else files.enter_context(open(path, "wb"))
         writer = Writer(out)
         out.flush()
-        yield out, writer
+        try:
+            yield out, writer
+        finally:
+            writer.end()
+            out.flush()
 
 
 def _show(session: Session, packet: "CapturedPacket", out: "tuple[BinaryIO, Writer] | None") -> None:

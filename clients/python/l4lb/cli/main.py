@@ -5,7 +5,7 @@ import os
 import click
 
 from l4lb import DEFAULT_TARGET, __version__
-from l4lb.cli import backend, capture, doctor, drain, events, explain, flows, observe, prefix_list, ring, service, top
+from l4lb.cli import backend, capture, doctor, drain, events, explain, flows, observe, prefix_list, record, ring, service, top
 from l4lb.cli.base import DURATION, FORMATS, Root, Session
 
 _EPILOG = """\b
@@ -60,6 +60,7 @@ cli.add_command(top.top)
 cli.add_command(events.events)
 cli.add_command(capture.capture)
 cli.add_command(explain.explain)
+cli.add_command(record.record)
 cli.add_command(ring.ring)
 cli.add_command(flows.flows)
 cli.add_command(observe.agent)

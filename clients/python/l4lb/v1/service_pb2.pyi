@@ -486,3 +486,13 @@ class CapturePacketsResponse(_message.Message):
     limited_packets: int
     lost_packets: int
     def __init__(self, packets: _Optional[_Iterable[_Union[_capture_pb2.CapturedPacket, _Mapping]]] = ..., limited_packets: _Optional[int] = ..., lost_packets: _Optional[int] = ...) -> None: ...
+
+class DumpRecordRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DumpRecordResponse(_message.Message):
+    __slots__ = ("chunk",)
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...

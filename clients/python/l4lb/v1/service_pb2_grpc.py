@@ -157,6 +157,11 @@ class LoadBalancerServiceStub:
                 request_serializer=l4lb_dot_v1_dot_service__pb2.CapturePacketsRequest.SerializeToString,
                 response_deserializer=l4lb_dot_v1_dot_service__pb2.CapturePacketsResponse.FromString,
                 _registered_method=True)
+        self.DumpRecord = channel.unary_stream(
+                '/l4lb.v1.LoadBalancerService/DumpRecord',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.DumpRecordRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.DumpRecordResponse.FromString,
+                _registered_method=True)
         self.GetAgent = channel.unary_unary(
                 '/l4lb.v1.LoadBalancerService/GetAgent',
                 request_serializer=l4lb_dot_v1_dot_service__pb2.GetAgentRequest.SerializeToString,
@@ -353,6 +358,15 @@ class LoadBalancerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DumpRecord(self, request, context):
+        """Sends what the flight recorder remembers as one file, a gzipped tar: drops.pcapng has the headers of the last packets that were dropped
+        for each reason, timeline.json what happened. FAILED_PRECONDITION when the agent does not record, RESOURCE_EXHAUSTED while four dumps
+        are being sent, UNAVAILABLE when one is not read within a minute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAgent(self, request, context):
         """Reads what the agent and its datapath are and how they are.
         """
@@ -492,6 +506,11 @@ def add_LoadBalancerServiceServicer_to_server(servicer, server):
                     servicer.CapturePackets,
                     request_deserializer=l4lb_dot_v1_dot_service__pb2.CapturePacketsRequest.FromString,
                     response_serializer=l4lb_dot_v1_dot_service__pb2.CapturePacketsResponse.SerializeToString,
+            ),
+            'DumpRecord': grpc.unary_stream_rpc_method_handler(
+                    servicer.DumpRecord,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.DumpRecordRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.DumpRecordResponse.SerializeToString,
             ),
             'GetAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAgent,
@@ -1138,6 +1157,33 @@ class LoadBalancerService:
             '/l4lb.v1.LoadBalancerService/CapturePackets',
             l4lb_dot_v1_dot_service__pb2.CapturePacketsRequest.SerializeToString,
             l4lb_dot_v1_dot_service__pb2.CapturePacketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DumpRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/DumpRecord',
+            l4lb_dot_v1_dot_service__pb2.DumpRecordRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.DumpRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,
