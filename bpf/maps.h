@@ -39,15 +39,15 @@ BPF_ARRAY(source_limits, struct limit_line, 1);
 BPF_PERCPU_ARRAY(service_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(backend_counters, struct traffic, 1);
 BPF_PERCPU_ARRAY(reason_counters, struct count, 1);
+BPF_PERCPU_ARRAY(budgets, struct budget, 1);
 BPF_ARRAY(capture_switch, struct capture_switch, 1);
 BPF_ARRAY(captures, struct capture, 1);
 BPF_PERCPU_ARRAY(capture_budgets, struct capture_budget, 1);
 BPF_PERCPU_ARRAY(recorder_budgets, struct capture_budget, 1);
 BPF_RINGBUF_OUTPUT(captured, 1);
-/* These four belong to one generation of the programs */
+/* These three belong to one generation of the programs */
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
 BPF_PERCPU_ARRAY(capturing, struct captured, 1);
-BPF_PERCPU_ARRAY(budgets, struct budget, BUDGETS);
 BPF_PROG_ARRAY(tails, TAILS);
 
 #endif

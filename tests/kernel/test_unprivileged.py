@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from l4lb_agent.dataplane.program import BPF_DIR, compile_or_cached
 from tests.kernel.conftest import Pair, run
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +26,7 @@ def readable() -> Iterator[Path]:
     try:
         folder.chmod(0o755)
         shutil.copytree(ROOT / "agent/l4lb_agent", folder / "l4lb_agent", ignore=shutil.ignore_patterns("__pycache__"))
+        compile_or_cached(BPF_DIR, folder / "cache")
         (folder / "tests/kernel").mkdir(parents=True)
         for name in ("__init__.py", "kernel/__init__.py", "kernel/trivial.py", "kernel/unprivileged.py"):
             shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
@@ -43,7 +45,7 @@ def test_every_door_opens_with_the_rights_of_the_unit(pair: Pair, readable: Path
     command = [
         "nsenter", f"--net=/run/netns/{pair.lb}", "setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups",
         f"--inh-caps={CAPABILITIES}", f"--ambient-caps={CAPABILITIES}", f"--bounding-set={CAPABILITIES}", "--no-new-privs",
-        sys.executable, "-m", "tests.kernel.unprivileged", str(readable / "bpf/pins"),
+        sys.executable, "-m", "tests.kernel.unprivileged", str(readable / "bpf/pins"), str(readable / "cache"),
     ]  # fmt: skip
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(readable), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=readable, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -56,6 +58,7 @@ def test_every_door_opens_with_the_rights_of_the_unit(pair: Pair, readable: Path
     assert (seen["adopted"], seen["same_link"], seen["swapped"], seen["mode"]) == (True, True, True, "native")
     assert (seen["flows"], seen["counted"], seen["config"]) == (0, 0, 1)
     assert seen["bytes"] > 100_000
+    assert seen["asked"] == ["VLAN_STACKED", "PASS"]
     assert seen["now"] > 0
     peer = pair.ip(pair.peer, "link", "show", "eth0").split("link/ether ")[1].split()[0]
     assert seen["macs"] == [peer, peer]

@@ -1,6 +1,6 @@
 """The agent's doors used by a process with the rights of its unit; run by test_unprivileged.py, prints what it saw as JSON.
 
-Usage: unprivileged.py PIN_DIR
+Usage: unprivileged.py PIN_DIR CACHE, a folder that holds the compiled program
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from l4lb_agent.dataplane.kernel import KernelDatapath, detach_all
+from l4lb_agent.dataplane.program import BPF_DIR, compile_or_cached
 from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.tables import Grace, Write, array_key
@@ -17,6 +18,8 @@ from l4lb_agent.system.network import KernelNetwork
 from tests.kernel.trivial import PASS, TX, Trivial
 
 SIZES = mapspec.Sizes(services=4, backends=8, addresses=8, flows=1024, rings_1021=2, rings_4093=1, rings_16381=1, rings_65537=1)
+
+TWO_TAGS = bytes(12) + bytes.fromhex("8100000581000006") + bytes(40)
 
 
 def status() -> dict[str, str]:
@@ -41,7 +44,7 @@ async def next_hop(text: str) -> str:
         network.close()
 
 
-def main(pin_dir: Path) -> dict[str, object]:
+def main(pin_dir: Path, cache: Path) -> dict[str, object]:
     """Every method of the datapath, and the network's."""
     first = KernelDatapath(pin_dir, SIZES, Trivial(PASS))
     attached = first.attach("eth0", "auto")
@@ -64,8 +67,11 @@ def main(pin_dir: Path) -> dict[str, object]:
         "macs": macs,
     }  # fmt: skip
     second.close()
-    return seen | {"detached": detach_all(pin_dir)}
+    third = KernelDatapath(pin_dir, SIZES, compile_or_cached(BPF_DIR, cache))
+    answer = third.ask(moved.ifindex, TWO_TAGS)
+    third.close()
+    return seen | {"asked": [answer.reason.name, answer.verdict.name], "detached": detach_all(pin_dir)}
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]))))
+    print(json.dumps(main(*map(Path, sys.argv[1:]))))

@@ -65,7 +65,7 @@ def test_the_sources_compile_without_a_warning(tmp_path: Path) -> None:
 def test_c_and_the_map_specifications_agree_on_every_map(objects: Objects) -> None:
     shared = {s.name: (int(s.type), s.key_size, s.value_size) for s in mapspec.specs(mapspec.Sizes())}
     assert {name: sizes for name, sizes in objects.maps.items() if name in shared} == shared
-    assert set(objects.maps) - set(shared) == {"tails", "scratch", "capturing", "budgets"}
+    assert set(objects.maps) - set(shared) == {"tails", "scratch", "capturing"}
     assert objects.maps["tails"][0] == MapType.PROG_ARRAY
 
 

@@ -36,5 +36,8 @@ class Program(Protocol):
     def load(self, maps: Mapping[str, int]) -> Generation:
         """Create and fill a prog_array and load everything, bound to the maps' descriptors by name. Raises OSError, VerifierError."""
 
+    def load_with_steps(self, maps: Mapping[str, int], numbers: Mapping[str, int]) -> Generation:
+        """The same; the programs also write down their lookups in the maps of `numbers`, see steps.py. Raises ValueError as well."""
+
     def load_sweep(self, maps: Mapping[str, int]) -> Fd:
         """Load the program that sweeper.py runs, bound in the same way. Raises OSError, VerifierError."""

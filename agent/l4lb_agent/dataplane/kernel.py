@@ -21,6 +21,7 @@ from l4lb_agent.dataplane.ringbuf import RingBuffer
 from l4lb_agent.dataplane.sweeper import Sweeper
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.dataplane.tracked import TrackedSweeper, together
+from l4lb_agent.dataplane.twin import Twin
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.capture import layout as capture_layout
@@ -29,7 +30,7 @@ from l4lb_agent.model.capture.taken import Captured, Filter
 from l4lb_agent.model.explain.moment import Moment
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.mapspec import CAPTURED_BYTES, Sizes
-from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, TrafficCount
+from l4lb_agent.model.observed import Answer, Counters, FlowCounts, InterfaceState, MapState, TrafficCount
 from l4lb_agent.model.reasons import VERDICTS
 from l4lb_agent.model.tables import Grace, Step, Tables, array_key
 
@@ -57,6 +58,7 @@ class KernelDatapath:
             self._generation = self._generations.ensure(program, numbers, adopt=self.adopted)
             undo.callback(self._generation.close)
             self._sweep = program.load_sweep(numbers)
+            self._twin = Twin(program, self._maps.specs, numbers)
             undo.pop_all()
         self._links = Links(pin_dir, self._generations)
         self._groups = announce.Groups()
@@ -127,6 +129,10 @@ class KernelDatapath:
     def moment(self) -> Moment:
         """The maps as they are from now on."""
         return Moment(self._maps.lookup, self._ticks.fine(), self._routes.ask)
+
+    def ask(self, ifindex: int, frame: bytes) -> Answer:
+        """See Twin.ask."""
+        return self._twin.ask(ifindex, frame)
 
     def counters(self) -> Counters:
         """Read every counter; elements that are zero are left out."""
@@ -206,6 +212,7 @@ class KernelDatapath:
         self._ticks.close()
         self._routes.close()
         self._links.close()
+        self._twin.close()
         self._sweep.close()
         self._generation.close()
         self._maps.close()

@@ -16,11 +16,11 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from l4lb_agent.dataplane import compiler, syscall
+from l4lb_agent.dataplane import compiler, steps, syscall
 from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.generation import Generation
 from l4lb_agent.model import layout
@@ -37,7 +37,7 @@ TAILS: Final = {
     "answer": layout.TAIL_ANSWER,
     "capture": layout.TAIL_CAPTURE,
 }
-_OWN: Final = {"scratch": 1, "capturing": 1, "budgets": layout.BUDGETS}  # maps of one generation besides `tails`: elements
+_OWN: Final = ("scratch", "capturing")  # maps of one generation besides `tails`, of one element each
 _FORMAT: Final = "1"  # of the cache file
 _COMPILE_SECONDS: Final = 300  # a guard, generous: an emulated machine takes 20
 
@@ -89,9 +89,9 @@ class Objects:
             tails = Fd(syscall.map_create(MapType.PROG_ARRAY, 4, 4, layout.TAILS, 0, "tails"))
             undo.callback(tails.close)
             every["tails"] = tails.fileno()
-            for name, elements in _OWN.items():
+            for name in _OWN:
                 type_, key_bytes, value_bytes = self.maps[name]
-                every[name] = ours.enter_context(Fd(syscall.map_create(type_, key_bytes, value_bytes, elements, 0, name))).fileno()
+                every[name] = ours.enter_context(Fd(syscall.map_create(type_, key_bytes, value_bytes, 1, 0, name))).fileno()
             for name, slot in TAILS.items():
                 if name not in missing:
                     tail = ours.enter_context(self._load(name, every))
@@ -99,6 +99,12 @@ class Objects:
             program = self._load(HOT, every)
             undo.pop_all()
         return Generation(self.tag, program, tails)
+
+    def load_with_steps(self, maps: Mapping[str, int], numbers: Mapping[str, int]) -> Generation:
+        """The same, and every lookup in the maps of `numbers` is written down in the map steps.STEPS_MAP, as every redirect is. Raises as
+        `load`, and ValueError for bytecode that cannot be followed."""
+        programs = {name: Code(*steps.with_steps(code.instructions, code.relocations, numbers)) for name, code in self.programs.items()}
+        return replace(self, programs=programs).load(maps)
 
     def load_sweep(self, maps: Mapping[str, int]) -> Fd:
         """The sweep program, with a scratch of its own: packets may interrupt it. Raises as `load`."""
@@ -198,5 +204,5 @@ def objects(payload: Mapping[str, Any]) -> Objects:
         }
     except binascii.Error as error:
         raise CompileError(f"bytecode is not base64: {error}") from error
-    tag = hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:16]
+    tag = hashlib.sha256(json.dumps([payload, _OWN], sort_keys=True).encode()).hexdigest()[:16]
     return Objects(tag, programs, {name: (sizes[0], sizes[1], sizes[2]) for name, sizes in payload["maps"].items()})

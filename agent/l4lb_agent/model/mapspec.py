@@ -14,8 +14,10 @@ from l4lb_agent.model.reasons import REASONS, VERDICTS
 class MapType(enum.IntEnum):
     """enum bpf_map_type in linux/bpf.h."""
 
+    HASH = 1
     ARRAY = 2
     PROG_ARRAY = 3
+    PERCPU_HASH = 5
     PERCPU_ARRAY = 6
     LPM_TRIE = 11
     RINGBUF = 27
@@ -132,6 +134,7 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         counters("service_counters", layout.Traffic, sizes.services),
         counters("backend_counters", layout.Traffic, sizes.backends),
         counters("reason_counters", layout.Count, REASONS * VERDICTS),
+        counters("budgets", layout.Budget, layout.BUDGETS),
         array("capture_switch", size(capture_layout.CaptureSwitch), 1, control=False),
         array("captures", size(capture_layout.Capture), capture_layout.CAPTURES, control=False),
         counters("capture_budgets", capture_layout.CaptureBudget, capture_layout.CAPTURES * REASONS),

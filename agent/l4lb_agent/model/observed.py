@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.reasons import Reason, Verdict
 
 
 @dataclass(frozen=True)
@@ -92,3 +93,15 @@ class MapState:
     map_id: int
     max_entries: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the datapath's own program does with one frame."""
+
+    verdict: Verdict
+    frame: bytes  # as it leaves or passes; as far as it got when it is dropped
+    reason: Reason
+    ifindex: int | None = None  # of a redirect
+    drawn: bool = False  # the second had a say in SNAT address or port: an instant later they may be others
+    steady: bool = True  # nothing that this depends on has changed while it was asked
