@@ -168,7 +168,7 @@ FAULTS: Final = (
     Fault(
         "list entry", "one client gets nothing, others do", _denied,
         "doctor", ("PACKETS_DROPPED  DENIED", "(scanners of web4)", "capture --verdict drop --reason denied --count 3"),
-        "capture --verdict drop --reason denied --count 3 --for 10s", ("10.77.0.10:", "reason=DENIED service=web4"),
+        "explain tcp 10.77.0.10:40000 10.77.0.100:80", ("the deny list has the client", "a prefix of 29 bits has it", "DROP DENIED (web4)"),
         _let_in, "PACKETS_DROPPED DENIED",
     ),
     Fault(

@@ -81,3 +81,25 @@ async def test_a_kernel_that_refuses_is_tried_again_and_nobody_waits_for_ever(mo
         assert "refused by the test" in agent.not_ready_reason
         node.datapath.refuse_writes = 0
         await until(lambda: kernel["config"][key] == before and agent.ready)
+
+
+async def test_a_large_map_that_is_read_is_no_standstill() -> None:
+    node, size = Node(), next(spec.key_size for spec in specs(config().sizes) if spec.name == "lists")
+    prefixes = {number.to_bytes(size, "big"): b"\1\0\0\0" for number in range(5 * drift.BEAT_ELEMENTS)}
+    beats: list[int] = []
+    node.datapath.maps_in_kernel["lists"] = prefixes
+    found = drift.Drift(node.datapath, node.clock, ["lists"], lambda: None, lambda: beats.append(1), dict)
+    await found.turn({"lists": dict(prefixes)}, lambda: False)
+    assert (len(beats), found.found) == (5, {})
+
+
+async def test_a_look_gives_way_to_changes_and_is_made_again() -> None:
+    node = Node()
+    node.datapath.maps_in_kernel["snat"] = {array_key(3): bytes(15) + b"\1"}
+    found = drift.Drift(node.datapath, node.clock, ["snat", "config"], lambda: None, lambda: None, dict)
+    answers = iter([False, True])  # nobody waits when it begins, and somebody does once an element is read
+    await found.turn({}, lambda: next(answers))
+    assert found.found == {}
+    node.clock.ahead += drift.SHORTEST
+    await found.turn({}, lambda: False)
+    assert list(found.found) == ["snat"]

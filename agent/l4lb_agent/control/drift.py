@@ -15,6 +15,7 @@ from l4lb_agent.model.tables import Elements, Write
 
 SHORTEST = 1.0  # seconds between two maps
 SHARE = 0.02  # of one core
+BEAT_ELEMENTS = 1024  # some milliseconds
 WAIT_SECONDS = 5.0  # for all maps, of who asks: the kernel may be refusing writes
 TOLD_SECONDS = 3600.0  # that a drift is warned of after it was put right
 
@@ -32,13 +33,16 @@ class Drifted:
 
 
 class Drift:
-    """Reads the control maps of `names` in turn. `wake` makes who calls `turn` call it soon; `owners` are names of backends by id."""
+    """Reads the control maps of `names` in turn. `wake` makes who calls `turn` call it soon; `beat` is called while a large map is read;
+    `owners` are names of backends by id."""
 
     def __init__(
-        self, datapath: Datapath, clock: Clock, names: Sequence[str], wake: Callable[[], None], owners: Callable[[], Mapping[int, str]]
+        self, datapath: Datapath, clock: Clock, names: Sequence[str], wake: Callable[[], None], beat: Callable[[], None],
+        owners: Callable[[], Mapping[int, str]],
     ) -> None:  # fmt: skip
         self.found: dict[str, Drifted] = {}
-        self._datapath, self._clock, self._names, self._wake, self._owners = datapath, clock, names, wake, owners
+        self._datapath, self._clock, self._names = datapath, clock, names
+        self._wake, self._beat, self._owners = wake, beat, owners
         self._next, self._due = 0, 0.0
         self._asked: list[asyncio.Future[None]] = []
 
@@ -91,6 +95,8 @@ class Drift:
         found: Elements = {}
         for key, value in self._datapath.control_elements(name):
             found[key] = value
+            if not len(found) % BEAT_ELEMENTS:
+                self._beat()
             if busy():
                 return None
         return found

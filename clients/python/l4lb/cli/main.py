@@ -12,6 +12,7 @@ _EPILOG = """\b
 When something is wrong:
   l4lbctl doctor                       what is wrong, the worst first, each with the command that cures it
   l4lbctl stats                        how packets end, by reason; traffic of services and backends; --watch: rates
+  l4lbctl explain tcp CLIENT VIP:PORT  what would become of that client's packet, step by step, and why
   l4lbctl capture --verdict drop       packets that are dropped, with reason, service and backend
   l4lbctl flows SERVICE/BACKEND        whose flows there are, and in which state
   l4lbctl ring SERVICE                 which backends take new flows, and why not
