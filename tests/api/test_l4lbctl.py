@@ -19,6 +19,8 @@ from l4lb_agent.api.roles import Role
 from l4lb_agent.model.backend import DrainResult
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.doctor.finding import Finding, Severity
+from l4lb_agent.model.observed import Answer
+from l4lb_agent.model.reasons import Reason, Verdict
 from tests.api.conftest import Agent
 
 RPCS = {method.name for method in service_pb2.DESCRIPTOR.services_by_name["LoadBalancerService"].methods}
@@ -287,3 +289,20 @@ def test_a_ring_is_shown_by_backend_and_slot_by_slot(run: Callable[..., Result],
     assert json.loads(run("ring web -o json").output)["shares"][1]["backend"] == "services/web/backends/b"
     assert "ID" in run("ring web -o wide").output
     assert "does not exist" in run("ring none", code=1).output
+
+
+def test_a_datapath_that_does_not_do_what_is_explained_is_said_loudly(agent: Agent, run: Callable[..., Result]) -> None:
+    line = "explain tcp 192.0.2.1:4000 10.0.0.1:80"
+    assert run(line).output.splitlines()[-2] == "the datapath's own program does the same"
+    agent.control.program_answer = Answer(Verdict.DROP, b"", Reason.NO_SERVICE)
+    said = run(line, code=base.EXIT_DISAGREED).output.splitlines()
+    assert "DISAGREEMENT, a bug: the datapath's own program says DROP NO_SERVICE, and that is what happens." in said
+    assert said[-1].startswith("PASS FOREIGN: ")
+    assert json.loads(run(f"{line} -o json", code=base.EXIT_DISAGREED).output)["comparison"] == "COMPARISON_DISAGREED"
+
+
+@pytest.mark.parametrize("line", ["tcp 192.0.2.1 10.0.0.1:80:80", "tcp 192.0.2.1:70000 10.0.0.1:80", "tcp x:1 10.0.0.1:80"])
+def test_ends_that_cannot_be_are_wrong_usage(run: Callable[..., Result], line: str) -> None:
+    run(f"explain {line}", code=base.EXIT_USAGE)
+    run("explain tcp 192.0.2.1:1 10.0.0.1:80 --flags syn|zig", code=base.EXIT_USAGE)
+    run("explain udp 192.0.2.1:1 10.0.0.1:80 --fragment 7", code=base.EXIT_USAGE)

@@ -35,7 +35,7 @@ from l4lb_agent.model.explain.synthesis import Wanted
 from l4lb_agent.model.flows.record import FlowRecord
 from l4lb_agent.model.flows.tally import Tally
 from l4lb_agent.model.mapspec import Sizes
-from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
+from l4lb_agent.model.observed import Answer, Counters, FlowCounts, InterfaceState, MapState, NextHop, TrafficCount
 from tests.fakes.datapath import FakeDatapath
 
 HISTORY = 100
@@ -47,6 +47,7 @@ class FakeControl:
 
     def __init__(self) -> None:
         self.revision = 0
+        self.program_answer: Answer | None = None  # to any frame that is explained; None: agrees
         self.services: dict[str, ServiceView] = {}
         self.backends: dict[str, BackendView] = {}
         self.lists: dict[str, ListView] = {}
@@ -324,8 +325,9 @@ class FakeControl:
     async def explain(self, wanted: Wanted, interface: str) -> Explained:
         """See facade.Control: by an explainer of maps that are empty, so that every packet is somebody else's."""
         self._raise()
-        names = Names({}, {}, {"eth0": 2})
-        return await Explainer(FakeDatapath(Sizes()), lambda: names, self.backend).explain(wanted, interface)
+        names, datapath = Names({}, {}, {"eth0": 2}), FakeDatapath(Sizes())
+        datapath.answer = self.program_answer
+        return await Explainer(datapath, lambda: names, self.backend).explain(wanted, interface)
 
     def agent(self) -> AgentView:
         """See facade.Control."""

@@ -11,7 +11,8 @@ from l4lb_agent.model.capture.taken import Captured, Filter
 from l4lb_agent.model.explain.moment import Moment, Route
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.mapspec import MapType, Sizes
-from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState
+from l4lb_agent.model.observed import Answer, Counters, FlowCounts, InterfaceState, MapState
+from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.tables import Elements, Step, Tables, Write
 
 
@@ -40,6 +41,7 @@ class FakeDatapath:
         self.counter_reads = 0
         self.flow_chunks: list[list[FlowRecord]] = []  # that a list of flows finds, whatever is wanted but for backends and clients
         self.refuse_flows = False
+        self.answer: Answer | None = None  # of the program, to any frame
         self.refuse_captures = False
         self.captures: dict[int, tuple[Filter, int, int, int]] = {}
         self.switched: list[Filter] = []
@@ -125,6 +127,10 @@ class FakeDatapath:
             return self.maps_in_kernel.get(name, {}).get(key, bytes(spec.value_size) if spec.type is MapType.ARRAY else None)
 
         return Moment(lookup, 0, lambda _: Route("the test has none"))
+
+    def ask(self, ifindex: int, frame: bytes) -> Answer:
+        """Passed, as nothing is owned by empty maps; or what a test wants."""
+        return self.answer or Answer(Verdict.PASS, frame, Reason.FOREIGN)
 
     def counters(self) -> Counters:
         """Nothing has ever passed."""

@@ -57,6 +57,7 @@ def test_a_connection_goes_to_the_backend_that_was_explained(mode: str) -> None:
             for port in PORTS:
                 explanation = explained(lb, family, port)
                 assert explanation.reason == reason_pb2.REASON_FLOW_CREATED, explanation
+                assert explanation.comparison == explain_pb2.COMPARISON_AGREED, explanation
                 backend = explanation.backend.rpartition("/")[2]
                 assert explanation.sent.destination_mac == lb.lab.mac(backend)
                 assert bool(explanation.sent.outer_destination) == (mode == "gue")
@@ -89,6 +90,7 @@ def test_the_last_line_says_what_becomes_of_it_and_what_to_do(web: Balanced) -> 
     assert lines[0] == f"comes by eth0: TCP {ends[0]} -> {ends[1]}"
     assert lines[-1].startswith("TX FLOW_CREATED (web4/")
     assert lines[-1].endswith("What to do: Nothing; this is the rate of new flows.")
+    assert lines[-2] == "the datapath's own program does the same"
     assert "RST_ANSWERED" in l4lbctl(web, "tcp", *ends, "--flags", "ack").splitlines()[-1]
     assert "NO_SERVICE" in l4lbctl(web, "udp", client + ":5000", vip + ":53").splitlines()[-1]
     assert "ECHO_ANSWERED" in l4lbctl(web, "icmp", client, vip).splitlines()[-1]

@@ -23,6 +23,7 @@ PORTS = (40000, 40001, 40002, 40003, 500, 65535)
 RANGE, INNER = (1000, 1999), (1500, 1599)
 VIP_PORTS = (80, 80, 443, 1000, 1550, 1999, 2000)
 FLAGS = ("S", "S", "S", "A", "A", "PA", "FA", "R", "RA", "SA", "AU", "FAU", "SF", "", "SU")
+LATELY = 12  # clients that are remembered
 BITS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 OPTIONS = (b"\1\1\1\1", b"\7\7\4\0\0\0\0\0", b"\x44\10\5\0\0\0\0\0", b"\x83\7\4\0\0\0\0\0", b"\x94\4\0\0", b"\2\1\0\0")
 ERRORS = {4: [(3, 3), (3, 4), (11, 0), (12, 0), (5, 0)], 6: [(1, 4), (2, 0), (3, 0), (4, 0), (137, 0)]}
@@ -40,6 +41,7 @@ class Frames:
     def __init__(self, lb: Balancer) -> None:
         self._lb = lb
         self.sent = [b""]
+        self._lately: list[Wanted] = []
 
     def any(self) -> bytes:
         """A frame of any kind."""
@@ -69,8 +71,13 @@ class Frames:
             protocol, address(source), address(destination), random.choice(PORTS), random.choice(VIP_PORTS), self._flags(),
             self._sequence(), random.getrandbits(32), payload, ttl, random.random() < 0.3, random.getrandbits(16),
         )  # fmt: skip
-        to = random.choice([LB_MAC] * 20 + [b"\xff" * 6, OTHER_MAC])
-        return frame(replace(wanted, **fields), CLIENT_MAC, to)  # type: ignore[arg-type]
+        if self._lately and random.random() < 0.6:  # one of those who spoke before
+            before = random.choice(self._lately)
+            ends = {name: getattr(before, name) for name in ("protocol", "source", "destination", "source_port", "destination_port")}
+            wanted = replace(wanted, **ends)
+        wanted = replace(wanted, **fields)  # type: ignore[arg-type]
+        self._lately = [wanted, *self._lately][:LATELY]
+        return frame(wanted, CLIENT_MAC, random.choice([LB_MAC] * 20 + [b"\xff" * 6, OTHER_MAC]))
 
     def _reply(self) -> bytes:
         """What some flow's client or backend sends."""

@@ -1,4 +1,5 @@
-"""What is explained of a packet is what the loaded program does with it: verdict, reason, backend, bytes; in thousands of random states."""
+"""What is explained of a packet is what the loaded program does with it, and what its twin says, in thousands of random states: verdict,
+reason, backend, bytes."""
 
 import random
 from collections import Counter
@@ -10,7 +11,10 @@ from scapy.layers.l2 import Ether
 
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.dataplane.fib import Routes
+from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.ticks import Ticks
+from l4lb_agent.dataplane.twin import Twin
+from l4lb_agent.model.explain.compare import differences
 from l4lb_agent.model.explain.moment import Moment
 from l4lb_agent.model.explain.road import Explanation, explain
 from l4lb_agent.model.reasons import Reason, Verdict
@@ -29,10 +33,11 @@ SELDOM = {Reason.FLOW_TABLE_FULL, Reason.NO_SOURCE_PORT, Reason.PROTOCOL_UNSUPPO
 
 
 class Explainer:
-    """Explains from the maps of a balancer whose clock counts jiffies."""
+    """Explains from the maps of a balancer whose clock counts jiffies, beside the twin of its program."""
 
-    def __init__(self, lb: Balancer) -> None:
+    def __init__(self, lb: Balancer, objects: Objects) -> None:
         self._lb, self._ticks, self._routes = lb, Ticks(), Routes()
+        self.twin = Twin(objects, lb.specs, {name: fd.fileno() for name, fd in lb.maps.items()})
 
     def explain(self, frame: bytes, ifindex: int = LOOPBACK) -> Explanation:
         """What becomes of a frame."""
@@ -46,6 +51,7 @@ class Explainer:
         """Give everything back to the kernel."""
         self._ticks.close()
         self._routes.close()
+        self.twin.close()
 
 
 def told(explanation: Explanation) -> str:
@@ -62,11 +68,13 @@ def counted(lb: Balancer) -> dict[int, tuple[int, int]]:
 
 
 def compare(lb: Balancer, explainer: Explainer, frame: bytes) -> Explanation:
-    """Asks both."""
+    """Asks both, and the twin of every fourth packet."""
     meant, before = explainer.explain(frame), counted(lb)
+    answer = explainer.twin.ask(LOOPBACK, frame) if lb.packets % 4 == 0 else None
     done = lb.send(frame)
     there = f"{told(meant)}\n{shown(frame)}"
     assert (meant.verdict, meant.reason) == (done.verdict, done.reason), f"explained {meant.reason.name}, was {done.reason.name}\n{there}"
+    assert answer is None or differences(meant, answer) == (), there
     if done.verdict != Verdict.DROP:
         assert meant.frame == done.data, f"{there}\nexplained\n{shown(meant.frame)}\nwas\n{shown(done.data)}"
     if done.reason in FORWARDED:
@@ -75,7 +83,7 @@ def compare(lb: Balancer, explainer: Explainer, frame: bytes) -> Explanation:
     return meant
 
 
-def test_the_program_does_what_is_explained(make: Make, link: Link) -> None:
+def test_the_program_and_its_twin_do_what_is_explained(make: Make, objects: Objects, link: Link) -> None:
     seen: Counter[Reason] = Counter()
 
     @hypothesis.settings(
@@ -85,7 +93,7 @@ def test_the_program_does_what_is_explained(make: Make, link: Link) -> None:
     def explore(seed: int) -> None:
         random.seed(seed)
         lb = make(sizes=WORLD)
-        world, explainer = World(lb), Explainer(lb)
+        world, explainer = World(lb), Explainer(lb, objects)
         try:
             for _ in range(STEPS):
                 if random.random() < 0.15:

@@ -202,7 +202,7 @@ class Agent:
         warnings = self._views.warnings(desired, view)
         warnings += [("FORWARDING_OFF", reason) for reason in self.forwarding.missing]
         warnings += [*self._store.warnings(), *self._reconciler.drift.warnings()]
-        return replace(view, warnings=warnings)
+        return replace(view, warnings=warnings, explain_disagreements=self._explainer.disagreements)
 
     async def diagnose(self) -> Sequence[Finding]:
         """See facade.Control."""

@@ -13,6 +13,7 @@ from l4lb_agent.model.changes import difference
 from l4lb_agent.model.changes.commands import Command
 from l4lb_agent.model.changes.difference import Differences
 from l4lb_agent.model.doctor.finding import Finding
+from l4lb_agent.model.explain.compare import Compared, Comparison
 from l4lb_agent.model.explain.road import Explanation
 from l4lb_agent.model.explain.synthesis import Wanted
 from l4lb_agent.model.flows.record import FlowRecord
@@ -113,6 +114,8 @@ class Explained:
     service: str = ""
     backend: str = ""
     out: str = ""  # interface
+    compared: Compared = Compared(Comparison.NOT_ASKED)
+    program_out: str = ""  # interface by which the program sends it
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ class AgentView:
     capabilities: Sequence[str] = field(default=())
     layout_version: int = 0
     kernel: str = ""
+    explain_disagreements: int = 0  # of this process
 
 
 class Control(Protocol):

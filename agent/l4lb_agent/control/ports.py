@@ -10,7 +10,7 @@ from l4lb_agent.model.capture.taken import Captured, Filter
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.explain.moment import Moment
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
-from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
+from l4lb_agent.model.observed import Answer, Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.tables import Step, Tables
 from l4lb_agent.model.ways.vlan import Vlan
 
@@ -49,6 +49,10 @@ class Datapath(Protocol):
 
     def moment(self) -> Moment:
         """The maps as they are from now on, read element by element when they are asked for."""
+
+    def ask(self, ifindex: int, frame: bytes) -> Answer:
+        """What the program does with a frame of 14 to 3520 bytes that the interface receives now; it leaves no trace. Takes a second or two
+        the first time. Raises OSError also when it cannot be asked."""
 
     def counters(self) -> Counters:
         """Read every counter."""

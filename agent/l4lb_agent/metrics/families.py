@@ -47,6 +47,9 @@ MAP_WRITES = Family("l4lb_agent_map_writes", "counter", "Writes to the maps by t
 RETRIES = Family("l4lb_agent_reconcile_retries", "counter", "Writes, attachments and look-ups that failed and were tried again.")
 APPLY = Family("l4lb_apply_duration_seconds", "histogram", "From when a change came until the kernel forwarded accordingly.")
 RPCS = Family("l4lb_rpcs", "counter", "Calls of the API that have ended, by the status that their callers were told.", ("method", "code"))
+DISAGREEMENTS = Family(
+    "l4lb_explain_disagreements", "counter", "Explained packets of which the datapath's own program said something else: a bug."
+)  # fmt: skip
 SWEPT = Family("l4lb_sweep_timestamp_seconds", "gauge", "When the flow tables were counted last, in Unix seconds.")
 SWEEP = Family("l4lb_sweep_duration_seconds", "gauge", "How long that took.")
 ATTACHED = Family("l4lb_interface_attached", "gauge", "1 for the mode in which the program runs on an interface.", ("interface", "mode"))
@@ -96,7 +99,10 @@ DRAIN_DEADLINE = Family("l4lb_drain_deadline_timestamp_seconds", "gauge", "When 
 DRAIN_INITIAL = Family("l4lb_drain_initial_flows", "gauge", "Flows there were when it began.", _BACKEND)
 DRAIN_REMAINING = Family("l4lb_drain_remaining_flows", "gauge", "Flows that are left, by the last sweep.", _BACKEND)
 
-AGENT = (BUILD, READY, STARTED, HEARTBEATS, WARNINGS, REVISION, APPLIED, MAP_WRITES, RETRIES, APPLY, RPCS, SWEPT, SWEEP, ATTACHED)
+AGENT = (
+    BUILD, READY, STARTED, HEARTBEATS, WARNINGS, REVISION, APPLIED, MAP_WRITES, RETRIES, APPLY, RPCS, DISAGREEMENTS, SWEPT, SWEEP,
+    ATTACHED,
+)  # fmt: skip
 DATAPATH = (PACKETS, BYTES, MAP_ENTRIES, MAP_MAX, MAP_BYTES)
 SERVICES = (
     SERVICE, SERVICE_PACKETS, SERVICE_BYTES, SERVICE_FLOWS, SERVICE_ACTIVE, SERVICE_READS, SERVICE_ENTRIES, SERVICE_EVICTIONS,

@@ -64,6 +64,7 @@ def _agent(made: Sheet, look: Measured, version: str) -> None:
     made.put(f.APPLIED, agent.applied_revision)
     made.put(f.MAP_WRITES, agent.map_writes)
     made.put(f.RETRIES, agent.reconcile_retries)
+    made.put(f.DISAGREEMENTS, agent.explain_disagreements)
     took = look.applies
     made.lines(f.APPLY).extend(histogram(f.APPLY, BOUNDS, took.within, took.count, took.seconds))
     if look.sweep:

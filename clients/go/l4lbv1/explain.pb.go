@@ -149,6 +149,67 @@ func (TcpFlag) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{1}
 }
 
+// Whether the datapath's own program says the same.
+type Comparison int32
+
+const (
+	// Never sent.
+	Comparison_COMPARISON_UNSPECIFIED Comparison = 0
+	// The program could not be asked.
+	Comparison_COMPARISON_NOT_ASKED Comparison = 1
+	// It does what is explained.
+	Comparison_COMPARISON_AGREED Comparison = 2
+	// It does something else: a bug, which the agent logs and counts. What the program says is what happens to packets.
+	Comparison_COMPARISON_DISAGREED Comparison = 3
+	// It does something else, and what it looks at changed again and again meanwhile: ask again.
+	Comparison_COMPARISON_UNSTEADY Comparison = 4
+)
+
+// Enum value maps for Comparison.
+var (
+	Comparison_name = map[int32]string{
+		0: "COMPARISON_UNSPECIFIED",
+		1: "COMPARISON_NOT_ASKED",
+		2: "COMPARISON_AGREED",
+		3: "COMPARISON_DISAGREED",
+		4: "COMPARISON_UNSTEADY",
+	}
+	Comparison_value = map[string]int32{
+		"COMPARISON_UNSPECIFIED": 0,
+		"COMPARISON_NOT_ASKED":   1,
+		"COMPARISON_AGREED":      2,
+		"COMPARISON_DISAGREED":   3,
+		"COMPARISON_UNSTEADY":    4,
+	}
+)
+
+func (x Comparison) Enum() *Comparison {
+	p := new(Comparison)
+	*p = x
+	return p
+}
+
+func (x Comparison) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Comparison) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_explain_proto_enumTypes[2].Descriptor()
+}
+
+func (Comparison) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_explain_proto_enumTypes[2]
+}
+
+func (x Comparison) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Comparison.Descriptor instead.
+func (Comparison) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{2}
+}
+
 // A packet that an interface would receive, of which the agent makes a frame. Source and destination are of one family: a client's packet has
 // the VIP for its destination, a backend's reply through NAT the SNAT address.
 type AskedPacket struct {
@@ -558,6 +619,79 @@ func (x *FrameSummary) GetDestinationPort() uint32 {
 	return 0
 }
 
+// What the datapath's own program does with the very frame, run aside in the same state, without a trace in counters or tables.
+type ProgramAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it does with it.
+	Verdict Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=l4lb.v1.Verdict" json:"verdict,omitempty"`
+	// Why.
+	Reason Reason `protobuf:"varint,2,opt,name=reason,proto3,enum=l4lb.v1.Reason" json:"reason,omitempty"`
+	// The frame as it leaves or passes; empty when it is dropped.
+	Frame []byte `protobuf:"bytes,3,opt,name=frame,proto3" json:"frame,omitempty"`
+	// Name of the interface of a redirect.
+	Interface     string `protobuf:"bytes,4,opt,name=interface,proto3" json:"interface,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgramAnswer) Reset() {
+	*x = ProgramAnswer{}
+	mi := &file_l4lb_v1_explain_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgramAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgramAnswer) ProtoMessage() {}
+
+func (x *ProgramAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_explain_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgramAnswer.ProtoReflect.Descriptor instead.
+func (*ProgramAnswer) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ProgramAnswer) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *ProgramAnswer) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *ProgramAnswer) GetFrame() []byte {
+	if x != nil {
+		return x.Frame
+	}
+	return nil
+}
+
+func (x *ProgramAnswer) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
 // What becomes of a packet, and why.
 type Explanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -578,14 +712,21 @@ type Explanation struct {
 	// Resource name of the backend that it goes to or comes from; empty when there is none.
 	Backend string `protobuf:"bytes,8,opt,name=backend,proto3" json:"backend,omitempty"`
 	// As it leaves, or goes to the host; absent when it is dropped.
-	Sent          *FrameSummary `protobuf:"bytes,9,opt,name=sent,proto3" json:"sent,omitempty"`
+	Sent *FrameSummary `protobuf:"bytes,9,opt,name=sent,proto3" json:"sent,omitempty"`
+	// The same asked of the program; absent when it could not be asked.
+	Program *ProgramAnswer `protobuf:"bytes,10,opt,name=program,proto3" json:"program,omitempty"`
+	// What came of comparing both. Answers that cost a budget are explained as if it were not used up; a program that has used up that of its
+	// CPU agrees.
+	Comparison Comparison `protobuf:"varint,11,opt,name=comparison,proto3,enum=l4lb.v1.Comparison" json:"comparison,omitempty"`
+	// What differs, or why the program was not asked, in words.
+	Differences   []string `protobuf:"bytes,12,rep,name=differences,proto3" json:"differences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_l4lb_v1_explain_proto_msgTypes[3]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +738,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_explain_proto_msgTypes[3]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +751,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{3}
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Explanation) GetReceived() *FrameSummary {
@@ -676,6 +817,27 @@ func (x *Explanation) GetSent() *FrameSummary {
 	return nil
 }
 
+func (x *Explanation) GetProgram() *ProgramAnswer {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *Explanation) GetComparison() Comparison {
+	if x != nil {
+		return x.Comparison
+	}
+	return Comparison_COMPARISON_UNSPECIFIED
+}
+
+func (x *Explanation) GetDifferences() []string {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
 var File_l4lb_v1_explain_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_explain_proto_rawDesc = "" +
@@ -724,7 +886,12 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\bprotocol\x18\f \x01(\rR\bprotocol\x12\x1f\n" +
 	"\vsource_port\x18\r \x01(\rR\n" +
 	"sourcePort\x12)\n" +
-	"\x10destination_port\x18\x0e \x01(\rR\x0fdestinationPort\"\xd2\x02\n" +
+	"\x10destination_port\x18\x0e \x01(\rR\x0fdestinationPort\"\x98\x01\n" +
+	"\rProgramAnswer\x12*\n" +
+	"\averdict\x18\x01 \x01(\x0e2\x10.l4lb.v1.VerdictR\averdict\x12'\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x0f.l4lb.v1.ReasonR\x06reason\x12\x14\n" +
+	"\x05frame\x18\x03 \x01(\fR\x05frame\x12\x1c\n" +
+	"\tinterface\x18\x04 \x01(\tR\tinterface\"\xdb\x03\n" +
 	"\vExplanation\x121\n" +
 	"\breceived\x18\x01 \x01(\v2\x15.l4lb.v1.FrameSummaryR\breceived\x12*\n" +
 	"\x05steps\x18\x02 \x03(\v2\x14.l4lb.v1.ExplainStepR\x05steps\x12*\n" +
@@ -734,7 +901,13 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\x06advice\x18\x06 \x01(\tR\x06advice\x12\x18\n" +
 	"\aservice\x18\a \x01(\tR\aservice\x12\x18\n" +
 	"\abackend\x18\b \x01(\tR\abackend\x12)\n" +
-	"\x04sent\x18\t \x01(\v2\x15.l4lb.v1.FrameSummaryR\x04sent*q\n" +
+	"\x04sent\x18\t \x01(\v2\x15.l4lb.v1.FrameSummaryR\x04sent\x120\n" +
+	"\aprogram\x18\n" +
+	" \x01(\v2\x16.l4lb.v1.ProgramAnswerR\aprogram\x123\n" +
+	"\n" +
+	"comparison\x18\v \x01(\x0e2\x13.l4lb.v1.ComparisonR\n" +
+	"comparison\x12 \n" +
+	"\vdifferences\x18\f \x03(\tR\vdifferences*q\n" +
 	"\n" +
 	"PacketKind\x12\x1b\n" +
 	"\x17PACKET_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -748,7 +921,14 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\fTCP_FLAG_RST\x10\x03\x12\x10\n" +
 	"\fTCP_FLAG_PSH\x10\x04\x12\x10\n" +
 	"\fTCP_FLAG_ACK\x10\x05\x12\x10\n" +
-	"\fTCP_FLAG_URG\x10\x06b\x06proto3"
+	"\fTCP_FLAG_URG\x10\x06*\x8c\x01\n" +
+	"\n" +
+	"Comparison\x12\x1a\n" +
+	"\x16COMPARISON_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14COMPARISON_NOT_ASKED\x10\x01\x12\x15\n" +
+	"\x11COMPARISON_AGREED\x10\x02\x12\x18\n" +
+	"\x14COMPARISON_DISAGREED\x10\x03\x12\x17\n" +
+	"\x13COMPARISON_UNSTEADY\x10\x04b\x06proto3"
 
 var (
 	file_l4lb_v1_explain_proto_rawDescOnce sync.Once
@@ -762,33 +942,39 @@ func file_l4lb_v1_explain_proto_rawDescGZIP() []byte {
 	return file_l4lb_v1_explain_proto_rawDescData
 }
 
-var file_l4lb_v1_explain_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_l4lb_v1_explain_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_l4lb_v1_explain_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_l4lb_v1_explain_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_l4lb_v1_explain_proto_goTypes = []any{
-	(PacketKind)(0),      // 0: l4lb.v1.PacketKind
-	(TcpFlag)(0),         // 1: l4lb.v1.TcpFlag
-	(*AskedPacket)(nil),  // 2: l4lb.v1.AskedPacket
-	(*ExplainStep)(nil),  // 3: l4lb.v1.ExplainStep
-	(*FrameSummary)(nil), // 4: l4lb.v1.FrameSummary
-	(*Explanation)(nil),  // 5: l4lb.v1.Explanation
-	nil,                  // 6: l4lb.v1.ExplainStep.EvidenceEntry
-	(Verdict)(0),         // 7: l4lb.v1.Verdict
-	(Reason)(0),          // 8: l4lb.v1.Reason
+	(PacketKind)(0),       // 0: l4lb.v1.PacketKind
+	(TcpFlag)(0),          // 1: l4lb.v1.TcpFlag
+	(Comparison)(0),       // 2: l4lb.v1.Comparison
+	(*AskedPacket)(nil),   // 3: l4lb.v1.AskedPacket
+	(*ExplainStep)(nil),   // 4: l4lb.v1.ExplainStep
+	(*FrameSummary)(nil),  // 5: l4lb.v1.FrameSummary
+	(*ProgramAnswer)(nil), // 6: l4lb.v1.ProgramAnswer
+	(*Explanation)(nil),   // 7: l4lb.v1.Explanation
+	nil,                   // 8: l4lb.v1.ExplainStep.EvidenceEntry
+	(Verdict)(0),          // 9: l4lb.v1.Verdict
+	(Reason)(0),           // 10: l4lb.v1.Reason
 }
 var file_l4lb_v1_explain_proto_depIdxs = []int32{
-	0, // 0: l4lb.v1.AskedPacket.kind:type_name -> l4lb.v1.PacketKind
-	1, // 1: l4lb.v1.AskedPacket.tcp_flags:type_name -> l4lb.v1.TcpFlag
-	6, // 2: l4lb.v1.ExplainStep.evidence:type_name -> l4lb.v1.ExplainStep.EvidenceEntry
-	4, // 3: l4lb.v1.Explanation.received:type_name -> l4lb.v1.FrameSummary
-	3, // 4: l4lb.v1.Explanation.steps:type_name -> l4lb.v1.ExplainStep
-	7, // 5: l4lb.v1.Explanation.verdict:type_name -> l4lb.v1.Verdict
-	8, // 6: l4lb.v1.Explanation.reason:type_name -> l4lb.v1.Reason
-	4, // 7: l4lb.v1.Explanation.sent:type_name -> l4lb.v1.FrameSummary
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	0,  // 0: l4lb.v1.AskedPacket.kind:type_name -> l4lb.v1.PacketKind
+	1,  // 1: l4lb.v1.AskedPacket.tcp_flags:type_name -> l4lb.v1.TcpFlag
+	8,  // 2: l4lb.v1.ExplainStep.evidence:type_name -> l4lb.v1.ExplainStep.EvidenceEntry
+	9,  // 3: l4lb.v1.ProgramAnswer.verdict:type_name -> l4lb.v1.Verdict
+	10, // 4: l4lb.v1.ProgramAnswer.reason:type_name -> l4lb.v1.Reason
+	5,  // 5: l4lb.v1.Explanation.received:type_name -> l4lb.v1.FrameSummary
+	4,  // 6: l4lb.v1.Explanation.steps:type_name -> l4lb.v1.ExplainStep
+	9,  // 7: l4lb.v1.Explanation.verdict:type_name -> l4lb.v1.Verdict
+	10, // 8: l4lb.v1.Explanation.reason:type_name -> l4lb.v1.Reason
+	5,  // 9: l4lb.v1.Explanation.sent:type_name -> l4lb.v1.FrameSummary
+	6,  // 10: l4lb.v1.Explanation.program:type_name -> l4lb.v1.ProgramAnswer
+	2,  // 11: l4lb.v1.Explanation.comparison:type_name -> l4lb.v1.Comparison
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_explain_proto_init() }
@@ -802,8 +988,8 @@ func file_l4lb_v1_explain_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_explain_proto_rawDesc), len(file_l4lb_v1_explain_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   5,
+			NumEnums:      3,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

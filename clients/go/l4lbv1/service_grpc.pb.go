@@ -99,6 +99,7 @@ type LoadBalancerServiceClient interface {
 	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
 	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error)
 	// Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
+	// The same is asked of the datapath's own program.
 	// Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Creates a list of prefixes.
@@ -501,6 +502,7 @@ type LoadBalancerServiceServer interface {
 	// Reads the ring of one virtual service: shares wanted and got, what is settled and what is at risk, and each slot when asked for.
 	GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error)
 	// Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
+	// The same is asked of the datapath's own program.
 	// Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Creates a list of prefixes.

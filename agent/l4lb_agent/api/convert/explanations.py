@@ -46,12 +46,24 @@ def explanation(of: Explained) -> explain_pb2.Explanation:
     meaning, advice = MEANINGS[made.reason]
     reason, verdict = (f"{kind}_{one.name}" for kind, one in (("REASON", made.reason), ("VERDICT", made.verdict)))
     numbers: Any = {"reason": reason, "verdict": verdict}  # protobuf takes names
+    compared: Any = int(of.compared.comparison)  # the numbers are the same
     return explain_pb2.Explanation(
         received=_frame(of.frame, of.interface, 0),
         steps=[explain_pb2.ExplainStep(name=one.name, finding=one.finding, evidence=one.evidence) for one in made.steps],
         meaning=meaning, advice=advice, service=of.service, backend=of.backend,
-        sent=None if made.verdict is Verdict.DROP else _frame(made.frame, of.out, made.overhead), **numbers,
+        sent=None if made.verdict is Verdict.DROP else _frame(made.frame, of.out, made.overhead),
+        program=_program(of), comparison=compared, differences=of.compared.differences, **numbers,
     )  # fmt: skip
+
+
+def _program(of: Explained) -> explain_pb2.ProgramAnswer | None:
+    answer = of.compared.answer
+    if answer is None:
+        return None
+    reason, verdict = (f"{kind}_{one.name}" for kind, one in (("REASON", answer.reason), ("VERDICT", answer.verdict)))
+    numbers: Any = {"reason": reason, "verdict": verdict}
+    frame = b"" if answer.verdict is Verdict.DROP else answer.frame
+    return explain_pb2.ProgramAnswer(frame=frame, interface=of.program_out, **numbers)
 
 
 def _frame(raw: bytes, interface: str, overhead: int) -> explain_pb2.FrameSummary:

@@ -13,7 +13,7 @@ from l4lb_agent.model.observed import MapState
 
 CAPABILITIES = (
     "NAT", "DSR", "ENCAP", "FLOW_TRACKING", "IPV4", "IPV6", "TCP", "UDP", "DRAIN", "WATCH", "STATS", "REQUEST_ID", "VALIDATE_ONLY",
-    "CAPTURE", "NEW_FLOW_LIMITS", "PREFIX_LISTS",
+    "CAPTURE", "NEW_FLOW_LIMITS", "PREFIX_LISTS", "EXPLAIN",
 )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
-"""Explains packets: makes the frame that is asked about, follows it through what the maps hold now, and names what it meets."""
+"""Explains packets: makes the frame that is asked about, follows it through what the maps hold now, asks the datapath's own program the
+same, and names what it meets."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -10,22 +12,31 @@ from l4lb_agent.control.ports import Datapath
 from l4lb_agent.model import layout
 from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument, Unavailable
 from l4lb_agent.model.explain import sending
+from l4lb_agent.model.explain.compare import Compared, Comparison, differences
 from l4lb_agent.model.explain.moment import Asked, Moment
 from l4lb_agent.model.explain.packet import Step, mac
-from l4lb_agent.model.explain.road import explain
+from l4lb_agent.model.explain.road import Explanation, explain
 from l4lb_agent.model.explain.synthesis import Wanted, frame
 
 SOMEBODY, OURS = (bytes.fromhex(text) for text in ("020000000001", "020000000002"))  # of no vendor, where none is known
 
 
+LOGGED_BYTES = 256  # of a frame
+ATTEMPTS = 3  # to ask both while nothing changes
+
+_log = logging.getLogger(__name__)
+
 View = Callable[[str], BackendView | None]
 
 
 class Explainer:
-    """Explains what `datapath` does with packets. `names` are those of now, `view` tells what is known of a backend by its name."""
+    """Explains what `datapath` does with packets, one at a time. `names` are those of now, `view` tells what is known of a backend by its
+    name. `disagreements` counts the packets of which the program said something else."""
 
     def __init__(self, datapath: Datapath, names: Callable[[], Names], view: View) -> None:
+        self.disagreements = 0
         self._datapath, self._names, self._view = datapath, names, view
+        self._alone = asyncio.Lock()
 
     async def explain(self, wanted: Wanted, interface: str) -> Explained:
         """See facade.Control."""
@@ -40,9 +51,14 @@ class Explainer:
         if not attached:
             raise FailedPrecondition("the datapath is on no interface that there is: see GetAgent", reason="NOT_ATTACHED")
         try:
-            made = await asyncio.to_thread(self._explain, wanted, interface, attached)
+            async with self._alone:
+                made = await asyncio.to_thread(self._explain, wanted, interface, attached)
         except OSError as error:
             raise Unavailable(f"the maps cannot be read: {error}", reason="MAPS_UNREADABLE") from error
+        if made.compared.comparison is Comparison.DISAGREED:
+            self.disagreements += 1
+            told, raw = "; ".join(made.compared.differences), made.frame[:LOGGED_BYTES].hex()
+            _log.error("event=explain_disagreement differences=%r interface=%s frame=%s", told, made.interface, raw)
         return _named(made, names, self._view)
 
     def _explain(self, wanted: Wanted, interface: str, attached: Mapping[int, str]) -> Explained:
@@ -50,8 +66,25 @@ class Explainer:
         wanted, ifindex, sender = _arrival(now, wanted, interface, attached)
         place = now.element("interfaces", ifindex % layout.INTERFACE_PLACES, layout.Interface)
         raw = frame(wanted, sender, bytes(place.mac) if place and place.ifindex == ifindex else OURS)
-        found = explain(raw, ifindex, now)
-        return Explained(raw, attached[ifindex], found, out=attached.get(found.interface, str(found.interface or "")))
+        found, compared = self._compared(raw, ifindex, now)
+        outs = [attached.get(one or 0, str(one or "")) for one in (found.interface, compared.answer and compared.answer.ifindex)]
+        return Explained(raw, attached[ifindex], found, out=outs[0], compared=compared, program_out=outs[1])
+
+    def _compared(self, raw: bytes, ifindex: int, now: Moment) -> tuple[Explanation, Compared]:
+        """Asks the program between two explanations: what changed meanwhile explains a difference from one of them."""
+        found, compared = explain(raw, ifindex, now), Compared(Comparison.UNSTEADY)
+        for _ in range(ATTEMPTS):
+            try:
+                answer = self._datapath.ask(ifindex, raw)
+            except OSError as error:
+                return found, Compared(Comparison.NOT_ASKED, (f"the program cannot be asked: {error}",))
+            before, found = found, explain(raw, ifindex, self._datapath.moment())
+            agreeing = [one for one in (found, before) if not differences(one, answer)]
+            if agreeing:
+                return agreeing[0], Compared(Comparison.AGREED, answer=answer)
+            comparison = Comparison.DISAGREED if answer.steady else Comparison.UNSTEADY
+            compared = Compared(comparison, differences(found, answer), answer)
+        return found, compared
 
 
 def _arrival(now: Moment, wanted: Wanted, interface: str, attached: Mapping[int, str]) -> tuple[Wanted, int, bytes]:

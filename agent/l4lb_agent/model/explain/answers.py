@@ -47,7 +47,7 @@ def no_backend(packet: Packet, otherwise: Callable[[Reason], End]) -> End:
         return otherwise(Reason.NO_BACKEND)
     if asked == layout.EMPTY_RESET and packet.tcp:
         return rst(packet, Rst.EMPTY)
-    if not _budget(packet, "icmp", packet.now.config.icmp_rate, packet.now.config.icmp_burst):
+    if not _budget(packet, "icmp", packet.now.config.icmp_rate, packet.now.config.icmp_burst, Reason.NO_BACKEND_LIMITED):
         return drop(Reason.NO_BACKEND_LIMITED)
     kinds = _PROHIBITED if asked == layout.EMPTY_PROHIBITED else _PORT
     packet.note("answer", "no backend takes it: ICMP unreachable from the VIP", type=kinds[packet.family][0], code=kinds[packet.family][1])
@@ -68,7 +68,7 @@ def rst(packet: Packet, why: Rst) -> End:
     fault = services.source_fault(packet, link_local=True)
     if fault:
         return packet.refuse(fault)
-    if why in _LIMITED and not _budget(packet, "rst", packet.now.config.rst_rate, packet.now.config.rst_burst):
+    if why in _LIMITED and not _budget(packet, "rst", packet.now.config.rst_rate, packet.now.config.rst_burst, _LIMITED[why]):
         return drop(_LIMITED[why])
     t, acked = packet.tuple, packet.flags & p.ACK
     packet.note("answer", "a RST to the sender", flags="RST" if acked else "RST, ACK")
@@ -89,7 +89,7 @@ def echo(packet: Packet) -> End:
     if not packet.owned & layout.ADDRESS_ECHO:
         packet.note("answer", "the address does not answer echo requests now")
         return drop(Reason.ECHO_REFUSED)
-    if not _budget(packet, "icmp", packet.now.config.icmp_rate, packet.now.config.icmp_burst):
+    if not _budget(packet, "icmp", packet.now.config.icmp_rate, packet.now.config.icmp_burst, Reason.ECHO_LIMITED):
         return drop(Reason.ECHO_LIMITED)
     at, t = p.ETHERNET + packet.header, packet.tuple
     end = p.ETHERNET + packet.length
@@ -160,18 +160,19 @@ def _too_big(packet: Packet) -> End:
     if packet.length <= mtu or packet.part is Part.LATER or not fixed:
         packet.note("answer", "nobody can be told: it may be fragmented, is a later fragment, or too little fits")
         return drop(Reason.MTU_EXCEEDED)
-    if not _budget(packet, "too_big", packet.now.config.icmp_rate, packet.now.config.icmp_burst):
+    if not _budget(packet, "too_big", packet.now.config.icmp_rate, packet.now.config.icmp_burst, Reason.TOO_BIG_LIMITED):
         return drop(Reason.TOO_BIG_LIMITED)
     packet.note("answer", f"its sender is told that {mtu} bytes fit", mtu=mtu)
     _error(packet, *_TOO_BIG[packet.family], mtu)
     return End(Reason.TOO_BIG_ANSWERED, sending.send_back(packet))
 
 
-def _budget(packet: Packet, name: str, rate: int, burst: int) -> bool:
+def _budget(packet: Packet, name: str, rate: int, burst: int, used_up: Reason) -> bool:
     """Whether there is any budget at all."""
     if not burst or not rate:
         packet.note("budget", f"there is none for such answers ({name})", rate=rate, burst=burst)
         return False
+    packet.limited = used_up
     packet.note("budget", f"taken for not used up ({name})", rate=rate, burst=burst)
     return True
 

@@ -107,6 +107,7 @@ class Packet:
     out: int = 0  # interface by which it leaves
     way_mtu: int = 0  # of the way that it is too long for
     overhead: int = 0  # bytes of the outer headers that it got
+    limited: Reason | None = None  # how it ends instead when the budget for its answer is used up
 
     def note(self, name: str, finding: str, **evidence: object) -> None:
         """One more step."""

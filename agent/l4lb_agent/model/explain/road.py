@@ -30,6 +30,7 @@ class Explanation:
     backend: int = 0
     interface: int = 0
     overhead: int = 0
+    limited: Reason | None = None  # the reason for which it is dropped instead while the budget for its answer is used up
 
 
 def explain(frame: bytes, ifindex: int, now: Moment) -> Explanation:
@@ -39,7 +40,7 @@ def explain(frame: bytes, ifindex: int, now: Moment) -> Explanation:
     sent = end.verdict in (Verdict.TX, Verdict.REDIRECT)
     return Explanation(
         tuple(packet.steps), end.reason, end.verdict, bytes(packet.frame), packet.service, packet.backend, packet.out if sent else 0,
-        packet.overhead,
+        packet.overhead, packet.limited,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l4lb import names
-from l4lb.cli.base import Session, output_option
+from l4lb.cli.base import EXIT_DISAGREED, Session, output_option
 
 if TYPE_CHECKING:
     from l4lb.v1.explain_pb2 import Explanation, FrameSummary
@@ -73,8 +73,11 @@ def explain(session: Session, /, protocol: str, source: tuple[str, int], destina
 
     PROTOCOL is tcp, udp or icmp (an echo request, without ports). A client's packet is for the VIP, a backend's reply through NAT for the
     SNAT address. Nothing is sent, counted or changed. The last line says what becomes of it, what that means, and what to do.
+
+    The datapath's own program is asked the same, aside. Exit code 7 when it says something else, which is a bug.
     """
     from l4lb.cli import render
+    from l4lb.v1 import explain_pb2
 
     offset, more = _fragment(given.pop("fragment"), given.pop("last"))
     explanation = session.client.explain(
@@ -84,6 +87,8 @@ def explain(session: Session, /, protocol: str, source: tuple[str, int], destina
     )  # fmt: skip
     if not render.structured(session, render.as_dict(explanation)):
         _show(explanation, wide=session.output == "wide")
+    if explanation.comparison == explain_pb2.COMPARISON_DISAGREED:
+        raise click.exceptions.Exit(EXIT_DISAGREED)
 
 
 def _fragment(fragment: str | None, last: bool) -> tuple[int, bool]:
@@ -111,9 +116,29 @@ def _show(of: "Explanation", *, wide: bool) -> None:
         _frame("leaves" if verdict in ("TX", "REDIRECT") else "passes", of.sent)
         if wide:
             click.echo(f"        {of.sent.frame.hex()}")
+    _compared(of)
     where = " ".join(names.short(name) for name in (of.backend or of.service,) if name)
     head = click.style(f"{verdict} {reason}", fg=_COLOURS.get(verdict, "green"), bold=True)
     click.echo(f"{head}{f' ({where})' if where else ''}: {of.meaning} What to do: {of.advice}")
+
+
+def _compared(of: "Explanation") -> None:
+    from l4lb.cli import render
+    from l4lb.v1 import explain_pb2, reason_pb2
+
+    if of.comparison == explain_pb2.COMPARISON_AGREED:
+        limited = of.program.verdict != of.verdict
+        click.echo("the datapath's own program does the same" + (", but for a budget that is used up now" if limited else ""))
+        return
+    if of.comparison == explain_pb2.COMPARISON_DISAGREED:
+        said = f"{render.word(reason_pb2.Verdict, of.program.verdict)} {render.word(reason_pb2.Reason, of.program.reason)}"
+        click.echo(
+            click.style(f"DISAGREEMENT, a bug: the datapath's own program says {said}, and that is what happens.", fg="red", bold=True)
+        )
+    elif of.comparison == explain_pb2.COMPARISON_UNSTEADY:
+        click.echo("the datapath's own program says something else, while what it looks at changes: ask again")
+    for difference in of.differences:
+        click.echo(f"     {difference}")
 
 
 def _frame(how: str, of: "FrameSummary") -> None:

@@ -22,7 +22,7 @@ Where l4lbctl cannot reach the agent, run it on the agent's host, where it needs
 \b
 Names are short (web, web/a) or full (services/web/backends/a).
 Exit codes: 0 done, 1 refused by the agent, 2 wrong usage, 3 no agent reached, 4 the time was up first,
-5 and 6 what doctor found.
+5 and 6 what doctor found, 7 the datapath does not do what explain says.
 Colours follow NO_COLOR. Completion: eval "$(_L4LBCTL_COMPLETE=bash_source l4lbctl)"
 """
 

@@ -24,6 +24,14 @@ class TcpFlag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TCP_FLAG_PSH: _ClassVar[TcpFlag]
     TCP_FLAG_ACK: _ClassVar[TcpFlag]
     TCP_FLAG_URG: _ClassVar[TcpFlag]
+
+class Comparison(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COMPARISON_UNSPECIFIED: _ClassVar[Comparison]
+    COMPARISON_NOT_ASKED: _ClassVar[Comparison]
+    COMPARISON_AGREED: _ClassVar[Comparison]
+    COMPARISON_DISAGREED: _ClassVar[Comparison]
+    COMPARISON_UNSTEADY: _ClassVar[Comparison]
 PACKET_KIND_UNSPECIFIED: PacketKind
 PACKET_KIND_TCP: PacketKind
 PACKET_KIND_UDP: PacketKind
@@ -35,6 +43,11 @@ TCP_FLAG_RST: TcpFlag
 TCP_FLAG_PSH: TcpFlag
 TCP_FLAG_ACK: TcpFlag
 TCP_FLAG_URG: TcpFlag
+COMPARISON_UNSPECIFIED: Comparison
+COMPARISON_NOT_ASKED: Comparison
+COMPARISON_AGREED: Comparison
+COMPARISON_DISAGREED: Comparison
+COMPARISON_UNSTEADY: Comparison
 
 class AskedPacket(_message.Message):
     __slots__ = ("kind", "source", "source_port", "destination", "destination_port", "tcp_flags", "sequence", "acknowledgement", "payload_bytes", "hops", "may_fragment", "fragment_offset", "more_fragments", "identification", "vlan", "interface")
@@ -121,8 +134,20 @@ class FrameSummary(_message.Message):
     destination_port: int
     def __init__(self, frame: _Optional[bytes] = ..., interface: _Optional[str] = ..., vlan: _Optional[int] = ..., source_mac: _Optional[str] = ..., destination_mac: _Optional[str] = ..., outer_source: _Optional[str] = ..., outer_destination: _Optional[str] = ..., outer_source_port: _Optional[int] = ..., outer_destination_port: _Optional[int] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., protocol: _Optional[int] = ..., source_port: _Optional[int] = ..., destination_port: _Optional[int] = ...) -> None: ...
 
+class ProgramAnswer(_message.Message):
+    __slots__ = ("verdict", "reason", "frame", "interface")
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    INTERFACE_FIELD_NUMBER: _ClassVar[int]
+    verdict: _reason_pb2.Verdict
+    reason: _reason_pb2.Reason
+    frame: bytes
+    interface: str
+    def __init__(self, verdict: _Optional[_Union[_reason_pb2.Verdict, str]] = ..., reason: _Optional[_Union[_reason_pb2.Reason, str]] = ..., frame: _Optional[bytes] = ..., interface: _Optional[str] = ...) -> None: ...
+
 class Explanation(_message.Message):
-    __slots__ = ("received", "steps", "verdict", "reason", "meaning", "advice", "service", "backend", "sent")
+    __slots__ = ("received", "steps", "verdict", "reason", "meaning", "advice", "service", "backend", "sent", "program", "comparison", "differences")
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +157,9 @@ class Explanation(_message.Message):
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     SENT_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    COMPARISON_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
     received: FrameSummary
     steps: _containers.RepeatedCompositeFieldContainer[ExplainStep]
     verdict: _reason_pb2.Verdict
@@ -141,4 +169,7 @@ class Explanation(_message.Message):
     service: str
     backend: str
     sent: FrameSummary
-    def __init__(self, received: _Optional[_Union[FrameSummary, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[ExplainStep, _Mapping]]] = ..., verdict: _Optional[_Union[_reason_pb2.Verdict, str]] = ..., reason: _Optional[_Union[_reason_pb2.Reason, str]] = ..., meaning: _Optional[str] = ..., advice: _Optional[str] = ..., service: _Optional[str] = ..., backend: _Optional[str] = ..., sent: _Optional[_Union[FrameSummary, _Mapping]] = ...) -> None: ...
+    program: ProgramAnswer
+    comparison: Comparison
+    differences: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, received: _Optional[_Union[FrameSummary, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[ExplainStep, _Mapping]]] = ..., verdict: _Optional[_Union[_reason_pb2.Verdict, str]] = ..., reason: _Optional[_Union[_reason_pb2.Reason, str]] = ..., meaning: _Optional[str] = ..., advice: _Optional[str] = ..., service: _Optional[str] = ..., backend: _Optional[str] = ..., sent: _Optional[_Union[FrameSummary, _Mapping]] = ..., program: _Optional[_Union[ProgramAnswer, _Mapping]] = ..., comparison: _Optional[_Union[Comparison, str]] = ..., differences: _Optional[_Iterable[str]] = ...) -> None: ...

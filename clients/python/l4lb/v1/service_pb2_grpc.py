@@ -307,6 +307,7 @@ class LoadBalancerServiceServicer:
 
     def Explain(self, request, context):
         """Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
+        The same is asked of the datapath's own program.
         Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/explain.proto.
  */
 export const file_l4lb_v1_explain: GenFile = /*@__PURE__*/
-  fileDesc("ChVsNGxiL3YxL2V4cGxhaW4ucHJvdG8SB2w0bGIudjEi+QIKC0Fza2VkUGFja2V0EiEKBGtpbmQYASABKA4yEy5sNGxiLnYxLlBhY2tldEtpbmQSDgoGc291cmNlGAIgASgJEhMKC3NvdXJjZV9wb3J0GAMgASgNEhMKC2Rlc3RpbmF0aW9uGAQgASgJEhgKEGRlc3RpbmF0aW9uX3BvcnQYBSABKA0SIwoJdGNwX2ZsYWdzGAYgAygOMhAubDRsYi52MS5UY3BGbGFnEhAKCHNlcXVlbmNlGAcgASgNEhcKD2Fja25vd2xlZGdlbWVudBgIIAEoDRIVCg1wYXlsb2FkX2J5dGVzGAkgASgNEgwKBGhvcHMYCiABKA0SFAoMbWF5X2ZyYWdtZW50GAsgASgIEhcKD2ZyYWdtZW50X29mZnNldBgMIAEoDRIWCg5tb3JlX2ZyYWdtZW50cxgNIAEoCBIWCg5pZGVudGlmaWNhdGlvbhgOIAEoDRIMCgR2bGFuGA8gASgNEhEKCWludGVyZmFjZRgQIAEoCSKTAQoLRXhwbGFpblN0ZXASDAoEbmFtZRgBIAEoCRIPCgdmaW5kaW5nGAIgASgJEjQKCGV2aWRlbmNlGAMgAygLMiIubDRsYi52MS5FeHBsYWluU3RlcC5FdmlkZW5jZUVudHJ5Gi8KDUV2aWRlbmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASK9AgoMRnJhbWVTdW1tYXJ5Eg0KBWZyYW1lGAEgASgMEhEKCWludGVyZmFjZRgCIAEoCRIMCgR2bGFuGAMgASgNEhIKCnNvdXJjZV9tYWMYBCABKAkSFwoPZGVzdGluYXRpb25fbWFjGAUgASgJEhQKDG91dGVyX3NvdXJjZRgGIAEoCRIZChFvdXRlcl9kZXN0aW5hdGlvbhgHIAEoCRIZChFvdXRlcl9zb3VyY2VfcG9ydBgIIAEoDRIeChZvdXRlcl9kZXN0aW5hdGlvbl9wb3J0GAkgASgNEg4KBnNvdXJjZRgKIAEoCRITCgtkZXN0aW5hdGlvbhgLIAEoCRIQCghwcm90b2NvbBgMIAEoDRITCgtzb3VyY2VfcG9ydBgNIAEoDRIYChBkZXN0aW5hdGlvbl9wb3J0GA4gASgNIocCCgtFeHBsYW5hdGlvbhInCghyZWNlaXZlZBgBIAEoCzIVLmw0bGIudjEuRnJhbWVTdW1tYXJ5EiMKBXN0ZXBzGAIgAygLMhQubDRsYi52MS5FeHBsYWluU3RlcBIhCgd2ZXJkaWN0GAMgASgOMhAubDRsYi52MS5WZXJkaWN0Eh8KBnJlYXNvbhgEIAEoDjIPLmw0bGIudjEuUmVhc29uEg8KB21lYW5pbmcYBSABKAkSDgoGYWR2aWNlGAYgASgJEg8KB3NlcnZpY2UYByABKAkSDwoHYmFja2VuZBgIIAEoCRIjCgRzZW50GAkgASgLMhUubDRsYi52MS5GcmFtZVN1bW1hcnkqcQoKUGFja2V0S2luZBIbChdQQUNLRVRfS0lORF9VTlNQRUNJRklFRBAAEhMKD1BBQ0tFVF9LSU5EX1RDUBABEhMKD1BBQ0tFVF9LSU5EX1VEUBACEhwKGFBBQ0tFVF9LSU5EX0VDSE9fUkVRVUVTVBADKo8BCgdUY3BGbGFnEhgKFFRDUF9GTEFHX1VOU1BFQ0lGSUVEEAASEAoMVENQX0ZMQUdfRklOEAESEAoMVENQX0ZMQUdfU1lOEAISEAoMVENQX0ZMQUdfUlNUEAMSEAoMVENQX0ZMQUdfUFNIEAQSEAoMVENQX0ZMQUdfQUNLEAUSEAoMVENQX0ZMQUdfVVJHEAZiBnByb3RvMw", [file_l4lb_v1_reason]);
+  fileDesc("ChVsNGxiL3YxL2V4cGxhaW4ucHJvdG8SB2w0bGIudjEi+QIKC0Fza2VkUGFja2V0EiEKBGtpbmQYASABKA4yEy5sNGxiLnYxLlBhY2tldEtpbmQSDgoGc291cmNlGAIgASgJEhMKC3NvdXJjZV9wb3J0GAMgASgNEhMKC2Rlc3RpbmF0aW9uGAQgASgJEhgKEGRlc3RpbmF0aW9uX3BvcnQYBSABKA0SIwoJdGNwX2ZsYWdzGAYgAygOMhAubDRsYi52MS5UY3BGbGFnEhAKCHNlcXVlbmNlGAcgASgNEhcKD2Fja25vd2xlZGdlbWVudBgIIAEoDRIVCg1wYXlsb2FkX2J5dGVzGAkgASgNEgwKBGhvcHMYCiABKA0SFAoMbWF5X2ZyYWdtZW50GAsgASgIEhcKD2ZyYWdtZW50X29mZnNldBgMIAEoDRIWCg5tb3JlX2ZyYWdtZW50cxgNIAEoCBIWCg5pZGVudGlmaWNhdGlvbhgOIAEoDRIMCgR2bGFuGA8gASgNEhEKCWludGVyZmFjZRgQIAEoCSKTAQoLRXhwbGFpblN0ZXASDAoEbmFtZRgBIAEoCRIPCgdmaW5kaW5nGAIgASgJEjQKCGV2aWRlbmNlGAMgAygLMiIubDRsYi52MS5FeHBsYWluU3RlcC5FdmlkZW5jZUVudHJ5Gi8KDUV2aWRlbmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASK9AgoMRnJhbWVTdW1tYXJ5Eg0KBWZyYW1lGAEgASgMEhEKCWludGVyZmFjZRgCIAEoCRIMCgR2bGFuGAMgASgNEhIKCnNvdXJjZV9tYWMYBCABKAkSFwoPZGVzdGluYXRpb25fbWFjGAUgASgJEhQKDG91dGVyX3NvdXJjZRgGIAEoCRIZChFvdXRlcl9kZXN0aW5hdGlvbhgHIAEoCRIZChFvdXRlcl9zb3VyY2VfcG9ydBgIIAEoDRIeChZvdXRlcl9kZXN0aW5hdGlvbl9wb3J0GAkgASgNEg4KBnNvdXJjZRgKIAEoCRITCgtkZXN0aW5hdGlvbhgLIAEoCRIQCghwcm90b2NvbBgMIAEoDRITCgtzb3VyY2VfcG9ydBgNIAEoDRIYChBkZXN0aW5hdGlvbl9wb3J0GA4gASgNInUKDVByb2dyYW1BbnN3ZXISIQoHdmVyZGljdBgBIAEoDjIQLmw0bGIudjEuVmVyZGljdBIfCgZyZWFzb24YAiABKA4yDy5sNGxiLnYxLlJlYXNvbhINCgVmcmFtZRgDIAEoDBIRCglpbnRlcmZhY2UYBCABKAki7gIKC0V4cGxhbmF0aW9uEicKCHJlY2VpdmVkGAEgASgLMhUubDRsYi52MS5GcmFtZVN1bW1hcnkSIwoFc3RlcHMYAiADKAsyFC5sNGxiLnYxLkV4cGxhaW5TdGVwEiEKB3ZlcmRpY3QYAyABKA4yEC5sNGxiLnYxLlZlcmRpY3QSHwoGcmVhc29uGAQgASgOMg8ubDRsYi52MS5SZWFzb24SDwoHbWVhbmluZxgFIAEoCRIOCgZhZHZpY2UYBiABKAkSDwoHc2VydmljZRgHIAEoCRIPCgdiYWNrZW5kGAggASgJEiMKBHNlbnQYCSABKAsyFS5sNGxiLnYxLkZyYW1lU3VtbWFyeRInCgdwcm9ncmFtGAogASgLMhYubDRsYi52MS5Qcm9ncmFtQW5zd2VyEicKCmNvbXBhcmlzb24YCyABKA4yEy5sNGxiLnYxLkNvbXBhcmlzb24SEwoLZGlmZmVyZW5jZXMYDCADKAkqcQoKUGFja2V0S2luZBIbChdQQUNLRVRfS0lORF9VTlNQRUNJRklFRBAAEhMKD1BBQ0tFVF9LSU5EX1RDUBABEhMKD1BBQ0tFVF9LSU5EX1VEUBACEhwKGFBBQ0tFVF9LSU5EX0VDSE9fUkVRVUVTVBADKo8BCgdUY3BGbGFnEhgKFFRDUF9GTEFHX1VOU1BFQ0lGSUVEEAASEAoMVENQX0ZMQUdfRklOEAESEAoMVENQX0ZMQUdfU1lOEAISEAoMVENQX0ZMQUdfUlNUEAMSEAoMVENQX0ZMQUdfUFNIEAQSEAoMVENQX0ZMQUdfQUNLEAUSEAoMVENQX0ZMQUdfVVJHEAYqjAEKCkNvbXBhcmlzb24SGgoWQ09NUEFSSVNPTl9VTlNQRUNJRklFRBAAEhgKFENPTVBBUklTT05fTk9UX0FTS0VEEAESFQoRQ09NUEFSSVNPTl9BR1JFRUQQAhIYChRDT01QQVJJU09OX0RJU0FHUkVFRBADEhcKE0NPTVBBUklTT05fVU5TVEVBRFkQBGIGcHJvdG8z", [file_l4lb_v1_reason]);
 
 /**
  * A packet that an interface would receive, of which the agent makes a frame. Source and destination are of one family: a client's packet has
@@ -291,6 +291,48 @@ export const FrameSummarySchema: GenMessage<FrameSummary> = /*@__PURE__*/
   messageDesc(file_l4lb_v1_explain, 2);
 
 /**
+ * What the datapath's own program does with the very frame, run aside in the same state, without a trace in counters or tables.
+ *
+ * @generated from message l4lb.v1.ProgramAnswer
+ */
+export type ProgramAnswer = Message<"l4lb.v1.ProgramAnswer"> & {
+  /**
+   * What it does with it.
+   *
+   * @generated from field: l4lb.v1.Verdict verdict = 1;
+   */
+  verdict: Verdict;
+
+  /**
+   * Why.
+   *
+   * @generated from field: l4lb.v1.Reason reason = 2;
+   */
+  reason: Reason;
+
+  /**
+   * The frame as it leaves or passes; empty when it is dropped.
+   *
+   * @generated from field: bytes frame = 3;
+   */
+  frame: Uint8Array;
+
+  /**
+   * Name of the interface of a redirect.
+   *
+   * @generated from field: string interface = 4;
+   */
+  interface: string;
+};
+
+/**
+ * Describes the message l4lb.v1.ProgramAnswer.
+ * Use `create(ProgramAnswerSchema)` to create a new message.
+ */
+export const ProgramAnswerSchema: GenMessage<ProgramAnswer> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_explain, 3);
+
+/**
  * What becomes of a packet, and why.
  *
  * @generated from message l4lb.v1.Explanation
@@ -358,6 +400,28 @@ export type Explanation = Message<"l4lb.v1.Explanation"> & {
    * @generated from field: l4lb.v1.FrameSummary sent = 9;
    */
   sent?: FrameSummary | undefined;
+
+  /**
+   * The same asked of the program; absent when it could not be asked.
+   *
+   * @generated from field: l4lb.v1.ProgramAnswer program = 10;
+   */
+  program?: ProgramAnswer | undefined;
+
+  /**
+   * What came of comparing both. Answers that cost a budget are explained as if it were not used up; a program that has used up that of its
+   * CPU agrees.
+   *
+   * @generated from field: l4lb.v1.Comparison comparison = 11;
+   */
+  comparison: Comparison;
+
+  /**
+   * What differs, or why the program was not asked, in words.
+   *
+   * @generated from field: repeated string differences = 12;
+   */
+  differences: string[];
 };
 
 /**
@@ -365,7 +429,7 @@ export type Explanation = Message<"l4lb.v1.Explanation"> & {
  * Use `create(ExplanationSchema)` to create a new message.
  */
 export const ExplanationSchema: GenMessage<Explanation> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_explain, 3);
+  messageDesc(file_l4lb_v1_explain, 4);
 
 /**
  * What kind of packet is asked about.
@@ -469,4 +533,52 @@ export enum TcpFlag {
  */
 export const TcpFlagSchema: GenEnum<TcpFlag> = /*@__PURE__*/
   enumDesc(file_l4lb_v1_explain, 1);
+
+/**
+ * Whether the datapath's own program says the same.
+ *
+ * @generated from enum l4lb.v1.Comparison
+ */
+export enum Comparison {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: COMPARISON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The program could not be asked.
+   *
+   * @generated from enum value: COMPARISON_NOT_ASKED = 1;
+   */
+  NOT_ASKED = 1,
+
+  /**
+   * It does what is explained.
+   *
+   * @generated from enum value: COMPARISON_AGREED = 2;
+   */
+  AGREED = 2,
+
+  /**
+   * It does something else: a bug, which the agent logs and counts. What the program says is what happens to packets.
+   *
+   * @generated from enum value: COMPARISON_DISAGREED = 3;
+   */
+  DISAGREED = 3,
+
+  /**
+   * It does something else, and what it looks at changed again and again meanwhile: ask again.
+   *
+   * @generated from enum value: COMPARISON_UNSTEADY = 4;
+   */
+  UNSTEADY = 4,
+}
+
+/**
+ * Describes the enum l4lb.v1.Comparison.
+ */
+export const ComparisonSchema: GenEnum<Comparison> = /*@__PURE__*/
+  enumDesc(file_l4lb_v1_explain, 2);
 

@@ -1892,6 +1892,7 @@ export const LoadBalancerService: GenService<{
   },
   /**
    * Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
+   * The same is asked of the datapath's own program.
    * Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
    *
    * @generated from rpc l4lb.v1.LoadBalancerService.Explain

@@ -1,0 +1,97 @@
+"""Both answers about a packet: when they are the same, when that is not so loudly said, when nobody can tell."""
+
+import logging
+
+import pytest
+
+from l4lb_agent.control.captures import Names
+from l4lb_agent.control.facade import Explained
+from l4lb_agent.control.seen.explainer import Explainer
+from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument
+from l4lb_agent.model.explain.compare import Comparison, differences
+from l4lb_agent.model.explain.packet import Step
+from l4lb_agent.model.explain.road import Explanation
+from l4lb_agent.model.explain.synthesis import Wanted
+from l4lb_agent.model.mapspec import Sizes
+from l4lb_agent.model.observed import Answer
+from l4lb_agent.model.reasons import Reason, Verdict
+from tests.fakes.datapath import FakeDatapath
+
+ONE, OTHER = (bytes(10) + b"\xff\xff" + bytes([192, 0, 2, last]) for last in (1, 2))
+SYN = Wanted(6, ONE, OTHER, 4000, 80)
+DROPPED = Answer(Verdict.DROP, b"", Reason.NO_SERVICE)
+
+
+class Asked:
+    """An explainer whose datapath says what a test wants."""
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        self.datapath = FakeDatapath(Sizes())
+        self.datapath.answer = answer
+        self.explainer = Explainer(self.datapath, lambda: Names({}, {}, {"eth0": 2}), lambda _: None)
+
+    async def explained(self) -> Explained:
+        """A SYN."""
+        return await self.explainer.explain(SYN, "")
+
+
+async def test_a_program_that_does_the_same_agrees(caplog: pytest.LogCaptureFixture) -> None:
+    asked = Asked()
+    made = await asked.explained()
+    assert (made.explanation.reason, made.compared.comparison) == (Reason.FOREIGN, Comparison.AGREED)
+    assert (made.compared.differences, asked.explainer.disagreements, caplog.messages) == ((), 0, [])
+
+
+async def test_a_program_that_does_something_else_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    asked = Asked(DROPPED)
+    made = await asked.explained()
+    assert (made.compared.comparison, made.compared.answer) == (Comparison.DISAGREED, DROPPED)
+    assert made.compared.differences == (
+        "verdict: explained PASS, the program says DROP",
+        "reason: explained FOREIGN, the program says NO_SERVICE",
+    )
+    assert asked.explainer.disagreements == 1
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith("event=explain_disagreement differences='verdict: explained PASS")
+    assert made.frame.hex() in record.getMessage()
+
+
+async def test_what_changes_meanwhile_is_no_disagreement(caplog: pytest.LogCaptureFixture) -> None:
+    asked = Asked(Answer(Verdict.DROP, b"", Reason.NO_SERVICE, steady=False))
+    made = await asked.explained()
+    assert (made.compared.comparison, asked.explainer.disagreements, caplog.messages) == (Comparison.UNSTEADY, 0, [])
+
+
+async def test_a_program_that_cannot_be_asked_leaves_the_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked()
+
+    def refuse(ifindex: int, frame: bytes) -> Answer:
+        raise OSError(19, "no such interface")
+
+    monkeypatch.setattr(asked.datapath, "ask", refuse)
+    made = await asked.explained()
+    assert (made.explanation.reason, made.compared.comparison) == (Reason.FOREIGN, Comparison.NOT_ASKED)
+    assert "no such interface" in made.compared.differences[0]
+
+
+async def test_interfaces_are_those_of_the_agent() -> None:
+    asked = Asked()
+    with pytest.raises(InvalidArgument, match="none of the agent's interfaces: eth0"):
+        await asked.explainer.explain(SYN, "eth1")
+    with pytest.raises(FailedPrecondition, match="no interface"):
+        await Explainer(asked.datapath, Names, lambda _: None).explain(SYN, "")
+
+
+def test_each_part_of_an_answer_is_compared_and_a_budget_is_no_difference() -> None:
+    explained = Explanation((Step("a", "b"),), Reason.ECHO_ANSWERED, Verdict.REDIRECT, b"abc", interface=3, limited=Reason.ECHO_LIMITED)
+    same = Answer(Verdict.REDIRECT, b"abc", Reason.ECHO_ANSWERED, 3)
+    assert differences(explained, same) == ()
+    assert differences(explained, Answer(Verdict.DROP, b"", Reason.ECHO_LIMITED)) == ()
+    assert differences(explained, Answer(Verdict.DROP, b"", Reason.RST_LIMITED)) != ()
+    assert differences(explained, Answer(Verdict.REDIRECT, b"abc", Reason.ECHO_ANSWERED, 4)) == (
+        "interface: explained number 3, the program says 4",
+    )
+    assert differences(explained, Answer(Verdict.REDIRECT, b"axc", Reason.ECHO_ANSWERED, 3)) == (
+        "frame: the first of 1 bytes that differ is number 1",
+    )
