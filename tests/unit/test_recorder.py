@@ -1,5 +1,6 @@
 """The flight recorder: what it remembers, within which bounds, and when it writes by itself."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -197,6 +198,27 @@ def test_an_agent_that_stands_still_is_told_of_once_with_what_its_threads_do(mak
         assert b"stand_still" in folder.written[0][1]
     released.set()
     thread.join()
+
+
+def test_a_loop_that_is_held_up_is_told_of_while_it_is(make: Make, folder: Folder) -> None:
+    """Nothing of asyncio gets on meanwhile: the file must not need it."""
+
+    async def lives(made: Recorder) -> list[str]:
+        for _ in range(5):
+            made.alive()
+            await asyncio.sleep(0.02)
+        hold_up()
+        return [why for why, _ in folder.written]
+
+    def hold_up() -> None:
+        end = time.monotonic() + 20
+        while not folder.written and time.monotonic() < end:
+            time.sleep(0.05)
+
+    with make(stall_seconds=0.3) as made:
+        assert asyncio.run(lives(made)) == ["stalled"]
+    assert b"MainThread\\n" in folder.written[0][1]
+    assert b"hold_up" in folder.written[0][1]
 
 
 def test_an_agent_that_gets_on_is_not_taken_for_one_that_stands_still(make: Make, folder: Folder) -> None:
