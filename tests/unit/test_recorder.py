@@ -196,6 +196,7 @@ def test_an_agent_that_stands_still_is_told_of_once_with_what_its_threads_do(mak
         assert b"event=stalled seconds=0." in folder.written[0][1]
         assert b"stuck\\n" in folder.written[0][1]
         assert b"stand_still" in folder.written[0][1]
+    assert folder.written[1][1].count(b"event=stalled") == 1
     released.set()
     thread.join()
 
