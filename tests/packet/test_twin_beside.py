@@ -1,5 +1,6 @@
 """Questions beside other work: garbage, changes under way, many threads. The twin never disturbs, never mixes up answers, never hangs."""
 
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 from scapy.layers.inet import TCP, UDP
 
-from l4lb_agent.dataplane import syscall
+from l4lb_agent.dataplane import steps, syscall
 from l4lb_agent.dataplane.info import Run
 from l4lb_agent.dataplane.program import Objects
+from l4lb_agent.dataplane.twin import Twin
 from l4lb_agent.model import layout
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.packet import modes, odd, vlans
@@ -147,3 +149,19 @@ def test_a_closed_twin_holds_nothing_and_begins_anew(lb: Balancer, objects: Obje
         assert twins[0].twin.ask(LOOPBACK, bytes(from_client(V4, TCP, flags="S"))).reason is Reason.FLOW_CREATED
         twins[0].twin.close()
         assert twins[0].twin._loaded is None
+
+
+def test_a_program_that_cannot_be_followed_is_an_error_and_leaves_nothing(
+    lb: Balancer, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """As when the compiler makes jumps of another kind one day."""
+    twin = Twin(objects, lb.specs, {name: fd.fileno() for name, fd in lb.maps.items()})
+    frame, before = bytes(from_client(V4, UDP)), len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "with_steps", lambda code, *_: steps._Program(code + bytes.fromhex("0600000000000000"), ()))
+        with pytest.raises(OSError, match="the datapath's programs cannot be followed: the bytecode has a jump of 32 bits"):
+            twin.ask(LOOPBACK, frame)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert twin.ask(LOOPBACK, frame).reason is Reason.FLOW_CREATED
+    twin.close()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -85,7 +85,10 @@ class _Loaded:
         """Run the set that writes down its steps."""
         syscall.map_update(self.steps.fileno(), array_key(0), bytes(steps.STEPS_BYTES))
         run = syscall.prog_test_run(self.noting.program.fileno(), frame, ifindex=ifindex)
-        return run, steps.read(syscall.map_lookup(self.steps.fileno(), array_key(0), steps.STEPS_BYTES) or b"")
+        try:
+            return run, steps.read(syscall.map_lookup(self.steps.fileno(), array_key(0), steps.STEPS_BYTES) or b"")
+        except OverflowError as error:
+            raise OSError(errno.E2BIG, str(error)) from error
 
     def counted(self, known: Mapping[Place, bytes | None]) -> int | None:
         """Index in `reason_counters` of how the last frame ended; None when its element had not been copied."""
@@ -112,7 +115,7 @@ class Twin:
         is the first question, which takes a second or two.
 
         Raises ValueError for a frame that is too short or too long, OSError when there is no such interface (ENODEV), when the programs
-        cannot be loaded, and (EAGAIN) when what they look at changes faster than it can be copied."""
+        cannot be loaded or followed, and (EAGAIN) when what they look at changes faster than it can be copied."""
         if not SHORTEST_FRAME <= len(frame) <= LONGEST_FRAME:
             raise ValueError(f"a frame of {len(frame)} bytes cannot be asked about: it has {SHORTEST_FRAME} to {LONGEST_FRAME}")
         with self._lock:
@@ -145,7 +148,10 @@ class Twin:
             bound = {**self._maps, **{name: fd.fileno() for name, fd in private.items()}, steps.STEPS_MAP: written.fileno()}
             plain = self._program.load(bound)
             undo.callback(plain.close)
-            noting = self._program.load_with_steps(bound, self._numbers)
+            try:
+                noting = self._program.load_with_steps(bound, self._numbers)
+            except ValueError as error:
+                raise OSError(errno.EOPNOTSUPP, f"the datapath's programs cannot be followed: {error}") from error
             undo.pop_all()
         return _Loaded(plain, noting, written, private)
 
