@@ -55,21 +55,23 @@ static __always_inline __u32 to_client(struct xdp_md *ctx, struct scratch *s, co
 	return reject(ctx, s, ANSWER_DRAIN_RST);
 }
 
-/* A packet for an owned address that is not for a service there */
+/* A packet that is for no service: it may be a backend's */
 static __always_inline __u32 for_snat(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	struct flow *f;
 
-	if (s->owned_flags & ADDRESS_SNAT) {
+	if (s->owned_flags & (ADDRESS_SNAT | ADDRESS_FOREIGN)) {
 		s->now = second(c);
 		f = reply_find(s, c);
 		if (f)
 			return to_client(ctx, s, c, f);
 	}
+	if (s->owned_flags & ADDRESS_FOREIGN)
+		return PASS(REASON_NOT_A_REPLY);
 	return refuse(s, s->owned_flags & ADDRESS_VIP ? REASON_NO_SERVICE : REASON_NO_FLOW);
 }
 
-/* An IP packet for `owned`; `address` is the destination's address_hash() */
+/* An IP packet for `owned`, NULL for a foreign address; `address` is the destination's address_hash() */
 static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, const struct config *c, const struct owned_address *owned,
 				     __u64 address)
 {
@@ -85,7 +87,7 @@ static __always_inline __u32 balance(struct xdp_md *ctx, struct scratch *s, cons
 	}
 	if (why)
 		return refuse(s, why);
-	if (s->owned_flags & ADDRESS_VIP && service_find(s, c, owned, address))
+	if (owned && s->owned_flags & ADDRESS_VIP && service_find(s, c, owned, address))
 		return to_backend(ctx, s, c);
 	return for_snat(ctx, s, c);
 }
@@ -129,12 +131,14 @@ static __always_inline __u32 road(struct xdp_md *ctx, struct scratch *s, const s
 	address = address_hash(&s->tuple.destination, c->index_secret);
 	owned = owned_find(c, address, &s->tuple.destination);
 	/* An IPv6 header may spell an IPv4 address of ours; on a wire that is nobody's (RFC 5156 2.2) */
-	if (!owned || (s->family == 6 && is_mapped(&s->tuple.destination)))
+	if (s->family == 6 && is_mapped(&s->tuple.destination))
+		owned = NULL;
+	if (!owned && (frame != FRAME_PACKET || !may_be_kept(ctx, s, c)))
 		return PASS(frame == FRAME_ARP ? REASON_NOT_IP : REASON_FOREIGN);
-	s->owned_flags = owned->flags;
+	s->owned_flags = owned ? owned->flags : ADDRESS_FOREIGN;
 	if (frame == FRAME_PACKET)
 		return balance(ctx, s, c, owned, address);
-	if (owned->flags & ADDRESS_LOCAL)
+	if (s->owned_flags & ADDRESS_LOCAL)
 		return PASS(REASON_LOCAL);
 	s->answer = frame == FRAME_ARP ? ANSWER_ARP : ANSWER_NEIGHBOUR;
 	tail_call(ctx, TAIL_ANSWER);

@@ -18,11 +18,6 @@ struct gue {
 	__u16 flags;
 };
 
-static __always_inline __u8 service_mode(__u64 word)
-{
-	return (word & SERVICE_MODE) >> SERVICE_MODE_SHIFT;
-}
-
 /* What an encapsulated packet is built from */
 struct outer {
 	const struct backend *backend;

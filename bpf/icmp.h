@@ -211,7 +211,7 @@ static __always_inline __u32 follow_error(struct xdp_md *ctx, struct scratch *s,
 		f = flow_find(s, c);
 	if (f)
 		return error_to_backend(ctx, s, c, &q, f);
-	if (s->owned_flags & ADDRESS_SNAT)
+	if (s->owned_flags & (ADDRESS_SNAT | ADDRESS_FOREIGN))
 		f = reply_find(s, c);
 	return f ? error_to_client(ctx, s, c, &q, f) : refuse(s, REASON_ICMP_NO_FLOW);
 }
@@ -227,7 +227,7 @@ static __always_inline __u32 icmp_packet(struct xdp_md *ctx, struct scratch *s, 
 	if (!message || s->l3_bytes < header + ICMP_BYTES)
 		return refuse(s, REASON_ICMP_MALFORMED);
 	kind = kind_of(s, message);
-	if (kind == ICMP_OTHER)
+	if (kind == ICMP_OTHER || (kind == ICMP_ECHO && s->owned_flags & ADDRESS_FOREIGN))
 		return refuse(s, REASON_ICMP_UNSUPPORTED);
 	why = source_fault(s, c); /* a router may well have a link-local one */
 	if (why)

@@ -15,16 +15,26 @@ static __always_inline const struct bucket *first_bucket(const struct config *c,
 	return bucket_get(hash & c->index_mask);
 }
 
+static __always_inline bool bucket_full(const struct bucket *b)
+{
+#pragma unroll
+	for (int i = 0; i < PLACES; i++)
+		if (!b || !b->entry[i])
+			return false;
+	return true;
+}
+
+static __always_inline __u32 second_place(__u64 hash, __u32 mask)
+{
+	__u32 one = hash & mask, other = hash >> 16 & mask;
+
+	return one == other ? other ^ 1 : other;
+}
+
 /* The bucket to look into after `first`, or NULL: entries are in their second one only while the first is full */
 static __always_inline const struct bucket *second_bucket(const struct config *c, __u64 hash, const struct bucket *first)
 {
-	__u32 one = hash & c->index_mask, other = hash >> 16 & c->index_mask;
-
-#pragma unroll
-	for (int i = 0; i < PLACES; i++)
-		if (!first || !first->entry[i])
-			return NULL;
-	return bucket_get(one == other ? other ^ 1 : other);
+	return bucket_full(first) ? bucket_get(second_place(hash, c->index_mask)) : NULL;
 }
 
 static __always_inline struct owned_address *owned_in(const struct bucket *b, __u64 wanted, const struct address *a)
@@ -51,6 +61,11 @@ static __always_inline struct owned_address *owned_find(const struct config *c, 
 	struct owned_address *owned = owned_in(first, wanted, a);
 
 	return owned ? owned : owned_in(second_bucket(c, address, first), wanted, a);
+}
+
+static __always_inline __u8 service_mode(__u64 word)
+{
+	return (word & SERVICE_MODE) >> SERVICE_MODE_SHIFT;
 }
 
 /* The service's word, read once; 0 when it is of another address or protocol, or none */

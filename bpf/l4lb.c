@@ -37,6 +37,11 @@ static __always_inline struct bucket *bucket_get(__u32 element)
 	return index.lookup(&element);
 }
 
+static __always_inline struct bucket *kept_get(__u32 element)
+{
+	return kept.lookup(&element);
+}
+
 static __always_inline struct owned_address *owned_get(__u32 element)
 {
 	return addresses.lookup(&element);
@@ -231,6 +236,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "parse.h"
 #include "index.h"
 #include "source.h"
+#include "keep.h"
 #include "ring.h"
 #include "limit.h"
 #include "lists.h"

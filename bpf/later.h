@@ -44,7 +44,7 @@ static __always_inline __u32 later_to_client(struct xdp_md *ctx, struct scratch 
 static __always_inline __u32 later_packet(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	__u64 address = address_hash(&s->tuple.destination, c->index_secret);
-	const struct owned_address *owned = owned_find(c, address, &s->tuple.destination);
+	const struct owned_address *owned = s->owned_flags & ADDRESS_FOREIGN ? NULL : owned_find(c, address, &s->tuple.destination);
 	__u32 why;
 
 	name_piece(s, c);
@@ -54,7 +54,7 @@ static __always_inline __u32 later_packet(struct xdp_md *ctx, struct scratch *s,
 	s->tcp_flags = 0;
 	if (owned && s->owned_flags & ADDRESS_VIP && service_find(s, c, owned, address))
 		return later_to_backend(ctx, s, c);
-	return s->owned_flags & ADDRESS_SNAT ? later_to_client(ctx, s, c) : refuse(s, REASON_NO_SERVICE);
+	return s->owned_flags & (ADDRESS_SNAT | ADDRESS_FOREIGN) ? later_to_client(ctx, s, c) : refuse(s, REASON_NO_SERVICE);
 }
 
 #endif

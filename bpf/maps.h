@@ -10,6 +10,7 @@ RING_BYTES(1021); RING_BYTES(4093); RING_BYTES(16381); RING_BYTES(65537);
 BPF_ARRAY(config, struct config, 1);
 BPF_ARRAY(snat, struct address, 1);
 BPF_ARRAY(index, struct bucket, 1);
+BPF_ARRAY(kept, struct bucket, 1);
 BPF_ARRAY(addresses, struct owned_address, 1);
 BPF_ARRAY(port_ranges, struct port_ranges, 1);
 BPF_ARRAY(services, struct service, 1);

@@ -125,7 +125,7 @@ static __always_inline __u32 no_beginning(struct scratch *s, const struct config
 {
 	if (!chosen || !b || !(b->flags & BACKEND_KEEP))
 		return REASON_NO_BACKEND;
-	if (!(s->family == 4 ? c->snat_v4 : c->snat_v6))
+	if (!keeps_client(s) && !(s->family == 4 ? c->snat_v4 : c->snat_v6))
 		return REASON_NO_SNAT_ADDRESS;
 	return obstacle(s, b->ifindex, b->mtu);
 }
@@ -142,7 +142,7 @@ static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const
 
 	if (why || !b)
 		return why;
-	full = full_mark(s, c, chosen, seed);
+	full = keeps_client(s) ? NULL : full_mark(s, c, chosen, seed);
 	if (full && *full - tick(c) - 1 < FULL_TICKS) {
 		if (!glance(s, c, b, seed))
 			return REASON_NO_SOURCE_PORT; /* a search has just failed: SYNs are refused without another */
@@ -152,7 +152,7 @@ static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const
 	if (!f || !flow_fill(s, f, b, chosen))
 		return REASON_FLOW_TABLE_FULL;
 	first_way_back(ctx, s, c, f);
-	why = port_search(s, c, f, b, seed);
+	why = port_search(s, c, f, b, seed, e->id);
 	if (why == REASON_NO_SOURCE_PORT && full)
 		*full = tick(c) + FULL_TICKS;
 	if (why) {
@@ -217,6 +217,10 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 
 	if (reason)
 		return refuse(s, reason);
+	s->refused = keeps_client(s) && from_kept(s, c) ? REASON_CLIENT_IS_BACKEND : 0;
+	asm volatile("" ::: "memory");
+	if (s->refused)
+		return DROP(s->refused);
 	s->hash = tuple_hash(&s->tuple, c->slot_secret);
 	chosen = ring_backend(s->word, slot_pick(s->word, &s->tuple, s->hash, c->slot_secret));
 	if (s->word & SERVICE_AFFINITY)

@@ -117,8 +117,8 @@ static __always_inline __u32 odd_road(struct xdp_md *ctx, struct scratch *s, con
 static __always_inline __u32 odd_packet(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	__u64 address = address_hash(&s->tuple.destination, c->index_secret);
-	const struct owned_address *owned = owned_find(c, address, &s->tuple.destination);
-	__u32 why = owned ? read_odd(ctx, s) : REASON_NO_SERVICE; /* given up in this moment */
+	const struct owned_address *owned;
+	__u32 why = read_odd(ctx, s);
 	bool service;
 
 	if (why)
@@ -133,8 +133,9 @@ static __always_inline __u32 odd_packet(struct xdp_md *ctx, struct scratch *s, c
 		if (why)
 			return refuse(s, why);
 	}
-	service = s->owned_flags & ADDRESS_VIP && service_find(s, c, owned, address);
-	if (!service && !(s->owned_flags & ADDRESS_SNAT))
+	owned = s->owned_flags & ADDRESS_VIP ? owned_find(c, address, &s->tuple.destination) : NULL;
+	service = owned && service_find(s, c, owned, address);
+	if (!service && !(s->owned_flags & (ADDRESS_SNAT | ADDRESS_FOREIGN)))
 		return refuse(s, REASON_NO_SERVICE);
 	return odd_road(ctx, s, c, service);
 }

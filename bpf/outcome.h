@@ -5,9 +5,12 @@
 
 #define MOST_RACES 8 /* that one packet loses */
 
-/* A packet for an owned address that is not forwarded: the host's own business when the address is also the host's */
+/* A packet for an owned address that is not forwarded: the host's own business when the address is also the host's. What is for others
+ * is never ours to drop */
 static __always_inline __u32 refuse(const struct scratch *s, __u32 reason)
 {
+	if (s->owned_flags & ADDRESS_FOREIGN)
+		return PASS(REASON_FOREIGN);
 	return s->owned_flags & ADDRESS_LOCAL ? PASS(REASON_LOCAL) : DROP(reason);
 }
 

@@ -49,8 +49,8 @@ static __always_inline __u32 address_of_try(const struct scratch *s, const struc
 	return first + (walk * count >> 16);
 }
 
-/* Writes the backend's tuple into the record and claims its entry; only then can another CPU compare its own with it */
-static __always_inline bool port_claim(struct scratch *s, const struct config *c, struct flow *f)
+/* Writes the backend's tuple into the record */
+static __always_inline bool port_note(const struct scratch *s, struct flow *f)
 {
 	f->snat_port = s->becomes.source_port;
 	if (s->family == 4) {
@@ -62,30 +62,59 @@ static __always_inline bool port_claim(struct scratch *s, const struct config *c
 			return false;
 		copy_address(&v6->snat, &s->becomes.source);
 	}
-	return index_claim(s, c, reversed_hash(&s->becomes, c->slot_secret), s->flow_id);
+	return true;
 }
 
-/* Whether nobody has what the backend would send to this source */
-static __always_inline bool port_free(const struct scratch *s, const struct config *c)
+/* Claims the entry of the backend's tuple, once the record has it: only then can another CPU compare its own with it */
+static __always_inline bool port_claim(struct scratch *s, const struct config *c, struct flow *f)
+{
+	return port_note(s, f) && index_claim(s, c, reversed_hash(&s->becomes, c->slot_secret), s->flow_id);
+}
+
+/* Who has what the backend would send to this source, 0 when nobody */
+static __always_inline __u32 port_holder(const struct scratch *s, const struct config *c)
 {
 	__u64 hash = reversed_hash(&s->becomes, c->slot_secret);
 
-	return !index_rivals(c, hash, index_entry(hash, 0));
+	return index_rivals(c, hash, index_entry(hash, 0));
 }
 
-/* Finds a port for the record's flow; returns 0 or a reason, RACE_LOST when another CPU took the port at the very moment. A claim is dear,
- * for the verifier: there is one, for the first port that is free at a look */
-static __always_inline __u32 port_search(struct scratch *s, const struct config *c, struct flow *f, const struct backend *b, __u64 seed)
+/* A kept port that the flow `holder` has: taken over when that is over, when the client's tuple has left it, or when it is the one that
+ * this flow follows (`earlier`). The backend judges whether its old connection is over, as if nobody were between (RFC 9293 3.10.7).
+ * Returns as port_search() */
+static __always_inline __u32 port_inherit(struct scratch *s, const struct config *c, struct flow *f, __u32 holder, __u32 earlier)
 {
+	const struct flow *old = flow_get(holder & ~FLOW_PENDING);
+	__u64 hash = reversed_hash(&s->becomes, c->slot_secret);
+	__u32 word = old ? read_word(old) : 0;
+
+	if (holder & FLOW_PENDING || !old || !word_state(word))
+		return RACE_LOST; /* another CPU is about to have it, or to give it up */
+	if (holder != earlier && !(word_flags(word) & FLOW_DISPLACED) && !flow_expired(c, old, word, s->now))
+		return REASON_CLIENT_PORT_TAKEN;
+	return port_note(s, f) && index_change(c, hash, index_entry(hash, holder), index_entry(hash, s->flow_id)) ? 0 : RACE_LOST;
+}
+
+/* Finds a port for the record's flow, which follows the flow `earlier` (0 = none); returns 0 or a reason, RACE_LOST when another CPU took
+ * the port at the very moment. A claim is dear, for the verifier: there is one, for the first port that is free at a look */
+static __always_inline __u32 port_search(struct scratch *s, const struct config *c, struct flow *f, const struct backend *b, __u64 seed,
+					 __u32 earlier)
+{
+	bool keeps = keeps_client(s);
+
 #pragma clang loop unroll(disable)
 	for (__u32 try = 0; try < PORT_TRIES; try++) {
-		const struct address *source = snat_get(address_of_try(s, c, seed, try));
+		const struct address *source = keeps ? &s->tuple.source : snat_get(address_of_try(s, c, seed, try));
+		__u32 holder;
 
 		if (!source)
 			return REASON_NO_SNAT_ADDRESS;
-		fill_source(s, b, source, htons(port_of_try(s, c, seed, try)));
-		if (port_free(s, c))
+		fill_source(s, b, source, keeps ? s->tuple.source_port : htons(port_of_try(s, c, seed, try)));
+		holder = port_holder(s, c);
+		if (!holder)
 			return port_claim(s, c, f) ? 0 : RACE_LOST;
+		if (keeps)
+			return port_inherit(s, c, f, holder, earlier);
 	}
 	return REASON_NO_SOURCE_PORT;
 }
@@ -106,7 +135,7 @@ static __always_inline bool glance(struct scratch *s, const struct config *c, co
 	if (!source)
 		return false;
 	fill_source(s, b, source, htons(port_of_try(s, c, seed, PORT_TRIES - 1)));
-	return port_free(s, c);
+	return !port_holder(s, c);
 }
 
 /* Where the searches for this backend and address leave word that they failed */

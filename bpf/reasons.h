@@ -63,6 +63,9 @@ enum reason {
 	REASON_DENIED = 70,              /* the service's deny list has the client */
 	REASON_NOT_ALLOWED = 71,         /* the service has an allow list, without the client */
 	REASON_NO_HEADROOM = 72,         /* no room before the packet for an outer header */
+	REASON_CLIENT_PORT_TAKEN = 80,   /* the client's kept address and port have another flow at the backend */
+	REASON_CLIENT_IS_BACKEND = 81,   /* would start a flow whose kept address is itself a backend's */
+	REASON_NOT_A_REPLY = 82,         /* passed: from a backend that answers through here, and of no flow */
 	REASON_VLAN_FOREIGN = 84,        /* passed: the tag of a VLAN that this host is not in */
 	REASON_VLAN_STACKED = 85,        /* passed: more than one tag, or one of a service provider (802.1ad) */
 	REASON_TOO_BIG_LIMITED = 87,     /* longer than the MTU of the way out, and no answer left to spend */

@@ -45,19 +45,23 @@ struct config {
 	__u32 unanswered_mask;  /* buckets in unanswered, minus one (a power of two, minus one) */
 	__u32 spare_mask;       /* elements in spare, minus one (a power of two, minus one) */
 	__u32 flow_ids;         /* elements in flows, without the first */
-	__u32 reserved[16];
+	__u32 kept_mask;        /* buckets in kept, minus one (a power of two, minus one) */
+	__u32 kept_filter[8];   /* as owned_filter, of the addresses in kept */
+	__u32 reserved[7];
 };                              /* 256 bytes */
 #define CONFIG_TRANSMIT_REDIRECT 1 /* send back by redirect instead of XDP_TX (veth without a program on the peer) */
 #define CONFIG_VLANS 2 /* there are some in vlans[] */
+#define CONFIG_KEEP 4 /* there are some in kept[] */
 #define SNAT_V6_BASE 128
 
-/* index[bucket]: eight candidates of one cache line. entry = tag:32 | kind:16 | id:16 from the top bit down; 0 = empty */
+/* index[bucket], kept[bucket]: eight candidates of one cache line. entry = tag:32 | kind:16 | id:16 from the top bit down; 0 = empty */
 #define PLACES 8
 struct bucket {
 	__u64 entry[PLACES];
 };
 #define INDEX_ADDRESS 1 /* id is an index in addresses[] */
 #define INDEX_SERVICE 2 /* id is an index in services[] */
+#define INDEX_BACKEND 3 /* in kept: id is an index in backends[], of one that has the address and a MODE_KEEP service */
 
 /* addresses[id]: an address that the datapath owns */
 struct owned_address {
@@ -72,6 +76,7 @@ struct owned_address {
 #define ADDRESS_SNAT 2
 #define ADDRESS_LOCAL 4 /* also an address of this host: what is not balanced is passed, not dropped */
 #define ADDRESS_ECHO 8  /* answers echo requests */
+#define ADDRESS_FOREIGN 16 /* in no map: the packet's destination is nobody's here, and may be a client's (keep.h) */
 
 /* services[id]: found through index by (vip, port, protocol), or through port_ranges */
 struct service {

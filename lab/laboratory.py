@@ -18,9 +18,14 @@ from lab.traffic import Traffic
 class Laboratory:
     """`with Laboratory() as lab:` brings it up and removes every trace of it. Needs root."""
 
-    def __init__(self, *, routed: bool = False, two_sided: bool = False, peer: Peer = Peer.PROGRAM, direct: Direct | None = None) -> None:
-        """With `direct` the backends are prepared for answering clients themselves."""
-        self.topology = Topology(routed, two_sided)
+    def __init__(
+        self, *, routed: bool = False, two_sided: bool = False, through: bool = False, peer: Peer = Peer.PROGRAM,
+        direct: Direct | None = None,
+    ) -> None:  # fmt: skip
+        """With `direct` the backends are prepared for answering clients themselves, with `through` for answering them through the load
+        balancer, which a routed laboratory cannot."""
+        assert not (routed and through)
+        self.topology = Topology(routed, two_sided, through)
         self.direct: dict[str, DirectBackend] = {}
         self._how, self._peer = direct, peer
         self.nginx: dict[str, Nginx] = {}

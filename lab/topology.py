@@ -14,6 +14,8 @@ Two-sided: the load balancer has a link to the clients and one to the backends, 
              |          +-- b
              +- router -+
 
+Bridged and two-sided also "through": backends reach clients through the load balancer alone, which is the router of a two-sided laboratory.
+
 Bridges live in the namespace `switch`; each veth is made inside it with its other end in the namespace that uses it, so that the root
 namespace never sees an interface. Addresses are private ones (RFC 1918, RFC 4193); nothing leaves the namespaces, so that several
 laboratories may use the same.
@@ -54,10 +56,14 @@ class Topology:
 
     routed: bool = False
     two_sided: bool = False
+    through: bool = False
 
     def roles(self) -> tuple[str, ...]:
         """What namespaces are called, after the run's prefix."""
-        return ("client", "lb", "a", "b", "switch", "controller", *(("router",) if self.links() > 1 else ()))
+        return ("client", "lb", "a", "b", "switch", "controller", *(("router",) if self._has_router() else ()))
+
+    def _has_router(self) -> bool:
+        return self.routed or (self.two_sided and not self.through)
 
     def links(self) -> int:
         """How many there are beside the management link."""
@@ -107,7 +113,7 @@ class Topology:
             lines += self._port(role, "eth0", prefix + role, self._link(role))
         if self.two_sided:
             lines += self._port("lb1", "eth1", f"{prefix}lb", 1)
-        for link in range(self.links()) if self.links() > 1 else ():
+        for link in range(self.links()) if self._has_router() else ():
             lines += self._port(f"router{link}", f"eth{link}", f"{prefix}router", link)
         return lines
 
@@ -129,12 +135,18 @@ class Topology:
 
     def _gateways(self, role: str, family: int) -> list[str]:
         """The address of the router on a host's link, if the host needs one."""
+        if self.through and self.two_sided and role != "lb":
+            return [self._host(self._link(role), 1).of(family)]
         needed = self.routed or (self.two_sided and role != "lb")
         return [self._host(self._link(role), _ROUTER).of(family)] if needed else []
 
     def routes(self, role: str) -> list[str]:
         """What sends a host's packets to the router, if there is one. The kernel drops these routes with the addresses they depend on."""
-        return [f"route replace default via {address} dev eth0" for family in FAMILIES for address in self._gateways(role, family)]
+        lines = [f"route replace default via {address} dev eth0" for family in FAMILIES for address in self._gateways(role, family)]
+        if self.through and not self.two_sided and role in BACKENDS:  # more specific than the link that they share
+            client, lb = self.host("client"), self.host("lb")
+            lines += [f"route replace {client.of(family)}/{32 if family == 4 else 128} via {lb.of(family)} dev eth0" for family in FAMILIES]
+        return lines
 
     def small_segments(self, host: Host) -> list[str]:
         """What makes a backend at `host` ask clients for TCP segments that an outer header can be put around without exceeding the MTU."""
@@ -156,14 +168,17 @@ class Topology:
     def sysctls(self, role: str) -> dict[str, str]:
         """Settings below net/ of one namespace, once it has its interfaces."""
         if role == "lb":  # bpf_fib_lookup answers only for interfaces that forward
-            return {f"{family}/conf/{interface}/forwarding": "1" for family in ("ipv4", "ipv6") for interface in self.interfaces()}
+            silent = {f"ipv4/conf/{which}/send_redirects": "0" for which in ("all", *self.interfaces())} if self.through else {}
+            forwarding = {f"{family}/conf/{interface}/forwarding": "1" for family in ("ipv4", "ipv6") for interface in self.interfaces()}
+            return forwarding | silent
         if role == "router":
             telling = {"ipv4/conf/all/arp_notify": "1", **{f"ipv6/conf/eth{link}/ndisc_notify": "1" for link in range(self.links())}}
             return {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", **telling, **self._any_way(range(self.links()))}
         if role == "client":  # nobody answers for an address: known after 0.6 s instead of 3
             return {f"{family}/neigh/eth0/retrans_time_ms": "200" for family in ("ipv4", "ipv6")}
         if role in BACKENDS:  # a host that changes its MAC address tells its neighbours
-            return {"ipv4/conf/eth0/arp_notify": "1", "ipv6/conf/eth0/ndisc_notify": "1", **self._any_way([0])}
+            told = {"ipv4/conf/eth0/accept_redirects": "0", "ipv6/conf/eth0/accept_redirects": "0"} if self.through else {}
+            return {"ipv4/conf/eth0/arp_notify": "1", "ipv6/conf/eth0/ndisc_notify": "1", **told, **self._any_way([0])}
         return {}
 
     @staticmethod

@@ -75,7 +75,7 @@ def main() -> int:
     before = Host.read()
     try:
         with open("/proc/thread-self/ns/net") as home:
-            with Laboratory(direct=asked.mode.direct) as lab:
+            with Laboratory(direct=asked.mode.direct, through=asked.mode.through) as lab:
                 checks.step(f"laboratory {lab.id}: {', '.join(lab.topology.roles())}, each a network namespace")
                 footprint = Footprint(lab.id)
                 _play(lab, asked, checks, score)

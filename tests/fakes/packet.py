@@ -3,7 +3,7 @@
 import bisect
 from dataclasses import dataclass
 
-from l4lb_agent.model import index, layout
+from l4lb_agent.model import hashing, index, layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.choice import layout as choice_layout
 from l4lb_agent.model.ids import ServiceKey
@@ -68,10 +68,31 @@ def _fates(tables: Tables, service: layout.Service, slot_hash: int) -> Fates:
     if translates and numbers[0] and not now:
         raise Dangling("a slot without backend")
     first = _backend(tables, now)
+    keeps = service.word & layout.SERVICE_MODE == layout.MODE_KEEP << layout.SERVICE_MODE_SHIFT
+    if keeps and first.what == "forwarded" and first.backend and not answers(tables, first.backend[0]):
+        raise Dangling(f"answers of {first.backend[0]} would pass untranslated")
     if translates or not now & layout.SLOT_AT_RISK:
         return Fates(first, first, bool(translates))
     kept = before and _backend(tables, before).what != "cut"
     return Fates(first, _backend(tables, before) if kept else first, True)
+
+
+def answers(tables: Tables, backend: Address) -> bool:
+    """Whether packets of that address are looked at as answers to clients."""
+    config = layout.Config.from_buffer_copy(tables.get("config")[array_key(0)])
+    secret, bit = (config.index_secret[0], config.index_secret[1]), hashing.owned_bit(backend.packed)
+    if not config.flags & layout.CONFIG_KEEP or not config.kept_filter[bit >> 5] >> (bit & 31) & 1:
+        return False
+    wanted = index.entry(layout.INDEX_BACKEND, 0, backend.packed, 0, 0, secret, config.kept_mask)
+    for number in (wanted.first, wanted.second):
+        words = index.words(tables.get("kept").get(array_key(number), bytes(64)))
+        for word in words:
+            element = tables.get("backends").get(array_key(word & 0xFFFF), b"")
+            if word >> 16 == wanted.word >> 16 and element[:16] == backend.packed:
+                return True
+        if 0 in words:
+            return False
+    return False
 
 
 def _service(tables: Tables, vip: Address, port: int, protocol: int) -> layout.Service | Fate:

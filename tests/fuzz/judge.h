@@ -23,18 +23,23 @@ struct passage {
 	size_t out_bytes;
 };
 
-static bool is_owned(const struct world *w, const uint8_t *address, size_t bytes)
+static bool is_among(const struct addresses *all, const uint8_t *address, size_t bytes)
 {
 	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
-	for (uint32_t i = 0; i < w->owned.count; i++) {
-		const uint8_t *owned = w->owned.address[i];
-		bool v4 = !memcmp(owned, mapped, 12);
+	for (uint32_t i = 0; i < all->count; i++) {
+		const uint8_t *one = all->address[i];
+		bool v4 = !memcmp(one, mapped, 12);
 
-		if (v4 == (bytes == 4) && !memcmp(owned + 16 - bytes, address, bytes))
+		if (v4 == (bytes == 4) && !memcmp(one + 16 - bytes, address, bytes))
 			return true;
 	}
 	return false;
+}
+
+static bool is_owned(const struct world *w, const uint8_t *address, size_t bytes)
+{
+	return is_among(&w->owned, address, bytes);
 }
 
 static bool is_solicitation(const uint8_t *frame, size_t length, const struct packet *p)
@@ -55,6 +60,18 @@ static bool foreign(const struct world *w, const uint8_t *frame, size_t length)
 	if (is_solicitation(frame, length, &p) && is_owned(w, frame + p.ip + 48, 16))
 		return false;
 	return !is_owned(w, destination_of(frame, &p), address_bytes(&p));
+}
+
+/* Whether a frame for others may be a flow's all the same: an answer to a client whose address is kept, or an error about a packet to the
+ * backend. Only one that is in order */
+static bool may_be_kept(const struct world *w, const uint8_t *frame, size_t length)
+{
+	struct packet p;
+
+	parse(frame, length, &p);
+	if (!w->kept.count || !p.family || !p.honest || (p.family == 4 && !header_right(frame, &p)) || hostile(frame, &p))
+		return false;
+	return p.protocol == (p.family == 4 ? 1 : 58) || is_among(&w->kept, source_of(frame, &p), address_bytes(&p));
 }
 
 static uint8_t hops(const uint8_t *frame, const struct packet *p)
@@ -227,7 +244,7 @@ static const char *judge(const struct world *w, const struct passage *x)
 		return "no verdict at all";
 	if (x->verdict == VERDICT_PASS)
 		return same ? NULL : "passed, but not as it came";
-	if (foreign(w, x->in, x->in_bytes))
+	if (foreign(w, x->in, x->in_bytes) && !may_be_kept(w, x->in, x->in_bytes))
 		return "not for us, and not passed";
 	return x->verdict == VERDICT_DROP ? NULL : judge_sent(w, x);
 }

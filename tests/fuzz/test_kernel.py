@@ -29,6 +29,7 @@ REACHED = {
     Reason.VERSION_WRONG, Reason.LENGTH_WRONG, Reason.CHECKSUM_WRONG, Reason.TCP_OFFSET_WRONG, Reason.TCP_FLAGS_WRONG,
     Reason.SOURCE_MARTIAN, Reason.SOURCE_OWNED, Reason.FRAME_FOREIGN, Reason.NEW_FLOWS_LIMITED, Reason.SOURCE_LIMITED, Reason.DENIED,
     Reason.NOT_ALLOWED, Reason.IP_OPTIONS, Reason.SOURCE_ROUTED, Reason.OPTIONS_WRONG,
+    Reason.NOT_A_REPLY, Reason.CLIENT_IS_BACKEND,
     Reason.HEADER_ORDER, Reason.HEADERS_TOO_MANY, Reason.FRAGMENT, Reason.FRAGMENT_TINY, Reason.FRAGMENT_OVERLAP, Reason.FRAGMENT_WRONG,
 }  # fmt: skip
 NEVER = {Reason.UNSPECIFIED, Reason.TAIL_CALL_FAILED}
@@ -42,6 +43,7 @@ MISTAKES = {
         "aborted",
     ),
     "foreign": ("scratch.h", "OUTCOME(reason, XDP_PASS)", "OUTCOME(reason, XDP_DROP)", "not for us, and not passed"),
+    "kept": ("outcome.h", "return PASS(REASON_FOREIGN);", "return DROP(reason);", "not for us, and not passed"),
     "outer": ("encap.h", "ip->protocol = outer_protocol(o);", "ip->protocol = PROTOCOL_IPV4;", "checksum"),
     "source_route": ("options.h", "kind == OPTION_LOOSE_ROUTE ||", "", "routed by its source"),
     "routing_header": ("options.h", "if (!x->type || x->segments_left)", "if (!x->type)", "routed by its source"),
@@ -94,7 +96,7 @@ def test_a_mistake_is_found(kernel_driver: Path, tmp_path: Path, name: str) -> N
     text = (sources / source).read_text()
     assert right in text
     (sources / source).write_text(text.replace(right, wrong))
-    lb = furnish(program.compile_or_cached(sources, tmp_path / "cache"), WORLDS[0])
+    lb = furnish(program.compile_or_cached(sources, tmp_path / "cache"), WORLDS[-1] if name == "kept" else WORLDS[0])
     done = run(kernel_driver, lb, FRAMES, tmp_path)
     lb.close()
     assert done.returncode == 1, done.stderr

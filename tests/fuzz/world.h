@@ -40,6 +40,7 @@ struct map_image {
 
 struct world {
 	struct addresses owned; /* whatever is for another one passes */
+	struct addresses kept;  /* unless it comes from one of these, or is ICMP and there are any: it may be a flow's */
 	struct addresses known; /* worth writing into a packet */
 	uint32_t port_count;
 	const uint16_t *port;   /* the same, in network order */
@@ -135,6 +136,7 @@ static void world_read(struct world *w, const char *path)
 	memcpy(&w->jiffies, take(&r, sizeof(w->jiffies)), sizeof(w->jiffies));
 	w->hertz = take_number(&r);
 	take_addresses(&r, &w->owned);
+	take_addresses(&r, &w->kept);
 	take_addresses(&r, &w->known);
 	w->port_count = take_number(&r);
 	w->port = take(&r, 2 * (size_t)w->port_count);

@@ -23,7 +23,7 @@ from l4lb_agent.model.access.prefixes import parse_all
 from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.tables import array_key
-from tests.packet import errors, odd, test_icmp_hostile
+from tests.packet import errors, keep, odd, test_icmp_hostile
 from tests.packet.balancer import LB_MAC, LOOPBACK, SIZES, Balancer, mac
 from tests.packet.direct import OUTER
 from tests.packet.limits import Bucket, limit
@@ -32,6 +32,7 @@ from tests.packet.vlans import join
 from tests.packet.wire import BACKEND_PORT, CLIENT_MAC, FAMILIES, NUMBER, PROTOCOLS, V4, V6, VIP_PORT, Family, from_backend, from_client
 
 PORTS: Final = {mode: VIP_PORT + place for place, mode in enumerate(EVERY_MODE)}
+_KEPT: Final = 40000 + list(EVERY_MODE).index("keep")  # the client's port of a flow whose address is kept
 _SIZES: Final = replace(SIZES, services=64, rings_1021=8)
 _MAGIC: Final = 0x646C7277
 VLAN: Final = 7  # packet.h's
@@ -56,6 +57,7 @@ class World:
     guarded: bool = False  # every service has lists and limits, some in each way
     sizes: mapspec.Sizes = _SIZES
     captured: bool = False  # every packet, and drops recorded
+    keeps: bool = False  # services of the mode get the answers of their backends
     config: dict[str, int] = field(default_factory=dict)
 
 
@@ -69,6 +71,7 @@ WORLDS: Final = (
     World("empty", empty=True, flags=layout.EMPTY_RESET << layout.SERVICE_ON_EMPTY_SHIFT, config={**_ANSWERS, "icmp_rate": 50}),
     World("guarded", guarded=True, flags=layout.SERVICE_TRACK_ALL, config=_ANSWERS),
     World("crowded", sizes=replace(_SIZES, flows=16, tracked_flows=256), config={**_ANSWERS, "port_low": 40000, "port_high": 40003}),
+    World("keeping", keeps=True, leaving=0, stations=True, config=_ANSWERS),
 )  # fmt: skip
 
 
@@ -87,6 +90,8 @@ def furnish(objects: Objects, world: World) -> Balancer:
     for base, family in ((1, V4), (4, V6)):
         for place, text in enumerate(family.backends):
             lb.backend(base + place, text, BACKEND_PORT, outer_source=OUTER[family.version], service=1, mtu=1500 * (place != 2))
+    if world.keeps:
+        keep.name(lb, *range(1, 7))
     if world.vlans:
         join(lb, (VLAN,))
         for third in (3, 6):
@@ -146,7 +151,9 @@ def prologue() -> list[bytes]:
             for place, port in enumerate(PORTS.values()):
                 client = 40000 + place
                 made.append(from_client(family, kind, b"hello", port=client, vip_port=port, flags="S", seq=1000))
-                made.extend(from_backend(family, kind, port=client, backend=b, flags="SA", seq=5, ack=1001) for b in family.backends)
+                for source in (family.snat, family.client):  # by the mode one or the other, or neither
+                    answers = {"port": client, "snat": source, "flags": "SA", "seq": 5, "ack": 1001}
+                    made.extend(from_backend(family, kind, backend=b, **answers) for b in family.backends)  # type: ignore[arg-type]
                 made.append(from_client(family, kind, b"hello", port=client, vip_port=port, flags="A", seq=1001, ack=6))
         made.append(from_client(family, port=40100, flags="S", seq=7))
         made.append(from_client(family, port=40101, flags="S", seq=7))
@@ -163,8 +170,10 @@ def _of_flows() -> Iterator[Packet]:
         for flags in ("SA", "A", "FA", "R"):
             for backend in family.backends:
                 yield from_backend(family, TCP, b"y" * 33, backend=backend, flags=flags, seq=6, ack=1001)
+                yield keep.reply(family, TCP, b"y" * 33, port=_KEPT, backend=backend, flags=flags, seq=6, ack=1001)
         for backend in family.backends:
             yield from_backend(family, UDP, b"answer", backend=backend)
+            yield keep.reply(family, UDP, b"answer", port=_KEPT, backend=backend)
         yield from_client(
             family, TCP, flags="S", port=40200, options=[("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("WScale", 7)]
         )
@@ -178,6 +187,8 @@ def _of_icmp(family: Family) -> Iterator[Packet | bytes]:
         if kind.version == family.version:
             yield errors.about_client(family, kind.header, errors.quotes_for_backend(family, TCP, b"", 8)[0])
             yield errors.about_backend(family, kind.header, errors.quotes_for_client(family, UDP, b"", 8)[0])
+            quoted = errors.inside(keep.reached(family, UDP, port=_KEPT))
+            yield errors.about_backend(family, kind.header, quoted, snat=family.client)
 
 
 def _of_neighbours() -> Iterator[Packet]:
@@ -198,6 +209,7 @@ def _of_fragments() -> Iterator[Packet]:
                 yield from odd.cut(whole, 32, place)
                 yield odd.with_options(whole, [IPOption_NOP()] * 6) if family is V4 else odd.with_headers(whole, padded)
             yield from odd.cut(from_backend(family, kind, b"z" * 70, flags="PA", seq=6, ack=1001), 32)
+            yield from odd.cut(keep.reply(family, kind, b"z" * 70, port=_KEPT, flags="PA", seq=6, ack=1001), 32)
 
 
 def _of_nobody() -> Iterator[Packet]:
@@ -287,8 +299,9 @@ def written(lb: Balancer) -> bytes:
     owned = [lb.read("addresses", number)[:16] for number in range(lb.specs["addresses"].max_entries)]
     ports = [*PORTS.values(), BACKEND_PORT, 40000, 40001, 40002, 6080, 0, 65535]
     maps = [spec for spec in lb.specs.values() if spec.type is not mapspec.MapType.RINGBUF]
+    kept = [lb.read("backends", number)[:16] for number in range(1, 7)] if lb.config.flags & layout.CONFIG_KEEP else []
     parts = [
-        _head(), _addresses([one for one in owned if any(one)]), _addresses([_packed(text) for text in known]),
+        _head(), _addresses([one for one in owned if any(one)]), _addresses(kept), _addresses([_packed(text) for text in known]),
         _numbers(ports), _frames(prologue()), _frames(seeds()),
         struct.pack("<I", len(maps)), *(_map(lb, spec) for spec in maps),
     ]  # fmt: skip

@@ -33,7 +33,7 @@ def set_up(
     laboratory, attached = MODES[mode]
     encap = options.get("encap", {})
     service = {**options, **forwarding.service(**encap)}
-    with Laboratory(routed=routed, two_sided=two_sided, direct=forwarding.direct, **laboratory) as lab:
+    with Laboratory(routed=routed, two_sided=two_sided, through=forwarding.through, direct=forwarding.direct, **laboratory) as lab:
         made = Agent(lab, **attached, **agent)
         try:
             with balanced(lab, made, wait=wait, options=service, over=over) as running:

@@ -17,6 +17,7 @@ from tests.netns.conftest import set_up
 CASES = {
     "nat": ("native-tx", Mode.NAT),
     "nat-generic": ("generic", Mode.NAT),
+    "keep": ("native-tx", Mode.KEEP),
     "dsr": ("native-tx", Mode.DSR),
     "ipip": ("native-tx", Mode.IPIP),
 }

@@ -18,6 +18,7 @@ CASES = {
     "nat": ("native-tx", Mode.NAT),
     "nat-redirect": ("native-redirect", Mode.NAT),
     "nat-generic": ("generic", Mode.NAT),
+    "keep": ("native-tx", Mode.KEEP),
     "dsr": ("native-tx", Mode.DSR),
     "ipip-generic": ("generic", Mode.IPIP),
 }

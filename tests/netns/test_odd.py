@@ -25,6 +25,8 @@ CASES: dict[str, dict[str, Any]] = {
     "nat": {},
     "nat-generic": {"mode": "generic"},
     "nat-two-sided": {"two_sided": True},
+    "keep": {"forwarding": Mode.KEEP},
+    "keep-two-sided": {"forwarding": Mode.KEEP, "two_sided": True},
     "dsr": {"forwarding": Mode.DSR},
     "ipip": {"forwarding": Mode.IPIP, "over": {"a": 4, "b": 6}},
     "gue-checksum": {"forwarding": Mode.GUE, "over": {"a": 4, "b": 6}, "options": {"encap": {"outer_checksum": True}}},

@@ -18,6 +18,7 @@ CLIENTS = {4: [f"198.51.100.{n}" for n in (7, 8, 9, 200)], 6: [f"2001:db8:1::{n}
 STRANGE = {4: ["127.0.0.1", "224.0.0.1", "0.0.0.1", "169.254.1.1", "192.0.2.20"], 6: ["ff02::1", "::1", "fe80::1", "2001:db8::20"]}
 VIPS = {4: ["192.0.2.10", "192.0.2.11"], 6: ["2001:db8::10", "2001:db8::11"]}
 SNAT = {4: ["192.0.2.20", "192.0.2.21"], 6: ["2001:db8::20", "2001:db8::21"]}
+KEPT = {4: [f"203.0.113.{n}" for n in (200, 201, 202)], 6: [f"2001:db8:2::c{n}" for n in (1, 2, 3)]}  # backends that answer to clients
 ROUTER = {4: "198.18.0.254", 6: "2001:db8:ff::1"}
 PORTS = (40000, 40001, 40002, 40003, 500, 65535)
 RANGE, INNER = (1000, 1999), (1500, 1599)
@@ -46,7 +47,7 @@ class Frames:
     def any(self) -> bytes:
         """A frame of any kind."""
         kinds: list[Callable[[], bytes]] = [self._client] * 8 + [self._reply] * 5 + [self._fragment] * 3 + [self._error] * 2
-        kinds += [self._asked, self._echo, self._options, self._mutated]
+        kinds += [self._asked, self._echo, self._options, self._mutated, self._beside, self._beside]
         raw = random.choice(kinds)()
         if random.random() < 0.1 and len(raw) > 14:
             raw = vlans.tagged(raw, random.choice([0, 7, 8, 9]), random.choice([0, 5]), random.choice([0x8100] * 5 + [0x88A8]))
@@ -64,7 +65,7 @@ class Frames:
     def _client(self, **fields: object) -> bytes:
         """A client's packet, mostly for a service."""
         family, protocol = random.choice([4, 6]), random.choice([6, 6, 17])
-        source = random.choice(CLIENTS[family] * 5 + STRANGE[family])
+        source = random.choice(CLIENTS[family] * 5 + STRANGE[family] + KEPT[family][:1])
         destination = random.choice(VIPS[family][:1] * 8 + VIPS[family][1:] + SNAT[family])
         payload, ttl = random.choice([0, 0, 4, 700, 1395, 1440, 3000]), random.choice([64] * 9 + [1])
         wanted = Wanted(
@@ -93,6 +94,15 @@ class Frames:
         if one.state == layout.FLOW_CLOSED and random.random() < 0.3:  # a late duplicate
             flags, sequence, ends = BITS["S"], one.element.sequence, (one.client, one.vip, one.client_port, one.vip_port)
         return frame(Wanted(one.protocol, *ends, flags, sequence, 5, payload), CLIENT_MAC, LB_MAC)
+
+    def _beside(self) -> bytes:
+        """The client of some flow whose address is kept, else of any, begins another from the same port."""
+        found = records.used(self._lb.elements("flows"), self._lb.elements("flows_v6"))
+        found = [one for one in found if one.snat == one.client] or found
+        if not found:
+            return self._client()
+        one, at = random.choice(found), random.choice(VIP_PORTS)
+        return frame(Wanted(one.protocol, one.client, one.vip, one.client_port, at, BITS["S"], self._sequence()), CLIENT_MAC, LB_MAC)
 
     def _asked(self) -> bytes:
         """An ARP request or a neighbour solicitation."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from l4lb_agent.model import layout
-from tests.packet import direct
+from tests.packet import direct, keep
 from tests.packet.balancer import Balancer, Result
 from tests.packet.conftest import Make
 from tests.packet.direct import MODES, OUTER, SERVICE
@@ -13,7 +13,7 @@ from tests.packet.wire import NUMBER, PROTOCOLS, V4, V6, VIP_PORT, Family
 
 MANY = 31  # distinct backends, so that a wrong slot is a wrong backend
 FIRST = 20
-EVERY_MODE = {"nat": layout.MODE_NAT, **MODES}
+EVERY_MODE = {"nat": layout.MODE_NAT, "keep": layout.MODE_KEEP, **MODES}
 
 every_mode = pytest.mark.parametrize("mode", EVERY_MODE)
 
@@ -22,6 +22,8 @@ def furnish(make: Make, mode: str, flags: int = 0, **options: int) -> Balancer:
     """As direct.furnish(), with SNAT addresses: NAT works too. Its backends have the VIP's port."""
     lb = direct.furnish(make, EVERY_MODE[mode], flags, **options)
     lb.snat(V4.snat, V6.snat)
+    if mode == "keep":
+        keep.name(lb, *range(1, 7))
     return lb
 
 

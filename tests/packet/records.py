@@ -113,14 +113,22 @@ def free(pool: record_layout.Pool, spare: Raw, ids: int, mask: int) -> list[int]
 
 def check(read: Callable[[str], Raw], config: layout.Config) -> list[Record]:
     """The records, when nobody is at work and every one of them is where it must be: in the index by both of its tuples (by the backend's
-    alone once displaced), once; in its slot while it is held; and every id is one record's, or free, once."""
+    alone once displaced, by the client's alone once another has its kept port), once; in its slot while it is held; and every id is one
+    record's, or free, once."""
     secret = (config.slot_secret[0], config.slot_secret[1])
     found = used(read("flows"), read("flows_v6"))
     wanted: Counter[tuple[int, int, int]] = Counter()
+    there = Counter((bucket & ~1, tag, low) for bucket, tag, low in entries(read("flow_index")))
+    sharing = Counter(one.backend_hash(secret) for one in found)
     for one in found:
         for hashed in [one.backend_hash(secret)] + ([] if one.displaced else [one.client_hash(secret)]):
             wanted[hashed & config.flow_index_mask & ~1, hashed >> 32, one.id] += 1
-    there = Counter((bucket & ~1, tag, low) for bucket, tag, low in entries(read("flow_index")))
+    for hashed, records in sharing.items():
+        places = [(hashed & config.flow_index_mask & ~1, hashed >> 32, one.id) for one in found if one.backend_hash(secret) == hashed]
+        if records > 1:
+            assert all(one.snat == one.client for one in found if one.backend_hash(secret) == hashed), "one port for two translated flows"
+            assert sum(there[place] for place in places) == 1, "a tuple leads to one record"
+            wanted -= Counter(place for place in places if not there[place])
     assert there == wanted
     assert not there or max(Counter((bucket, tag) for bucket, tag, _ in there).values()) == 1, "a tag twice in a pair of buckets"
     in_slots = {number: (bucket, place) for bucket, place, number in slots(read("unanswered"))}

@@ -9,10 +9,10 @@ from l4lb_agent.model import layout
 from l4lb_agent.model.access.lists import Members
 from l4lb_agent.model.access.prefixes import parse_all
 from l4lb_agent.model.choice.affinity import NO_AFFINITY, Affinity
-from tests.packet import limits, odd, records, vlans
+from tests.packet import keep, limits, odd, records, vlans
 from tests.packet.balancer import LB_MAC, LOOPBACK, SIZES, Balancer, mac
 from tests.packet.direct import OUTER
-from tests.packet.frames import INNER, RANGE, SNAT, VIPS, Frames
+from tests.packet.frames import INNER, KEPT, RANGE, SNAT, VIPS, Frames
 from tests.packet.limits import Bucket
 
 WORLD = replace(SIZES, services=32, backends=128, addresses=32, rings_1021=70, port_ranges=8, flows=32, tracked_flows=256, affinities=128)
@@ -60,6 +60,7 @@ class World:
             lb.configure(flags=lb.config.flags | layout.CONFIG_TRANSMIT_REDIRECT)
         self._lists()
         self.services = list(self._services())
+        keep.name(lb, *(id_ for place in self.services if place.mode == layout.MODE_KEEP for id_ in place.backends))
 
     def _lists(self) -> None:
         for number in (ALLOW, DENY):
@@ -80,7 +81,7 @@ class World:
                 lb.port_ranges(vip, protocol, element, (*RANGE, number - 1), (*INNER, number))
 
     def _service(self, number: int, family: int, protocol: int, vip: str, ports: tuple[int, int]) -> Place:
-        lb, mode = self.lb, random.choice([0, 0, 0, 1, 2, 2, 3, 4, 5])
+        lb, mode = self.lb, random.choice([0, 0, 0, 1, 1, 2, 2, 3, 4, 5])
         place = Place(number, family, protocol, mode)
         flags = random.choice([0, 1, 2, 3]) << layout.SERVICE_ON_EMPTY_SHIFT | random.choice([0, 0, 1, 2]) << layout.SERVICE_HASH_SHIFT
         for flag in (layout.SERVICE_TRACK_ALL, layout.SERVICE_SPREAD, layout.SERVICE_OUTER_CHECKSUM):
@@ -119,8 +120,11 @@ class World:
     def _backend(self, place: Place, id_: int) -> None:
         family = random.choice([4, 6]) if place.mode >= layout.MODE_IPIP else place.family
         text = f"203.0.113.{id_}" if family == 4 else f"2001:db8:2::{id_:x}"
+        if place.mode == layout.MODE_KEEP:  # several services have the same backends
+            text = KEPT[family][id_ % 3 // 2]
+        port = random.choice([0, 8080] + [8080, 8080] * (place.mode == layout.MODE_KEEP))
         self.lb.backend(
-            id_, text, random.choice([0, 8080]), ifindex=random.choice([LOOPBACK] * 4 + [5, 0]), outer_source=OUTER[family],
+            id_, text, port, ifindex=random.choice([LOOPBACK] * 4 + [5, 0]), outer_source=OUTER[family],
             mtu=random.choice([0, 1500, 1500, 1400, 1280, 600]), service=place.number, destination=bytes([2, 0, 0, 0, 1, id_]),
         )  # fmt: skip
         self.lb.set_backend(id_, vlan=random.choice([0, 0, 0, 7]))
@@ -146,7 +150,7 @@ class World:
             busy = [record.backend for record in records.used(lb.elements("flows"), lb.elements("flows_v6"))]
             id_ = random.choice(busy or place.backends) if random.random() < 0.5 else random.choice(place.backends)
             kept = layout.Backend.from_buffer_copy(lb.read("backends", id_)).flags & layout.BACKEND_LISTED
-            lb.set_backend(id_, flags=kept | random.choice([5, 5, 5, 1, 0, 2, 2, 5 | layout.BACKEND_HERE if place.mode == 2 else 1]))
+            lb.set_backend(id_, flags=kept | random.choice([5, 5, 5, 1, 0, 2, 2, 2, 2, 5 | layout.BACKEND_HERE if place.mode == 2 else 1]))
         elif what == "ring":
             self.change(random.choice(self.services))
         elif what == "routes":

@@ -144,7 +144,9 @@ def command_of(kind: str, place: Place, number: int, weight: int) -> commands.Co
     backend_name = f"services/{name}/backends/b{number}"
     match kind:
         case "create":
-            more = {} if place[0] == 0 else {"mode": Mode.DSR, "tracking": Tracking.CHANGES, "window_seconds": 10, "down_grace_seconds": 3}
+            more = {"mode": Mode.KEEP if place[1] is Protocol.UDP else Mode.NAT}
+            if place[0]:
+                more = {"mode": Mode.DSR, "tracking": Tracking.CHANGES, "window_seconds": 10, "down_grace_seconds": 3}
             return commands.CreateService(service(name, vip, place[2][0], protocol=place[1], port_end=place[2][1], **more))
         case "delete":
             return commands.DeleteService(f"services/{name}", force=True)

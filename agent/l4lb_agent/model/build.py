@@ -3,7 +3,7 @@
 import ctypes
 import functools
 import socket
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from l4lb_agent.model import hashing, index, layout, mapspec
@@ -18,6 +18,7 @@ from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.pool import NO_RINGS, Pool, RingElements
 from l4lb_agent.model.service import Hash, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
 from l4lb_agent.model.tables import Elements, Tables, array_key
+from l4lb_agent.model.ways import kept
 from l4lb_agent.model.ways.mtu import effective
 from l4lb_agent.model.ways.vlan import Vlan, place
 from l4lb_agent.model.ways.way import is_here, way
@@ -73,7 +74,9 @@ def build(desired: Desired, ids: Ids, rings: Mapping[str, RingElements], world: 
     maps["index"] = _index(desired, ids, world, actual)
     maps["snat"] = _snat(world.config)
     maps["vlans"], _ = place(world.vlans)
-    maps["config"] = {array_key(0): config_element(world, ids.addresses)}
+    keeping = kept.addresses(desired, ids)
+    maps[kept.MAP] = kept.elements(keeping, world.secrets, world.config.sizes, actual.get(kept.MAP))
+    maps["config"] = {array_key(0): config_element(world, ids.addresses, keeping)}
     return Built(Tables(maps), ranges.deferred.union(deferred))
 
 
@@ -170,8 +173,8 @@ def cut_element(element: bytes) -> bytes:
     return bytes(cut)
 
 
-def config_element(world: World, owned: Iterable[Address]) -> bytes:
-    """config[0]; `owned` are the addresses that the datapath owns."""
+def config_element(world: World, owned: Iterable[Address], keeping: Collection[Address] = ()) -> bytes:
+    """config[0]; `owned` are the addresses that the datapath owns, `keeping` those in `kept`."""
     config = world.config
     element = layout.Config(
         layout=layout.LAYOUT_VERSION,
@@ -182,7 +185,9 @@ def config_element(world: World, owned: Iterable[Address]) -> bytes:
         port_high=config.port_high,
         snat_v4=len(config.snat_of(4)),
         snat_v6=len(config.snat_of(6)),
-        flags=(layout.CONFIG_TRANSMIT_REDIRECT if config.redirect else 0) | (layout.CONFIG_VLANS if world.vlans else 0),
+        flags=(layout.CONFIG_TRANSMIT_REDIRECT if config.redirect else 0)
+        | (layout.CONFIG_VLANS if world.vlans else 0)
+        | (layout.CONFIG_KEEP if keeping else 0),
         rst_rate=config.rst_rate,
         rst_burst=config.rst_burst,
         icmp_rate=config.icmp_rate,
@@ -195,6 +200,7 @@ def config_element(world: World, owned: Iterable[Address]) -> bytes:
         unanswered_mask=mapspec.unanswered_buckets(config.sizes) - 1,
         spare_mask=mapspec.spare_elements(config.sizes) - 1,
         flow_ids=config.sizes.flows - 1,
+        kept_mask=mapspec.kept_buckets(config.sizes) - 1,
         spread_v4=int.from_bytes(config.spread_v4[0], "little"),
         spread_v4_mask=int.from_bytes(((1 << 32 - config.spread_v4[1]) - 1).to_bytes(4, "big"), "little"),
         tracked_syn=config.timeouts.tracked_syn,
@@ -202,8 +208,9 @@ def config_element(world: World, owned: Iterable[Address]) -> bytes:
         tracked_rst=config.timeouts.tracked_rst,
     )
     element.spread_v6[:] = list(config.spread_v6)
-    for bit in {hashing.owned_bit(address.packed) for address in owned}:
-        element.owned_filter[bit >> 5] |= 1 << (bit & 31)
+    for words, addresses in ((element.owned_filter, owned), (element.kept_filter, keeping)):
+        for bit in {hashing.owned_bit(address.packed) for address in addresses}:
+            words[bit >> 5] |= 1 << (bit & 31)
     element.slot_secret[:] = Secrets.words(world.secrets.slot)
     element.index_secret[:] = Secrets.words(world.secrets.index)
     for state, seconds in config.timeouts.by_state().items():

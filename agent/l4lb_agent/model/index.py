@@ -1,4 +1,4 @@
-"""Where in `index` the datapath finds services and addresses: two-choice buckets of eight places.
+"""Where in `index` the datapath finds services and addresses, and in `kept` backends: two-choice buckets of eight places.
 
 An entry is in its first bucket unless that one is full; then in its second. What is there already stays where it is, so that a change
 touches only the buckets of what changes.
@@ -25,8 +25,8 @@ class Entry:
 
 
 def entry(kind: int, id_: int, address: bytes, port: int, protocol: int, secret: tuple[int, int], mask: int) -> Entry:
-    """The entry of a service, or of an address with port and protocol 0."""
-    alone = kind == layout.INDEX_ADDRESS
+    """The entry of a service, or of an address or backend with port and protocol 0."""
+    alone = kind != layout.INDEX_SERVICE
     hashed = hashing.address_hash(address, secret) if alone else hashing.index_hash(address, port, protocol, secret)
     first = hashed & mask
     second = (hashed >> 16) & mask

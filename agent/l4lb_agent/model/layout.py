@@ -24,12 +24,14 @@ class Config(ctypes.Structure):
         ("quarantine_long", U16), ("quarantine_short", U16), ("flow_mask", U32), ("icmp_rate", U32), ("icmp_burst", U32),
         ("spread_v4", U32), ("spread_v4_mask", U32), ("spread_v6", Address), ("tracked_syn", U16), ("tracked_fin", U16),
         ("tracked_rst", U16), ("reserved_half", U16), ("owned_filter", U32 * 8), ("affinity_mask", U32), ("flow_index_mask", U32),
-        ("unanswered_mask", U32), ("spare_mask", U32), ("flow_ids", U32), ("reserved", U32 * 16),
+        ("unanswered_mask", U32), ("spare_mask", U32), ("flow_ids", U32), ("kept_mask", U32), ("kept_filter", U32 * 8),
+        ("reserved", U32 * 7),
     ]  # fmt: skip
 
 
 CONFIG_TRANSMIT_REDIRECT: Final = 1
 CONFIG_VLANS: Final = 2
+CONFIG_KEEP: Final = 4
 SNAT_V6_BASE: Final = 128
 SNAT_SLOTS: Final = 256
 
@@ -38,13 +40,14 @@ PLACES: Final = 8
 
 
 class Bucket(ctypes.Structure):
-    """index[bucket]; an entry is tag << 32 | kind << 16 | id."""
+    """index[bucket], kept[bucket]; an entry is tag << 32 | kind << 16 | id."""
 
     _fields_ = [("entry", U64 * PLACES)]
 
 
 INDEX_ADDRESS: Final = 1
 INDEX_SERVICE: Final = 2
+INDEX_BACKEND: Final = 3
 
 
 class OwnedAddress(ctypes.Structure):
@@ -59,6 +62,7 @@ ADDRESS_VIP: Final = 1
 ADDRESS_SNAT: Final = 2
 ADDRESS_LOCAL: Final = 4
 ADDRESS_ECHO: Final = 8
+ADDRESS_FOREIGN: Final = 16
 
 
 class Service(ctypes.Structure):

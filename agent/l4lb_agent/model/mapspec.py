@@ -66,6 +66,11 @@ def index_buckets(sizes: Sizes) -> int:
     return max(64, 1 << (2 * (sizes.services + sizes.addresses) - 1).bit_length())
 
 
+def kept_buckets(sizes: Sizes) -> int:
+    """Buckets in `kept`: a power of two, at least two places for each backend (eight places each)."""
+    return max(8, 1 << (-(-sizes.backends // 4) - 1).bit_length())
+
+
 def flow_buckets(sizes: Sizes) -> int:
     """Buckets in `flow_table`: a power of two, four entries each."""
     return max(64, 1 << (-(-sizes.tracked_flows // 4) - 1).bit_length())
@@ -107,6 +112,7 @@ def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
         array("config", size(layout.Config), 1),
         array("snat", 16, layout.SNAT_SLOTS),
         array("index", size(layout.Bucket), index_buckets(sizes)),
+        array("kept", size(layout.Bucket), kept_buckets(sizes)),
         # While lists change both their old and their new prefixes are there
         MapSpec("lists", MapType.LPM_TRIE, size(layout.ListKey), 4, 2 * sizes.prefixes, True, NO_PREALLOC),
         array("addresses", size(layout.OwnedAddress), sizes.addresses),

@@ -7,13 +7,13 @@ service, a ring and its backends all as before or all as wanted. The order:
 2. backends that appear or change and can take flows
 3. rings that no service points to yet and port ranges that no address does, after a grace period when packets may still be reading what
    was there
-4. policies, services; the one 64-bit word of a service's element exchanges both its rings
-5. index entries that appear, beside those that go; then addresses, which may lead to services by port ranges: a service of one port is
+4. entries of `kept` that appear, SNAT addresses, VLANs, config: what new flows need, and their answers
+5. policies, services; the one 64-bit word of a service's element exchanges both its rings
+6. index entries that appear, beside those that go; then addresses, which may lead to services by port ranges: a service of one port is
    there before a range around it
-6. SNAT addresses, VLANs, config
 7. index entries that go
-8. after a grace period, what nothing points to any more: services, policies, prefixes of lists, addresses, SNAT addresses, VLANs,
-   backends that take or keep no more flows
+8. after a grace period, what nothing points to any more: services, policies, prefixes of lists, entries of `kept` and what config says of
+   them, addresses, SNAT addresses, VLANs, backends that take or keep no more flows
 """
 
 from collections.abc import Callable, Iterator
@@ -27,25 +27,30 @@ Worth = Callable[[bytes], int]  # of an element to packets: what is worth less t
 def plan(actual: Tables, wanted: Tables) -> tuple[Step, ...]:
     """The steps from `actual` to `wanted`; none when they agree. Elements of rings and port ranges that `wanted` does not name are left as
     they are."""
-    appearing, going = _index(actual.get("index"), wanted.get("index"))
+    appearing, going = _index(actual, wanted, "index")
+    keeping, forgotten = _index(actual, wanted, "kept")
+    configured, settled = _config(actual.get("config"), wanted.get("config"))
     listed, unlisted = _lists(actual.get("lists"), wanted.get("lists"))
     steps: list[Step] = [
         *listed,
         *_early(actual, wanted, "backends", _backend),
         *_beside(actual, wanted),
+        *keeping,
+        *_early(actual, wanted, "snat", any),
+        *_early(actual, wanted, "vlans", any),
+        *configured,
         *_early(actual, wanted, "policies", any),
         *_early(actual, wanted, "services", any),
         *appearing,
         *_early(actual, wanted, "addresses", any),
-        *_early(actual, wanted, "snat", any),
-        *_early(actual, wanted, "vlans", any),
-        *_early(actual, wanted, "config", any),
         *going,
     ]
     late = [
         *_late(actual, wanted, "services", any),
         *_late(actual, wanted, "policies", any),
         *unlisted,
+        *settled,
+        *forgotten,
         *_late(actual, wanted, "addresses", any),
         *_late(actual, wanted, "snat", any),
         *_late(actual, wanted, "vlans", any),
@@ -108,20 +113,35 @@ def _lists(actual: Elements, wanted: Elements) -> tuple[list[Write], list[Write]
     return appearing, going
 
 
-def _index(actual: Elements, wanted: Elements) -> tuple[list[Write], list[Write]]:
+def _index(actual: Tables, wanted: Tables, name: str) -> tuple[list[Write], list[Write]]:
     """Buckets with the new entries beside the old ones, then without the old ones. An entry that moves is in two places meanwhile."""
     appearing, going = [], []
-    for key, before, after in _changes(actual, wanted):
+    for key, before, after in _changes(actual.get(name), wanted.get(name)):
         old, new = index.words(before), index.words(after)
         together = list(new)
         for place, word in enumerate(old):
             if word and word not in together and 0 in together:
                 together[place if not together[place] else together.index(0)] = word
         if set(new) - set(old):
-            appearing.append(_write("index", key, index.packed(together)))
+            appearing.append(_write(name, key, index.packed(together)))
         if set(old) - set(new):
-            going.append(_write("index", key, after))
+            going.append(_write(name, key, after))
     return appearing, going
+
+
+def _config(actual: Elements, wanted: Elements) -> tuple[list[Write], list[Write]]:
+    """The configuration that also tells of the entries of `kept` that go, then without them."""
+    together, after_all = [], []
+    for key, before, after in _changes(actual, wanted):
+        old, both = layout.Config.from_buffer_copy(before), layout.Config.from_buffer_copy(after)
+        both.flags |= old.flags & layout.CONFIG_KEEP
+        for place, word in enumerate(old.kept_filter):
+            both.kept_filter[place] |= word
+        if bytes(both) != before:
+            together.append(_write("config", key, bytes(both)))
+        if bytes(both) != after:
+            after_all.append(_write("config", key, after))
+    return together, after_all
 
 
 def _write(name: str, key: bytes, element: bytes) -> Write:

@@ -60,6 +60,9 @@ class Reason(enum.IntEnum):
     DENIED = 70
     NOT_ALLOWED = 71
     NO_HEADROOM = 72
+    CLIENT_PORT_TAKEN = 80
+    CLIENT_IS_BACKEND = 81
+    NOT_A_REPLY = 82
     VLAN_FOREIGN = 84
     VLAN_STACKED = 85
     TOO_BIG_LIMITED = 87

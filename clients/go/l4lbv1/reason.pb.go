@@ -137,6 +137,12 @@ const (
 	Reason_REASON_NOT_ALLOWED Reason = 71
 	// Dropped: no room before the packet for an outer header.
 	Reason_REASON_NO_HEADROOM Reason = 72
+	// Dropped: the client's address and port, which client_address KEEP leaves as they are, have another flow at the backend.
+	Reason_REASON_CLIENT_PORT_TAKEN Reason = 80
+	// Dropped: would start a flow of a client that is itself a backend with client_address KEEP.
+	Reason_REASON_CLIENT_IS_BACKEND Reason = 81
+	// Passed to the host: from a backend with client_address KEEP, and of no flow.
+	Reason_REASON_NOT_A_REPLY Reason = 82
 	// Passed to the host: the tag of a VLAN that this host is not in.
 	Reason_REASON_VLAN_FOREIGN Reason = 84
 	// Passed to the host: more than one tag, or one of a service provider (802.1ad).
@@ -216,6 +222,9 @@ var (
 		70: "REASON_DENIED",
 		71: "REASON_NOT_ALLOWED",
 		72: "REASON_NO_HEADROOM",
+		80: "REASON_CLIENT_PORT_TAKEN",
+		81: "REASON_CLIENT_IS_BACKEND",
+		82: "REASON_NOT_A_REPLY",
 		84: "REASON_VLAN_FOREIGN",
 		85: "REASON_VLAN_STACKED",
 		87: "REASON_TOO_BIG_LIMITED",
@@ -282,6 +291,9 @@ var (
 		"REASON_DENIED":               70,
 		"REASON_NOT_ALLOWED":          71,
 		"REASON_NO_HEADROOM":          72,
+		"REASON_CLIENT_PORT_TAKEN":    80,
+		"REASON_CLIENT_IS_BACKEND":    81,
+		"REASON_NOT_A_REPLY":          82,
 		"REASON_VLAN_FOREIGN":         84,
 		"REASON_VLAN_STACKED":         85,
 		"REASON_TOO_BIG_LIMITED":      87,
@@ -387,7 +399,7 @@ var File_l4lb_v1_reason_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xf2\f\n" +
+	"\x14l4lb/v1/reason.proto\x12\al4lb.v1*\xc6\r\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_NOT_IP\x10\x01\x12\x12\n" +
@@ -443,7 +455,10 @@ const file_l4lb_v1_reason_proto_rawDesc = "" +
 	"\x15REASON_SOURCE_LIMITED\x10E\x12\x11\n" +
 	"\rREASON_DENIED\x10F\x12\x16\n" +
 	"\x12REASON_NOT_ALLOWED\x10G\x12\x16\n" +
-	"\x12REASON_NO_HEADROOM\x10H\x12\x17\n" +
+	"\x12REASON_NO_HEADROOM\x10H\x12\x1c\n" +
+	"\x18REASON_CLIENT_PORT_TAKEN\x10P\x12\x1c\n" +
+	"\x18REASON_CLIENT_IS_BACKEND\x10Q\x12\x16\n" +
+	"\x12REASON_NOT_A_REPLY\x10R\x12\x17\n" +
 	"\x13REASON_VLAN_FOREIGN\x10T\x12\x17\n" +
 	"\x13REASON_VLAN_STACKED\x10U\x12\x1a\n" +
 	"\x16REASON_TOO_BIG_LIMITED\x10W\x12\x18\n" +

@@ -84,7 +84,7 @@ type ForwardingMode int32
 const (
 	// The default, FORWARDING_MODE_NAT.
 	ForwardingMode_FORWARDING_MODE_UNSPECIFIED ForwardingMode = 0
-	// Full NAT: destination and source are translated, both directions pass the load balancer.
+	// NAT: both directions pass the load balancer; the destination is translated, and the source as client_address says.
 	ForwardingMode_FORWARDING_MODE_NAT ForwardingMode = 1
 	// By MAC rewrite on the backend's link; the backend has the VIP too and answers the client directly.
 	ForwardingMode_FORWARDING_MODE_DSR ForwardingMode = 2
@@ -135,6 +135,61 @@ func (ForwardingMode) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{1}
 }
 
+// What NAT makes of clients' addresses.
+type ClientAddress int32
+
+const (
+	// The default, CLIENT_ADDRESS_TRANSLATE.
+	ClientAddress_CLIENT_ADDRESS_UNSPECIFIED ClientAddress = 0
+	// Full NAT: a backend sees a SNAT address and answers it.
+	ClientAddress_CLIENT_ADDRESS_TRANSLATE ClientAddress = 1
+	// A backend sees the client's own address and port. Its routes to clients must lead through the load balancer, which translates its answers
+	// by the flow. A flow whose client has the same address and port in another flow at the backend is refused (CLIENT_PORT_TAKEN), and so is
+	// one whose client is a backend of such a service (CLIENT_IS_BACKEND): they could answer each other directly.
+	ClientAddress_CLIENT_ADDRESS_KEEP ClientAddress = 2
+)
+
+// Enum value maps for ClientAddress.
+var (
+	ClientAddress_name = map[int32]string{
+		0: "CLIENT_ADDRESS_UNSPECIFIED",
+		1: "CLIENT_ADDRESS_TRANSLATE",
+		2: "CLIENT_ADDRESS_KEEP",
+	}
+	ClientAddress_value = map[string]int32{
+		"CLIENT_ADDRESS_UNSPECIFIED": 0,
+		"CLIENT_ADDRESS_TRANSLATE":   1,
+		"CLIENT_ADDRESS_KEEP":        2,
+	}
+)
+
+func (x ClientAddress) Enum() *ClientAddress {
+	p := new(ClientAddress)
+	*p = x
+	return p
+}
+
+func (x ClientAddress) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ClientAddress) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_virtual_service_proto_enumTypes[2].Descriptor()
+}
+
+func (ClientAddress) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[2]
+}
+
+func (x ClientAddress) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ClientAddress.Descriptor instead.
+func (ClientAddress) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{2}
+}
+
 // What the outer header of ENCAP is.
 type Encapsulation int32
 
@@ -176,11 +231,11 @@ func (x Encapsulation) String() string {
 }
 
 func (Encapsulation) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_virtual_service_proto_enumTypes[2].Descriptor()
+	return file_l4lb_v1_virtual_service_proto_enumTypes[3].Descriptor()
 }
 
 func (Encapsulation) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_virtual_service_proto_enumTypes[2]
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[3]
 }
 
 func (x Encapsulation) Number() protoreflect.EnumNumber {
@@ -189,7 +244,7 @@ func (x Encapsulation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Encapsulation.Descriptor instead.
 func (Encapsulation) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{2}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{3}
 }
 
 // Source address of outer headers.
@@ -229,11 +284,11 @@ func (x OuterSource) String() string {
 }
 
 func (OuterSource) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_virtual_service_proto_enumTypes[3].Descriptor()
+	return file_l4lb_v1_virtual_service_proto_enumTypes[4].Descriptor()
 }
 
 func (OuterSource) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_virtual_service_proto_enumTypes[3]
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[4]
 }
 
 func (x OuterSource) Number() protoreflect.EnumNumber {
@@ -242,7 +297,7 @@ func (x OuterSource) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use OuterSource.Descriptor instead.
 func (OuterSource) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{3}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{4}
 }
 
 // Which flows of a DSR or ENCAP service have an entry in the flow table. The flows of others stay with their backend because its ring says so.
@@ -282,11 +337,11 @@ func (x FlowTracking) String() string {
 }
 
 func (FlowTracking) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_virtual_service_proto_enumTypes[4].Descriptor()
+	return file_l4lb_v1_virtual_service_proto_enumTypes[5].Descriptor()
 }
 
 func (FlowTracking) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_virtual_service_proto_enumTypes[4]
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[5]
 }
 
 func (x FlowTracking) Number() protoreflect.EnumNumber {
@@ -295,7 +350,7 @@ func (x FlowTracking) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FlowTracking.Descriptor instead.
 func (FlowTracking) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{4}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{5}
 }
 
 // What of a packet picks its slot of the ring: packets that are equal in it go to one backend.
@@ -339,11 +394,11 @@ func (x Hash) String() string {
 }
 
 func (Hash) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_virtual_service_proto_enumTypes[5].Descriptor()
+	return file_l4lb_v1_virtual_service_proto_enumTypes[6].Descriptor()
 }
 
 func (Hash) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_virtual_service_proto_enumTypes[5]
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[6]
 }
 
 func (x Hash) Number() protoreflect.EnumNumber {
@@ -352,7 +407,7 @@ func (x Hash) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Hash.Descriptor instead.
 func (Hash) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{5}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{6}
 }
 
 // What is done about the MSS option of TCP SYNs, by which a host says how long the segments to it may be. It is lowered, never raised and never
@@ -397,11 +452,11 @@ func (x MssClamp) String() string {
 }
 
 func (MssClamp) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_virtual_service_proto_enumTypes[6].Descriptor()
+	return file_l4lb_v1_virtual_service_proto_enumTypes[7].Descriptor()
 }
 
 func (MssClamp) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_virtual_service_proto_enumTypes[6]
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[7]
 }
 
 func (x MssClamp) Number() protoreflect.EnumNumber {
@@ -410,7 +465,7 @@ func (x MssClamp) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MssClamp.Descriptor instead.
 func (MssClamp) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{6}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{7}
 }
 
 // What becomes of a packet that no backend takes: all are disabled, draining, without weight or without next hop, or there is none.
@@ -458,11 +513,11 @@ func (x OnEmpty) String() string {
 }
 
 func (OnEmpty) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_virtual_service_proto_enumTypes[7].Descriptor()
+	return file_l4lb_v1_virtual_service_proto_enumTypes[8].Descriptor()
 }
 
 func (OnEmpty) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_virtual_service_proto_enumTypes[7]
+	return &file_l4lb_v1_virtual_service_proto_enumTypes[8]
 }
 
 func (x OnEmpty) Number() protoreflect.EnumNumber {
@@ -471,7 +526,7 @@ func (x OnEmpty) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use OnEmpty.Descriptor instead.
 func (OnEmpty) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{7}
+	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{8}
 }
 
 // Options of ENCAP.
@@ -749,6 +804,8 @@ type VirtualService struct {
 	ForwardingMode ForwardingMode `protobuf:"varint,5,opt,name=forwarding_mode,json=forwardingMode,proto3,enum=l4lb.v1.ForwardingMode" json:"forwarding_mode,omitempty"`
 	// Slots of the ring: 1021, 4093, 16381 (the default, also for 0) or 65537; at least 100 a backend is advised. Fixed at creation.
 	RingSize uint32 `protobuf:"varint,6,opt,name=ring_size,json=ringSize,proto3" json:"ring_size,omitempty"`
+	// Of NAT only. Fixed at creation.
+	ClientAddress ClientAddress `protobuf:"varint,13,opt,name=client_address,json=clientAddress,proto3,enum=l4lb.v1.ClientAddress" json:"client_address,omitempty"`
 	// Lifetime of an established flow without packets; 900 s for TCP and 120 s for UDP by default. 1 s to 18 h.
 	IdleTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	// Free text for controllers: at most 64 entries, 256 characters each key and 4096 each value.
@@ -883,6 +940,13 @@ func (x *VirtualService) GetRingSize() uint32 {
 		return x.RingSize
 	}
 	return 0
+}
+
+func (x *VirtualService) GetClientAddress() ClientAddress {
+	if x != nil {
+		return x.ClientAddress
+	}
+	return ClientAddress_CLIENT_ADDRESS_UNSPECIFIED
 }
 
 func (x *VirtualService) GetIdleTimeout() *durationpb.Duration {
@@ -1096,14 +1160,15 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"d\n" +
 	"\bAffinity\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12#\n" +
-	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\"\xc2\v\n" +
+	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\"\x81\f\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12-\n" +
 	"\bprotocol\x18\x04 \x01(\x0e2\x11.l4lb.v1.ProtocolR\bprotocol\x12@\n" +
 	"\x0fforwarding_mode\x18\x05 \x01(\x0e2\x17.l4lb.v1.ForwardingModeR\x0eforwardingMode\x12\x1b\n" +
-	"\tring_size\x18\x06 \x01(\rR\bringSize\x12<\n" +
+	"\tring_size\x18\x06 \x01(\rR\bringSize\x12=\n" +
+	"\x0eclient_address\x18\r \x01(\x0e2\x16.l4lb.v1.ClientAddressR\rclientAddress\x12<\n" +
 	"\fidle_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12J\n" +
 	"\vannotations\x18\b \x03(\v2(.l4lb.v1.VirtualService.AnnotationsEntryR\vannotations\x12$\n" +
 	"\x05encap\x18\t \x01(\v2\x0e.l4lb.v1.EncapR\x05encap\x12:\n" +
@@ -1149,7 +1214,11 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\x1bFORWARDING_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13FORWARDING_MODE_NAT\x10\x01\x12\x17\n" +
 	"\x13FORWARDING_MODE_DSR\x10\x02\x12\x19\n" +
-	"\x15FORWARDING_MODE_ENCAP\x10\x03*~\n" +
+	"\x15FORWARDING_MODE_ENCAP\x10\x03*f\n" +
+	"\rClientAddress\x12\x1e\n" +
+	"\x1aCLIENT_ADDRESS_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18CLIENT_ADDRESS_TRANSLATE\x10\x01\x12\x17\n" +
+	"\x13CLIENT_ADDRESS_KEEP\x10\x02*~\n" +
 	"\rEncapsulation\x12\x1d\n" +
 	"\x19ENCAPSULATION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ENCAPSULATION_IPIP\x10\x01\x12\x15\n" +
@@ -1193,53 +1262,55 @@ func file_l4lb_v1_virtual_service_proto_rawDescGZIP() []byte {
 	return file_l4lb_v1_virtual_service_proto_rawDescData
 }
 
-var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_l4lb_v1_virtual_service_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
 var file_l4lb_v1_virtual_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(Protocol)(0),                 // 0: l4lb.v1.Protocol
 	(ForwardingMode)(0),           // 1: l4lb.v1.ForwardingMode
-	(Encapsulation)(0),            // 2: l4lb.v1.Encapsulation
-	(OuterSource)(0),              // 3: l4lb.v1.OuterSource
-	(FlowTracking)(0),             // 4: l4lb.v1.FlowTracking
-	(Hash)(0),                     // 5: l4lb.v1.Hash
-	(MssClamp)(0),                 // 6: l4lb.v1.MssClamp
-	(OnEmpty)(0),                  // 7: l4lb.v1.OnEmpty
-	(*Encap)(nil),                 // 8: l4lb.v1.Encap
-	(*FlowRate)(nil),              // 9: l4lb.v1.FlowRate
-	(*NewFlowLimit)(nil),          // 10: l4lb.v1.NewFlowLimit
-	(*Affinity)(nil),              // 11: l4lb.v1.Affinity
-	(*VirtualService)(nil),        // 12: l4lb.v1.VirtualService
-	nil,                           // 13: l4lb.v1.VirtualService.AnnotationsEntry
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(ClientAddress)(0),            // 2: l4lb.v1.ClientAddress
+	(Encapsulation)(0),            // 3: l4lb.v1.Encapsulation
+	(OuterSource)(0),              // 4: l4lb.v1.OuterSource
+	(FlowTracking)(0),             // 5: l4lb.v1.FlowTracking
+	(Hash)(0),                     // 6: l4lb.v1.Hash
+	(MssClamp)(0),                 // 7: l4lb.v1.MssClamp
+	(OnEmpty)(0),                  // 8: l4lb.v1.OnEmpty
+	(*Encap)(nil),                 // 9: l4lb.v1.Encap
+	(*FlowRate)(nil),              // 10: l4lb.v1.FlowRate
+	(*NewFlowLimit)(nil),          // 11: l4lb.v1.NewFlowLimit
+	(*Affinity)(nil),              // 12: l4lb.v1.Affinity
+	(*VirtualService)(nil),        // 13: l4lb.v1.VirtualService
+	nil,                           // 14: l4lb.v1.VirtualService.AnnotationsEntry
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
-	2,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
-	3,  // 1: l4lb.v1.Encap.outer_source:type_name -> l4lb.v1.OuterSource
-	9,  // 2: l4lb.v1.NewFlowLimit.per_service:type_name -> l4lb.v1.FlowRate
-	9,  // 3: l4lb.v1.NewFlowLimit.per_source:type_name -> l4lb.v1.FlowRate
-	14, // 4: l4lb.v1.Affinity.timeout:type_name -> google.protobuf.Duration
+	3,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
+	4,  // 1: l4lb.v1.Encap.outer_source:type_name -> l4lb.v1.OuterSource
+	10, // 2: l4lb.v1.NewFlowLimit.per_service:type_name -> l4lb.v1.FlowRate
+	10, // 3: l4lb.v1.NewFlowLimit.per_source:type_name -> l4lb.v1.FlowRate
+	15, // 4: l4lb.v1.Affinity.timeout:type_name -> google.protobuf.Duration
 	0,  // 5: l4lb.v1.VirtualService.protocol:type_name -> l4lb.v1.Protocol
 	1,  // 6: l4lb.v1.VirtualService.forwarding_mode:type_name -> l4lb.v1.ForwardingMode
-	14, // 7: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
-	13, // 8: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
-	8,  // 9: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
-	4,  // 10: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
-	14, // 11: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
-	14, // 12: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
-	7,  // 13: l4lb.v1.VirtualService.on_empty:type_name -> l4lb.v1.OnEmpty
-	5,  // 14: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
-	11, // 15: l4lb.v1.VirtualService.affinity:type_name -> l4lb.v1.Affinity
-	6,  // 16: l4lb.v1.VirtualService.mss_clamp:type_name -> l4lb.v1.MssClamp
-	10, // 17: l4lb.v1.VirtualService.new_flow_limit:type_name -> l4lb.v1.NewFlowLimit
-	15, // 18: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
-	15, // 19: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	15, // 20: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	2,  // 7: l4lb.v1.VirtualService.client_address:type_name -> l4lb.v1.ClientAddress
+	15, // 8: l4lb.v1.VirtualService.idle_timeout:type_name -> google.protobuf.Duration
+	14, // 9: l4lb.v1.VirtualService.annotations:type_name -> l4lb.v1.VirtualService.AnnotationsEntry
+	9,  // 10: l4lb.v1.VirtualService.encap:type_name -> l4lb.v1.Encap
+	5,  // 11: l4lb.v1.VirtualService.flow_tracking:type_name -> l4lb.v1.FlowTracking
+	15, // 12: l4lb.v1.VirtualService.change_window:type_name -> google.protobuf.Duration
+	15, // 13: l4lb.v1.VirtualService.down_grace:type_name -> google.protobuf.Duration
+	8,  // 14: l4lb.v1.VirtualService.on_empty:type_name -> l4lb.v1.OnEmpty
+	6,  // 15: l4lb.v1.VirtualService.hash:type_name -> l4lb.v1.Hash
+	12, // 16: l4lb.v1.VirtualService.affinity:type_name -> l4lb.v1.Affinity
+	7,  // 17: l4lb.v1.VirtualService.mss_clamp:type_name -> l4lb.v1.MssClamp
+	11, // 18: l4lb.v1.VirtualService.new_flow_limit:type_name -> l4lb.v1.NewFlowLimit
+	16, // 19: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
+	16, // 20: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
+	16, // 21: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }
@@ -1252,7 +1323,7 @@ func file_l4lb_v1_virtual_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_virtual_service_proto_rawDesc), len(file_l4lb_v1_virtual_service_proto_rawDesc)),
-			NumEnums:      8,
+			NumEnums:      9,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,

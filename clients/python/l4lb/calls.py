@@ -40,7 +40,7 @@ class Listing(Generic[T]):
 
 def create_service(
     name: str, *, vip: str, port: int = 0, port_end: int = 0, any_port: bool = False, protocol: str = "tcp", forwarding_mode: str = "",
-    encap: Mapping[str, Any] | None = None, flow_tracking: str = "", hash: str = "", ring_size: int = 0,
+    client_address: str = "", encap: Mapping[str, Any] | None = None, flow_tracking: str = "", hash: str = "", ring_size: int = 0,
     idle_timeout: float | None = None, change_window: float | None = None, down_grace: float | None = None, on_empty: str = "",
     mss_clamp: str = "", mss: int = 0, new_flow_limit: Mapping[str, Any] | None = None, allow_list: str = "", deny_list: str = "",
     affinity: Mapping[str, Any] | None = None,
@@ -50,8 +50,9 @@ def create_service(
     fields of Encap: encapsulation, port, outer_source, outer_checksum; `new_flow_limit` those of NewFlowLimit: per_service and per_source,
     each with flows_per_second and burst, prefix_v4, prefix_v6; `affinity` those of Affinity: timeout in seconds, prefix_length."""
     service = _service(
-        vip=vip, port=port, port_end=port_end, any_port=any_port, protocol=protocol, forwarding_mode=forwarding_mode, encap=encap,
-        flow_tracking=flow_tracking, hash=hash, ring_size=ring_size, idle_timeout=idle_timeout, change_window=change_window,
+        vip=vip, port=port, port_end=port_end, any_port=any_port, protocol=protocol, forwarding_mode=forwarding_mode,
+        client_address=client_address, encap=encap, flow_tracking=flow_tracking, hash=hash, ring_size=ring_size,
+        idle_timeout=idle_timeout, change_window=change_window,
         down_grace=down_grace, on_empty=on_empty, mss_clamp=mss_clamp, mss=mss, new_flow_limit=new_flow_limit, allow_list=allow_list,
         deny_list=deny_list, affinity=affinity, annotations=annotations,
     )  # fmt: skip
@@ -80,8 +81,9 @@ def list_services(*, page_size: int = 0) -> Listing[VirtualService]:
 
 def update_service(
     name: str, *, vip: str | None = None, port: int | None = None, port_end: int | None = None, any_port: bool | None = None,
-    protocol: str | None = None, forwarding_mode: str | None = None, encap: Mapping[str, Any] | None = None,
-    flow_tracking: str | None = None, hash: str | None = None, ring_size: int | None = None, idle_timeout: float | None = None,
+    protocol: str | None = None, forwarding_mode: str | None = None, client_address: str | None = None,
+    encap: Mapping[str, Any] | None = None, flow_tracking: str | None = None, hash: str | None = None,
+    ring_size: int | None = None, idle_timeout: float | None = None,
     change_window: float | None = None, down_grace: float | None = None, on_empty: str | None = None, mss_clamp: str | None = None,
     mss: int | None = None, new_flow_limit: Mapping[str, Any] | None = None, allow_list: str | None = None,
     deny_list: str | None = None, affinity: Mapping[str, Any] | None = None, annotations: Mapping[str, str] | None = None,
@@ -91,7 +93,8 @@ def update_service(
     is compared otherwise."""
     given = {
         "vip": vip, "port": port, "port_end": port_end, "any_port": any_port, "protocol": protocol, "forwarding_mode": forwarding_mode,
-        "encap": encap, "flow_tracking": flow_tracking, "hash": hash, "ring_size": ring_size, "idle_timeout": idle_timeout,
+        "client_address": client_address, "encap": encap, "flow_tracking": flow_tracking, "hash": hash, "ring_size": ring_size,
+        "idle_timeout": idle_timeout,
         "change_window": change_window, "down_grace": down_grace, "on_empty": on_empty, "mss_clamp": mss_clamp, "mss": mss,
         "new_flow_limit": new_flow_limit, "allow_list": allow_list, "deny_list": deny_list, "affinity": affinity,
         "annotations": annotations,
@@ -220,6 +223,7 @@ def _service(**given: Any) -> VirtualService:
     for field, kind, prefix in (
         ("protocol", virtual_service_pb2.Protocol, "PROTOCOL"),
         ("forwarding_mode", virtual_service_pb2.ForwardingMode, "FORWARDING_MODE"),
+        ("client_address", virtual_service_pb2.ClientAddress, "CLIENT_ADDRESS"),
         ("flow_tracking", virtual_service_pb2.FlowTracking, "FLOW_TRACKING"),
         ("hash", virtual_service_pb2.Hash, "HASH"),
         ("on_empty", virtual_service_pb2.OnEmpty, "ON_EMPTY"),

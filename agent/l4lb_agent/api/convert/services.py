@@ -35,7 +35,7 @@ SERVICE_CHANGEABLE = frozenset({
     "annotations",
 })  # fmt: skip
 SERVICE_FIXED = frozenset({
-    "vip", "port", "port_end", "any_port", "protocol", "forwarding_mode", "ring_size", "encap", "flow_tracking", "hash"
+    "vip", "port", "port_end", "any_port", "protocol", "forwarding_mode", "client_address", "ring_size", "encap", "flow_tracking", "hash"
 })  # fmt: skip
 _ENCAPSULATIONS = {
     virtual_service_pb2.ENCAPSULATION_UNSPECIFIED: Mode.IPIP,
@@ -43,6 +43,7 @@ _ENCAPSULATIONS = {
     virtual_service_pb2.ENCAPSULATION_GUE: Mode.GUE,
     virtual_service_pb2.ENCAPSULATION_GUE_VARIANT_1: Mode.FOU,
 }
+_CLIENT_ADDRESSES = {Mode.NAT: virtual_service_pb2.CLIENT_ADDRESS_TRANSLATE, Mode.KEEP: virtual_service_pb2.CLIENT_ADDRESS_KEEP}
 
 
 def create_service(request: service_pb2.CreateVirtualServiceRequest) -> commands.CreateService:
@@ -61,7 +62,7 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Co
     touched = fields.masked(message, request.update_mask, SERVICE_CHANGEABLE, SERVICE_FIXED, "update_mask")
     if view is None:
         return commands.UpdateService(name, etag=message.etag, create=_service(name, message) if request.allow_missing else None)
-    mode = _mode(message, view.service.mode) if touched & {"forwarding_mode", "encap"} else None
+    mode = _mode(message, view.service.mode) if touched & {"forwarding_mode", "client_address", "encap"} else None
     clamp = _mss_clamp(message) if "mss_clamp" in touched else None
     no_mss = 0 if clamp not in (None, MssClamp.FIXED) else None
     ports = _ports(message) if touched & {"port", "port_end", "any_port"} else (0, 0)
@@ -133,15 +134,21 @@ def _protocol(message: virtual_service_pb2.VirtualService) -> Protocol:
 
 
 def _mode(message: virtual_service_pb2.VirtualService, present: Mode | None) -> Mode:
-    """The mode that `forwarding_mode` and `encap` make together; without the former that of a service that has one already."""
-    asked = message.forwarding_mode
-    if not asked and present is not None and present.encapsulates:
-        asked = virtual_service_pb2.FORWARDING_MODE_ENCAP
+    """The mode that `forwarding_mode`, `client_address` and `encap` make together; without the first or second that of a service that has
+    one already."""
+    asked, client = message.forwarding_mode, message.client_address
+    if not asked and present is not None and (present.encapsulates or (client and not present.translates)):
+        asked = _forwarding_mode(present)
+    if client and asked not in (virtual_service_pb2.FORWARDING_MODE_UNSPECIFIED, virtual_service_pb2.FORWARDING_MODE_NAT):
+        raise fields.contradiction("service.client_address", "is for FORWARDING_MODE_NAT, the other modes change none: leave it out")
     if asked == virtual_service_pb2.FORWARDING_MODE_ENCAP:
         return _ENCAPSULATIONS[message.encap.encapsulation]
     if message.HasField("encap"):
         raise fields.contradiction("service.encap", "is for FORWARDING_MODE_ENCAP: leave it out or set service.forwarding_mode to it")
-    return Mode.DSR if asked == virtual_service_pb2.FORWARDING_MODE_DSR else Mode.NAT
+    if asked == virtual_service_pb2.FORWARDING_MODE_DSR:
+        return Mode.DSR
+    keeps = client == virtual_service_pb2.CLIENT_ADDRESS_KEEP or (not client and present is Mode.KEEP)
+    return Mode.KEEP if keeps else Mode.NAT
 
 
 def _hash(message: virtual_service_pb2.VirtualService) -> Hash:
@@ -205,6 +212,7 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
     return virtual_service_pb2.VirtualService(
         name=of.name, vip=str(of.vip), port=of.port, port_end=0 if of.any_port else of.port_end,
         any_port=of.any_port, protocol=f"PROTOCOL_{of.protocol.name}", forwarding_mode=_forwarding_mode(of.mode),
+        client_address=_CLIENT_ADDRESSES.get(of.mode, virtual_service_pb2.CLIENT_ADDRESS_UNSPECIFIED),
         encap=_encap(of) if of.mode.encapsulates else None, flow_tracking=cast("virtual_service_pb2.FlowTracking", int(of.tracking)),
         hash=cast("virtual_service_pb2.Hash", int(of.hash)), on_empty=cast("virtual_service_pb2.OnEmpty", int(of.on_empty)),
         mss_clamp=cast("virtual_service_pb2.MssClamp", int(of.mss_clamp)), mss=of.mss,

@@ -131,6 +131,8 @@ def unchanged(now: VirtualService, asked: UpdateService) -> None:
         value, present = getattr(asked, field), getattr(now, field)
         if value is not None and value != present:
             words = getattr(present, "name", str(present))
+            if field == "mode" and value.translates and present.translates:
+                told, words = "client_address", "KEEP" if present is Mode.KEEP else "TRANSLATE"
             raise InvalidArgument(
                 f"service.{told}: {now.name} has {words} since its creation and keeps it: create another virtual service",
                 reason="FIELD_FIXED",

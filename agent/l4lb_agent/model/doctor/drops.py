@@ -10,7 +10,7 @@ from l4lb_agent.model.reasons import Reason, Verdict
 # Not what any network brings by itself, scans and late packets: somebody's packets should have been forwarded.
 WANTED = frozenset({
     Reason.NO_BACKEND, Reason.BACKEND_UNRESOLVED, Reason.NO_SOURCE_PORT, Reason.NO_SNAT_ADDRESS, Reason.FLOW_TABLE_FULL,
-    Reason.MTU_EXCEEDED, Reason.TAIL_CALL_FAILED, Reason.NO_HEADROOM,
+    Reason.MTU_EXCEEDED, Reason.TAIL_CALL_FAILED, Reason.NO_HEADROOM, Reason.CLIENT_PORT_TAKEN, Reason.CLIENT_IS_BACKEND,
 })  # fmt: skip
 
 # What docs/reasons.md advises, in short, for those that somebody's settings, or their absence, bring about.

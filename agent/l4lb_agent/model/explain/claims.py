@@ -54,6 +54,31 @@ def search(packet: Packet, backend: layout.Backend, start: int) -> Source | None
     return None
 
 
+def own(packet: Packet, backend: layout.Backend) -> Source:
+    """The client's address and port, kept."""
+    return Source(_becomes(packet, backend, packet.tuple.source, packet.tuple.source_port), 1)
+
+
+def held(now: Moment, becomes: Tuple) -> int:
+    """Id of the record that has what the backend would send to this source, 0 for none."""
+    return records.tagged(now, becomes.reversed().hash(now.slot_secret))
+
+
+def given_up(now: Moment, becomes: Tuple) -> bool:
+    """Whether the flow that has it is over, or its client has left it."""
+    number = held(now, becomes)
+    flow = now.flow(number)
+    holder = records.Record(number, flow, becomes) if flow is not None else None
+    return holder is not None and bool(holder.flags & layout.FLOW_DISPLACED or records.expired(now, holder))
+
+
+def inherit(now: Moment, becomes: Tuple, number: int) -> None:
+    """The new record takes over the entry."""
+    hashed = becomes.reversed().hash(now.slot_secret)
+    give_up(now, hashed, held(now, becomes))
+    claim(now, hashed, number)
+
+
 def take_record(packet: Packet, hashed: int) -> tuple[int, int] | None:
     """Id of the record that the new flow gets, and of the slot; None when there is none. Another flow's is taken from it."""
     now = packet.now
@@ -124,9 +149,13 @@ def _try(packet: Packet, backend: layout.Backend, start: int, number: int) -> Tu
     source = packet.now.snat(_address_of_try(packet, start, number))
     if source is None:
         return None
+    return _becomes(packet, backend, source, _port_of_try(packet, start, number))
+
+
+def _becomes(packet: Packet, backend: layout.Backend, source: bytes, source_port: int) -> Tuple:
     t = packet.tuple
     at = port(backend.port) if backend.port else t.destination_port
-    return Tuple(source, bytes(backend.address), _port_of_try(packet, start, number), at, t.protocol)
+    return Tuple(source, bytes(backend.address), source_port, at, t.protocol)
 
 
 def _port_of_try(packet: Packet, start: int, number: int) -> int:

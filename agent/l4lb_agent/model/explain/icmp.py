@@ -34,7 +34,7 @@ def icmp(packet: Packet) -> End:
     text = "an error, which follows the flow that it quotes" if known else "neither an error nor an echo request"
     text = "an echo request" if echo else text
     packet.note("icmp", text, type=kind, code=code)
-    if not known:
+    if not known or (echo and packet.owned & layout.ADDRESS_FOREIGN):
         return packet.refuse(Reason.ICMP_UNSUPPORTED)
     why = services.source_fault(packet, link_local=False)
     if why:
@@ -66,7 +66,7 @@ def _error(packet: Packet) -> End:
         record = records.live(packet, records.of_client(packet), "client's")
     if record:
         return _follow(packet, quote, outer, record, to_backend=True)
-    if packet.owned & layout.ADDRESS_SNAT:
+    if packet.owned & (layout.ADDRESS_SNAT | layout.ADDRESS_FOREIGN):
         record = records.live(packet, records.of_backend(packet), "backend's")
     return _follow(packet, quote, outer, record, to_backend=False) if record else packet.refuse(Reason.ICMP_NO_FLOW)
 

@@ -241,6 +241,18 @@ MEANINGS: Final[Mapping[Reason, tuple[str, str]]] = {
         "little.",
         "Another driver or mode of attachment; 256 bytes are usual.",
     ),
+    Reason.CLIENT_PORT_TAKEN: (
+        "With `client_address: KEEP`: the client's address and port have another flow at that backend port. Normal: clients try again.",
+        "Give each virtual service a backend port of its own, or let it translate (`client_address: TRANSLATE`).",
+    ),
+    Reason.CLIENT_IS_BACKEND: (
+        "With `client_address: KEEP`: would start a flow of a client that is itself a backend, which would be answered directly.",
+        "Let the virtual services that backends use translate (`client_address: TRANSLATE`).",
+    ),
+    Reason.NOT_A_REPLY: (
+        "Passed to the host, untouched: from a backend with `client_address: KEEP`, and of no flow. Normal: backends' own traffic.",
+        "Nothing. When they should be replies, flows expire earlier than backends think: raise `idle_timeout`.",
+    ),
     Reason.VLAN_FOREIGN: (
         "Passed to the host, untouched: a frame with the tag of a VLAN (802.1Q) of which there is no VLAN device on the interface that "
         "it came by.",

@@ -3,6 +3,7 @@
 from typing import Final
 
 from l4lb_agent.model import layout
+from l4lb_agent.model.address import Address
 from l4lb_agent.model.explain import answers, choice, claims, limits, records, rewriting, sending, services
 from l4lb_agent.model.explain.moment import port
 from l4lb_agent.model.explain.packet import SYN, End, Packet, Tuple, drop
@@ -19,6 +20,9 @@ def new_flow(packet: Packet) -> End:
     why = services.source_fault(packet, link_local=True)
     if why:
         return packet.refuse(why)
+    if packet.mode == layout.MODE_KEEP and services.from_kept(packet.now, packet.tuple.source):
+        packet.note("source", "a backend that would be answered directly, and not from the VIP", source=Address(packet.tuple.source))
+        return drop(Reason.CLIENT_IS_BACKEND)
     picked = choice.pick(packet)
     chosen = picked.backend
     if packet.word & layout.SERVICE_AFFINITY:
@@ -99,14 +103,15 @@ def _create(packet: Packet, chosen: int, hashed: int, earlier: Record | None) ->
         packet.note("backend", "the ring names nobody who takes new flows", backend_id=chosen or "none")
         return Reason.NO_BACKEND, None
     sending.note_backend(packet, chosen, backend)
-    if not (now.config.snat_v4 if packet.family == 4 else now.config.snat_v6):
+    keeps = packet.mode == layout.MODE_KEEP
+    if not keeps and not (now.config.snat_v4 if packet.family == 4 else now.config.snat_v6):
         packet.note("port", "no SNAT address of the family is configured")
         return Reason.NO_SNAT_ADDRESS, None
     why = sending.obstacle(packet, backend.ifindex, backend.mtu)
     if why:
         return why, None
     start = claims.seed(packet, hashed, chosen)
-    if claims.full(packet, chosen, start) and not claims.glance(packet, backend, start):
+    if not keeps and claims.full(packet, chosen, start) and not claims.glance(packet, backend, start):
         packet.note("port", "a search for a port towards this backend has just failed, and a look finds none")
         return Reason.NO_SOURCE_PORT, None
     for _ in range(_MOST_RACES + 1):
@@ -115,10 +120,16 @@ def _create(packet: Packet, chosen: int, hashed: int, earlier: Record | None) ->
         if claimed is None or flow is None:
             packet.note("claim", "no record is free, and no flow may be taken for one")
             return Reason.FLOW_TABLE_FULL, None
-        source = claims.search(packet, backend, start)
+        source = claims.own(packet, backend) if keeps else claims.search(packet, backend, start)
         if source is None:
             packet.note("port", f"none of {claims.PORT_TRIES} ports that were tried is free")
             return Reason.NO_SOURCE_PORT, None
+        if keeps and claims.held(now, source.becomes):
+            if claims.held(now, source.becomes) != (earlier.id if earlier else 0) and not claims.given_up(now, source.becomes):
+                packet.note("port", "the client's own address and port have another flow at the backend", becomes=source.becomes)
+                return Reason.CLIENT_PORT_TAKEN, None
+            claims.inherit(now, source.becomes, claimed[0])
+            return _enter(packet, chosen, hashed, earlier, claimed, source)
         if claims.claim(now, source.becomes.reversed().hash(now.slot_secret), claimed[0]):
             return _enter(packet, chosen, hashed, earlier, claimed, source)
     return Reason.NO_SOURCE_PORT, None

@@ -161,7 +161,10 @@ class Packet:
         self.frame[offset : offset + len(raw)] = raw
 
     def refuse(self, reason: Reason) -> End:
-        """For an owned address and not forwarded: the host's own business when the address is the host's, too."""
+        """Not forwarded: the host's own business when the address is the host's, too, and when it is none of ours."""
+        if self.owned & layout.ADDRESS_FOREIGN:
+            self.note("address", f"none of ours: passed instead of dropped as {reason.name}", instead_of=reason.name)
+            return End(Reason.FOREIGN, Verdict.PASS)
         if self.owned & layout.ADDRESS_LOCAL:
             self.note("host", f"the address is this host's, too: passed up instead of dropped as {reason.name}", instead_of=reason.name)
             return End(Reason.LOCAL, Verdict.PASS)

@@ -62,6 +62,10 @@ def _road(packet: Packet) -> End:
         return End(Reason.NOT_IP, Verdict.PASS)
     owned = services.owned(packet.now, target)
     if owned is None or (packet.family == 6 and is_mapped(target)):
+        if kind == "packet" and _may_be_kept(packet):
+            packet.owned = layout.ADDRESS_FOREIGN
+            packet.note("address", f"{Address(target)} is no owned address, but may be a client's whose address is kept")
+            return _balance(packet, None)
         packet.note("address", f"{Address(target)} is no owned address: passed, untouched")
         return End(Reason.NOT_IP if kind == "arp" else Reason.FOREIGN, Verdict.PASS)
     packet.owned = owned.flags
@@ -71,6 +75,16 @@ def _road(packet: Packet) -> End:
     if owned.flags & layout.ADDRESS_LOCAL:
         return End(Reason.LOCAL, Verdict.PASS)
     return answers.arp(packet) if kind == "arp" else answers.neighbour(packet)
+
+
+def _may_be_kept(packet: Packet) -> bool:
+    """Whether a packet for a foreign address may be a flow's: bpf/keep.h."""
+    if not packet.now.config.flags & layout.CONFIG_KEEP:
+        return False
+    protocol = packet.frame[p.ETHERNET + (9 if packet.family == 4 else 6)]
+    if protocol == (p.PROTOCOL_ICMP if packet.family == 4 else p.PROTOCOL_ICMPV6):
+        return True
+    return services.from_kept(packet.now, packet.tuple.source)
 
 
 def _take_tag(packet: Packet) -> Reason | None:
@@ -131,7 +145,7 @@ def _solicitation(packet: Packet) -> tuple[str, bytes] | None:
     return "solicitation", target
 
 
-def _balance(packet: Packet, owned: layout.OwnedAddress) -> End:
+def _balance(packet: Packet, owned: layout.OwnedAddress | None) -> End:
     if not reading.for_us(packet):
         own = reading.own_mac(packet)
         to = mac(packet.frame[:6])
@@ -145,7 +159,7 @@ def _balance(packet: Packet, owned: layout.OwnedAddress) -> End:
     if isinstance(why, Reason):
         return _unreadable(packet, why)
     _note_packet(packet)
-    if packet.owned & layout.ADDRESS_VIP and services.find(packet, owned):
+    if owned is not None and packet.owned & layout.ADDRESS_VIP and services.find(packet, owned):
         return _for_service(packet)
     return _for_snat(packet)
 
@@ -189,10 +203,12 @@ def _nat(packet: Packet) -> End:
 
 
 def _for_snat(packet: Packet) -> End:
-    if packet.owned & layout.ADDRESS_SNAT:
+    if packet.owned & (layout.ADDRESS_SNAT | layout.ADDRESS_FOREIGN):
         record = records.live(packet, records.of_backend(packet), "backend's")
         if record:
             return _to_client(packet, record)
+    if packet.owned & layout.ADDRESS_FOREIGN:
+        return End(Reason.NOT_A_REPLY, Verdict.PASS)
     return packet.refuse(Reason.NO_SERVICE if packet.owned & layout.ADDRESS_VIP else Reason.NO_FLOW)
 
 
@@ -214,7 +230,7 @@ def _to_client(packet: Packet, record: Record) -> End:
     return answers.reject(packet, Rst.DRAIN)
 
 
-def _odd(packet: Packet, owned: layout.OwnedAddress) -> End:
+def _odd(packet: Packet, owned: layout.OwnedAddress | None) -> End:
     """Options, extension headers, fragments."""
     why = odd.read(packet)
     if why:
@@ -226,8 +242,8 @@ def _odd(packet: Packet, owned: layout.OwnedAddress) -> End:
             return packet.refuse(why)
     if packet.part is Part.LATER:
         packet.flags = 0
-    service = bool(packet.owned & layout.ADDRESS_VIP) and services.find(packet, owned)
-    if not service and not packet.owned & layout.ADDRESS_SNAT:
+    service = owned is not None and bool(packet.owned & layout.ADDRESS_VIP) and services.find(packet, owned)
+    if not service and not packet.owned & (layout.ADDRESS_SNAT | layout.ADDRESS_FOREIGN):
         return packet.refuse(Reason.NO_SERVICE)
     past_nat = service and packet.mode > layout.MODE_KEEP
     if packet.recording and not past_nat:

@@ -20,11 +20,21 @@ MODES: Final = ("NAT", "KEEP", "DSR", "ENCAP over IPIP", "ENCAP over GUE", "ENCA
 def owned(now: Moment, address: bytes) -> layout.OwnedAddress | None:
     """The element of an address that the datapath owns."""
     hashed = hashing.address_hash(address, now.index_secret)
-    for number in _candidates(now, hashed, layout.INDEX_ADDRESS):
+    for number in _candidates(now, hashed, layout.INDEX_ADDRESS, "index", now.config.index_mask):
         element = now.element("addresses", number, layout.OwnedAddress)
         if element and element.flags and bytes(element.address) == address:
             return element
     return None
+
+
+def from_kept(now: Moment, source: bytes) -> bool:
+    """Whether it is the address of a backend of a service that keeps clients' addresses."""
+    bit = hashing.owned_bit(source)
+    if not now.config.kept_filter[bit >> 5] >> (bit & 31) & 1:
+        return False
+    hashed = hashing.address_hash(source, now.index_secret)
+    found = (now.backend(number) for number in _candidates(now, hashed, layout.INDEX_BACKEND, "kept", now.config.kept_mask))
+    return any(backend is not None and bytes(backend.address) == source for backend in found)
 
 
 def find(packet: Packet, address: layout.OwnedAddress) -> bool:
@@ -112,12 +122,12 @@ def _owned_source(now: Moment, source: bytes) -> bool:
     return bool(now.config.owned_filter[bit >> 5] >> (bit & 31) & 1) and owned(now, source) is not None
 
 
-def _candidates(now: Moment, hashed: int, kind: int) -> Iterator[int]:
+def _candidates(now: Moment, hashed: int, kind: int, table: str, mask: int) -> Iterator[int]:
     """Ids of the entries of that hash; the second bucket is looked into only while the first is full."""
-    first, second = hashed & now.config.index_mask, hashed >> 16 & now.config.index_mask
+    first, second = hashed & mask, hashed >> 16 & mask
     wanted = hashed >> 32 << 16 | kind
     for number in (first, second ^ 1 if second == first else second):
-        bucket = now.element("index", number, layout.Bucket)
+        bucket = now.element(table, number, layout.Bucket)
         if bucket is None:
             return
         yield from (entry & 0xFFFF for entry in bucket.entry if entry >> 16 == wanted)
@@ -131,7 +141,7 @@ def _find(packet: Packet, address: layout.OwnedAddress) -> tuple[int, str]:
     if _alone(packet, address.service):
         return address.service, "the VIP's element, which names it"
     hashed = hashing.index_hash(t.destination, t.destination_port, t.protocol, now.index_secret)
-    for number in _candidates(now, hashed, layout.INDEX_SERVICE):
+    for number in _candidates(now, hashed, layout.INDEX_SERVICE, "index", now.config.index_mask):
         if _alone(packet, number):
             return number, "its port, in the index"
     element = address.ranges_tcp if packet.tcp else address.ranges_udp

@@ -47,6 +47,7 @@ def service() -> None:
 @click.option("--protocol", type=_PROTOCOLS, default="tcp", show_default=True)
 @click.option("--ring-size", type=int, default=0, help="Slots of the ring: 1021, 4093, 16381 (default) or 65537.")
 @click.option("--forwarding-mode", type=click.Choice(("nat", "dsr", "encap")), default="nat", show_default=True)
+@click.option("--client-address", type=click.Choice(("translate", "keep")), help="Of nat, as backends see it; translate by default.")
 @click.option("--encapsulation", type=click.Choice(("ipip", "gue", "gue-variant-1")), help="Outer header of encap; ipip by default.")
 @click.option("--encap-port", type=click.IntRange(1, 65535), help="UDP destination port of gue; 6080 by default.")
 @click.option("--outer-source", type=click.Choice(("real", "spread")), help="Source of outer headers; real by default.")

@@ -60,6 +60,9 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_DENIED: _ClassVar[Reason]
     REASON_NOT_ALLOWED: _ClassVar[Reason]
     REASON_NO_HEADROOM: _ClassVar[Reason]
+    REASON_CLIENT_PORT_TAKEN: _ClassVar[Reason]
+    REASON_CLIENT_IS_BACKEND: _ClassVar[Reason]
+    REASON_NOT_A_REPLY: _ClassVar[Reason]
     REASON_VLAN_FOREIGN: _ClassVar[Reason]
     REASON_VLAN_STACKED: _ClassVar[Reason]
     REASON_TOO_BIG_LIMITED: _ClassVar[Reason]
@@ -132,6 +135,9 @@ REASON_SOURCE_LIMITED: Reason
 REASON_DENIED: Reason
 REASON_NOT_ALLOWED: Reason
 REASON_NO_HEADROOM: Reason
+REASON_CLIENT_PORT_TAKEN: Reason
+REASON_CLIENT_IS_BACKEND: Reason
+REASON_NOT_A_REPLY: Reason
 REASON_VLAN_FOREIGN: Reason
 REASON_VLAN_STACKED: Reason
 REASON_TOO_BIG_LIMITED: Reason

@@ -24,6 +24,12 @@ class ForwardingMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FORWARDING_MODE_DSR: _ClassVar[ForwardingMode]
     FORWARDING_MODE_ENCAP: _ClassVar[ForwardingMode]
 
+class ClientAddress(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CLIENT_ADDRESS_UNSPECIFIED: _ClassVar[ClientAddress]
+    CLIENT_ADDRESS_TRANSLATE: _ClassVar[ClientAddress]
+    CLIENT_ADDRESS_KEEP: _ClassVar[ClientAddress]
+
 class Encapsulation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ENCAPSULATION_UNSPECIFIED: _ClassVar[Encapsulation]
@@ -71,6 +77,9 @@ FORWARDING_MODE_UNSPECIFIED: ForwardingMode
 FORWARDING_MODE_NAT: ForwardingMode
 FORWARDING_MODE_DSR: ForwardingMode
 FORWARDING_MODE_ENCAP: ForwardingMode
+CLIENT_ADDRESS_UNSPECIFIED: ClientAddress
+CLIENT_ADDRESS_TRANSLATE: ClientAddress
+CLIENT_ADDRESS_KEEP: ClientAddress
 ENCAPSULATION_UNSPECIFIED: Encapsulation
 ENCAPSULATION_IPIP: Encapsulation
 ENCAPSULATION_GUE: Encapsulation
@@ -136,7 +145,7 @@ class Affinity(_message.Message):
     def __init__(self, timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., prefix_length: _Optional[int] = ...) -> None: ...
 
 class VirtualService(_message.Message):
-    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "on_empty", "port_end", "hash", "any_port", "affinity", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
+    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "client_address", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "on_empty", "port_end", "hash", "any_port", "affinity", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +159,7 @@ class VirtualService(_message.Message):
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     FORWARDING_MODE_FIELD_NUMBER: _ClassVar[int]
     RING_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
     ENCAP_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +193,7 @@ class VirtualService(_message.Message):
     protocol: Protocol
     forwarding_mode: ForwardingMode
     ring_size: int
+    client_address: ClientAddress
     idle_timeout: _duration_pb2.Duration
     annotations: _containers.ScalarMap[str, str]
     encap: Encap
@@ -210,4 +221,4 @@ class VirtualService(_message.Message):
     differing_slots: int
     at_risk_slots: int
     settle_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., on_empty: _Optional[_Union[OnEmpty, str]] = ..., port_end: _Optional[int] = ..., hash: _Optional[_Union[Hash, str]] = ..., any_port: _Optional[bool] = ..., affinity: _Optional[_Union[Affinity, _Mapping]] = ..., mss_clamp: _Optional[_Union[MssClamp, str]] = ..., mss: _Optional[int] = ..., new_flow_limit: _Optional[_Union[NewFlowLimit, _Mapping]] = ..., allow_list: _Optional[str] = ..., deny_list: _Optional[str] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., client_address: _Optional[_Union[ClientAddress, str]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., on_empty: _Optional[_Union[OnEmpty, str]] = ..., port_end: _Optional[int] = ..., hash: _Optional[_Union[Hash, str]] = ..., any_port: _Optional[bool] = ..., affinity: _Optional[_Union[Affinity, _Mapping]] = ..., mss_clamp: _Optional[_Union[MssClamp, str]] = ..., mss: _Optional[int] = ..., new_flow_limit: _Optional[_Union[NewFlowLimit, _Mapping]] = ..., allow_list: _Optional[str] = ..., deny_list: _Optional[str] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

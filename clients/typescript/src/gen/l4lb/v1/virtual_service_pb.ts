@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/virtual_service.proto.
  */
 export const file_l4lb_v1_virtual_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1sNGxiL3YxL3ZpcnR1YWxfc2VydmljZS5wcm90bxIHbDRsYi52MSKIAQoFRW5jYXASLQoNZW5jYXBzdWxhdGlvbhgBIAEoDjIWLmw0bGIudjEuRW5jYXBzdWxhdGlvbhIMCgRwb3J0GAIgASgNEioKDG91dGVyX3NvdXJjZRgDIAEoDjIULmw0bGIudjEuT3V0ZXJTb3VyY2USFgoOb3V0ZXJfY2hlY2tzdW0YBCABKAgiMwoIRmxvd1JhdGUSGAoQZmxvd3NfcGVyX3NlY29uZBgBIAEoDRINCgVidXJzdBgCIAEoDSKDAQoMTmV3Rmxvd0xpbWl0EiYKC3Blcl9zZXJ2aWNlGAEgASgLMhEubDRsYi52MS5GbG93UmF0ZRIlCgpwZXJfc291cmNlGAIgASgLMhEubDRsYi52MS5GbG93UmF0ZRIRCglwcmVmaXhfdjQYAyABKA0SEQoJcHJlZml4X3Y2GAQgASgNIk0KCEFmZmluaXR5EioKB3RpbWVvdXQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFQoNcHJlZml4X2xlbmd0aBgCIAEoDSLNCAoOVmlydHVhbFNlcnZpY2USDAoEbmFtZRgBIAEoCRILCgN2aXAYAiABKAkSDAoEcG9ydBgDIAEoDRIjCghwcm90b2NvbBgEIAEoDjIRLmw0bGIudjEuUHJvdG9jb2wSMAoPZm9yd2FyZGluZ19tb2RlGAUgASgOMhcubDRsYi52MS5Gb3J3YXJkaW5nTW9kZRIRCglyaW5nX3NpemUYBiABKA0SLwoMaWRsZV90aW1lb3V0GAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEj0KC2Fubm90YXRpb25zGAggAygLMigubDRsYi52MS5WaXJ0dWFsU2VydmljZS5Bbm5vdGF0aW9uc0VudHJ5Eh0KBWVuY2FwGAkgASgLMg4ubDRsYi52MS5FbmNhcBIsCg1mbG93X3RyYWNraW5nGAogASgOMhUubDRsYi52MS5GbG93VHJhY2tpbmcSMAoNY2hhbmdlX3dpbmRvdxgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCgpkb3duX2dyYWNlGAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiIKCG9uX2VtcHR5GB4gASgOMhAubDRsYi52MS5PbkVtcHR5EhAKCHBvcnRfZW5kGB8gASgNEhsKBGhhc2gYICABKA4yDS5sNGxiLnYxLkhhc2gSEAoIYW55X3BvcnQYISABKAgSIwoIYWZmaW5pdHkYIiABKAsyES5sNGxiLnYxLkFmZmluaXR5EiQKCW1zc19jbGFtcBgoIAEoDjIRLmw0bGIudjEuTXNzQ2xhbXASCwoDbXNzGCkgASgNEi0KDm5ld19mbG93X2xpbWl0GC4gASgLMhUubDRsYi52MS5OZXdGbG93TGltaXQSEgoKYWxsb3dfbGlzdBgvIAEoCRIRCglkZW55X2xpc3QYMCABKAkSDAoEZXRhZxgUIAEoCRITCgtyZWNvbmNpbGluZxgVIAEoCBIaChJyZWNvbmNpbGluZ19yZWFzb24YFiABKAkSEAoIcmV2aXNpb24YFyABKAQSLwoLY3JlYXRlX3RpbWUYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtyaW5nX2RpZ2VzdBgaIAEoCRIaChJiZWZvcmVfcmluZ19kaWdlc3QYGyABKAkSFwoPZGlmZmVyaW5nX3Nsb3RzGBwgASgNEhUKDWF0X3Jpc2tfc2xvdHMYHSABKA0SLwoLc2V0dGxlX3RpbWUYJiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGjIKEEFubm90YXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASpICghQcm90b2NvbBIYChRQUk9UT0NPTF9VTlNQRUNJRklFRBAAEhAKDFBST1RPQ09MX1RDUBAGEhAKDFBST1RPQ09MX1VEUBARKn4KDkZvcndhcmRpbmdNb2RlEh8KG0ZPUldBUkRJTkdfTU9ERV9VTlNQRUNJRklFRBAAEhcKE0ZPUldBUkRJTkdfTU9ERV9OQVQQARIXChNGT1JXQVJESU5HX01PREVfRFNSEAISGQoVRk9SV0FSRElOR19NT0RFX0VOQ0FQEAMqfgoNRW5jYXBzdWxhdGlvbhIdChlFTkNBUFNVTEFUSU9OX1VOU1BFQ0lGSUVEEAASFgoSRU5DQVBTVUxBVElPTl9JUElQEAESFQoRRU5DQVBTVUxBVElPTl9HVUUQAhIfChtFTkNBUFNVTEFUSU9OX0dVRV9WQVJJQU5UXzEQAypbCgtPdXRlclNvdXJjZRIcChhPVVRFUl9TT1VSQ0VfVU5TUEVDSUZJRUQQABIVChFPVVRFUl9TT1VSQ0VfUkVBTBABEhcKE09VVEVSX1NPVVJDRV9TUFJFQUQQAipfCgxGbG93VHJhY2tpbmcSHQoZRkxPV19UUkFDS0lOR19VTlNQRUNJRklFRBAAEhkKFUZMT1dfVFJBQ0tJTkdfQ0hBTkdFUxABEhUKEUZMT1dfVFJBQ0tJTkdfQUxMEAIqWgoESGFzaBIUChBIQVNIX1VOU1BFQ0lGSUVEEAASDgoKSEFTSF9UVVBMRRABEg8KC0hBU0hfU09VUkNFEAISGwoXSEFTSF9TT1VSQ0VfREVTVElOQVRJT04QAyphCghNc3NDbGFtcBIZChVNU1NfQ0xBTVBfVU5TUEVDSUZJRUQQABIRCg1NU1NfQ0xBTVBfT0ZGEAESEgoOTVNTX0NMQU1QX0FVVE8QAhITCg9NU1NfQ0xBTVBfRklYRUQQAyp9CgdPbkVtcHR5EhgKFE9OX0VNUFRZX1VOU1BFQ0lGSUVEEAASEQoNT05fRU1QVFlfRFJPUBABEhIKDk9OX0VNUFRZX1JFU0VUEAISGAoUT05fRU1QVFlfVU5SRUFDSEFCTEUQAxIXChNPTl9FTVBUWV9QUk9ISUJJVEVEEARiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch1sNGxiL3YxL3ZpcnR1YWxfc2VydmljZS5wcm90bxIHbDRsYi52MSKIAQoFRW5jYXASLQoNZW5jYXBzdWxhdGlvbhgBIAEoDjIWLmw0bGIudjEuRW5jYXBzdWxhdGlvbhIMCgRwb3J0GAIgASgNEioKDG91dGVyX3NvdXJjZRgDIAEoDjIULmw0bGIudjEuT3V0ZXJTb3VyY2USFgoOb3V0ZXJfY2hlY2tzdW0YBCABKAgiMwoIRmxvd1JhdGUSGAoQZmxvd3NfcGVyX3NlY29uZBgBIAEoDRINCgVidXJzdBgCIAEoDSKDAQoMTmV3Rmxvd0xpbWl0EiYKC3Blcl9zZXJ2aWNlGAEgASgLMhEubDRsYi52MS5GbG93UmF0ZRIlCgpwZXJfc291cmNlGAIgASgLMhEubDRsYi52MS5GbG93UmF0ZRIRCglwcmVmaXhfdjQYAyABKA0SEQoJcHJlZml4X3Y2GAQgASgNIk0KCEFmZmluaXR5EioKB3RpbWVvdXQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFQoNcHJlZml4X2xlbmd0aBgCIAEoDSL9CAoOVmlydHVhbFNlcnZpY2USDAoEbmFtZRgBIAEoCRILCgN2aXAYAiABKAkSDAoEcG9ydBgDIAEoDRIjCghwcm90b2NvbBgEIAEoDjIRLmw0bGIudjEuUHJvdG9jb2wSMAoPZm9yd2FyZGluZ19tb2RlGAUgASgOMhcubDRsYi52MS5Gb3J3YXJkaW5nTW9kZRIRCglyaW5nX3NpemUYBiABKA0SLgoOY2xpZW50X2FkZHJlc3MYDSABKA4yFi5sNGxiLnYxLkNsaWVudEFkZHJlc3MSLwoMaWRsZV90aW1lb3V0GAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEj0KC2Fubm90YXRpb25zGAggAygLMigubDRsYi52MS5WaXJ0dWFsU2VydmljZS5Bbm5vdGF0aW9uc0VudHJ5Eh0KBWVuY2FwGAkgASgLMg4ubDRsYi52MS5FbmNhcBIsCg1mbG93X3RyYWNraW5nGAogASgOMhUubDRsYi52MS5GbG93VHJhY2tpbmcSMAoNY2hhbmdlX3dpbmRvdxgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCgpkb3duX2dyYWNlGAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiIKCG9uX2VtcHR5GB4gASgOMhAubDRsYi52MS5PbkVtcHR5EhAKCHBvcnRfZW5kGB8gASgNEhsKBGhhc2gYICABKA4yDS5sNGxiLnYxLkhhc2gSEAoIYW55X3BvcnQYISABKAgSIwoIYWZmaW5pdHkYIiABKAsyES5sNGxiLnYxLkFmZmluaXR5EiQKCW1zc19jbGFtcBgoIAEoDjIRLmw0bGIudjEuTXNzQ2xhbXASCwoDbXNzGCkgASgNEi0KDm5ld19mbG93X2xpbWl0GC4gASgLMhUubDRsYi52MS5OZXdGbG93TGltaXQSEgoKYWxsb3dfbGlzdBgvIAEoCRIRCglkZW55X2xpc3QYMCABKAkSDAoEZXRhZxgUIAEoCRITCgtyZWNvbmNpbGluZxgVIAEoCBIaChJyZWNvbmNpbGluZ19yZWFzb24YFiABKAkSEAoIcmV2aXNpb24YFyABKAQSLwoLY3JlYXRlX3RpbWUYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtyaW5nX2RpZ2VzdBgaIAEoCRIaChJiZWZvcmVfcmluZ19kaWdlc3QYGyABKAkSFwoPZGlmZmVyaW5nX3Nsb3RzGBwgASgNEhUKDWF0X3Jpc2tfc2xvdHMYHSABKA0SLwoLc2V0dGxlX3RpbWUYJiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGjIKEEFubm90YXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASpICghQcm90b2NvbBIYChRQUk9UT0NPTF9VTlNQRUNJRklFRBAAEhAKDFBST1RPQ09MX1RDUBAGEhAKDFBST1RPQ09MX1VEUBARKn4KDkZvcndhcmRpbmdNb2RlEh8KG0ZPUldBUkRJTkdfTU9ERV9VTlNQRUNJRklFRBAAEhcKE0ZPUldBUkRJTkdfTU9ERV9OQVQQARIXChNGT1JXQVJESU5HX01PREVfRFNSEAISGQoVRk9SV0FSRElOR19NT0RFX0VOQ0FQEAMqZgoNQ2xpZW50QWRkcmVzcxIeChpDTElFTlRfQUREUkVTU19VTlNQRUNJRklFRBAAEhwKGENMSUVOVF9BRERSRVNTX1RSQU5TTEFURRABEhcKE0NMSUVOVF9BRERSRVNTX0tFRVAQAip+Cg1FbmNhcHN1bGF0aW9uEh0KGUVOQ0FQU1VMQVRJT05fVU5TUEVDSUZJRUQQABIWChJFTkNBUFNVTEFUSU9OX0lQSVAQARIVChFFTkNBUFNVTEFUSU9OX0dVRRACEh8KG0VOQ0FQU1VMQVRJT05fR1VFX1ZBUklBTlRfMRADKlsKC091dGVyU291cmNlEhwKGE9VVEVSX1NPVVJDRV9VTlNQRUNJRklFRBAAEhUKEU9VVEVSX1NPVVJDRV9SRUFMEAESFwoTT1VURVJfU09VUkNFX1NQUkVBRBACKl8KDEZsb3dUcmFja2luZxIdChlGTE9XX1RSQUNLSU5HX1VOU1BFQ0lGSUVEEAASGQoVRkxPV19UUkFDS0lOR19DSEFOR0VTEAESFQoRRkxPV19UUkFDS0lOR19BTEwQAipaCgRIYXNoEhQKEEhBU0hfVU5TUEVDSUZJRUQQABIOCgpIQVNIX1RVUExFEAESDwoLSEFTSF9TT1VSQ0UQAhIbChdIQVNIX1NPVVJDRV9ERVNUSU5BVElPThADKmEKCE1zc0NsYW1wEhkKFU1TU19DTEFNUF9VTlNQRUNJRklFRBAAEhEKDU1TU19DTEFNUF9PRkYQARISCg5NU1NfQ0xBTVBfQVVUTxACEhMKD01TU19DTEFNUF9GSVhFRBADKn0KB09uRW1wdHkSGAoUT05fRU1QVFlfVU5TUEVDSUZJRUQQABIRCg1PTl9FTVBUWV9EUk9QEAESEgoOT05fRU1QVFlfUkVTRVQQAhIYChRPTl9FTVBUWV9VTlJFQUNIQUJMRRADEhcKE09OX0VNUFRZX1BST0hJQklURUQQBGIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Options of ENCAP.
@@ -207,6 +207,13 @@ export type VirtualService = Message<"l4lb.v1.VirtualService"> & {
    * @generated from field: uint32 ring_size = 6;
    */
   ringSize: number;
+
+  /**
+   * Of NAT only. Fixed at creation.
+   *
+   * @generated from field: l4lb.v1.ClientAddress client_address = 13;
+   */
+  clientAddress: ClientAddress;
 
   /**
    * Lifetime of an established flow without packets; 900 s for TCP and 120 s for UDP by default. 1 s to 18 h.
@@ -459,7 +466,7 @@ export enum ForwardingMode {
   UNSPECIFIED = 0,
 
   /**
-   * Full NAT: destination and source are translated, both directions pass the load balancer.
+   * NAT: both directions pass the load balancer; the destination is translated, and the source as client_address says.
    *
    * @generated from enum value: FORWARDING_MODE_NAT = 1;
    */
@@ -485,6 +492,42 @@ export enum ForwardingMode {
  */
 export const ForwardingModeSchema: GenEnum<ForwardingMode> = /*@__PURE__*/
   enumDesc(file_l4lb_v1_virtual_service, 1);
+
+/**
+ * What NAT makes of clients' addresses.
+ *
+ * @generated from enum l4lb.v1.ClientAddress
+ */
+export enum ClientAddress {
+  /**
+   * The default, CLIENT_ADDRESS_TRANSLATE.
+   *
+   * @generated from enum value: CLIENT_ADDRESS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Full NAT: a backend sees a SNAT address and answers it.
+   *
+   * @generated from enum value: CLIENT_ADDRESS_TRANSLATE = 1;
+   */
+  TRANSLATE = 1,
+
+  /**
+   * A backend sees the client's own address and port. Its routes to clients must lead through the load balancer, which translates its answers
+   * by the flow. A flow whose client has the same address and port in another flow at the backend is refused (CLIENT_PORT_TAKEN), and so is
+   * one whose client is a backend of such a service (CLIENT_IS_BACKEND): they could answer each other directly.
+   *
+   * @generated from enum value: CLIENT_ADDRESS_KEEP = 2;
+   */
+  KEEP = 2,
+}
+
+/**
+ * Describes the enum l4lb.v1.ClientAddress.
+ */
+export const ClientAddressSchema: GenEnum<ClientAddress> = /*@__PURE__*/
+  enumDesc(file_l4lb_v1_virtual_service, 2);
 
 /**
  * What the outer header of ENCAP is.
@@ -525,7 +568,7 @@ export enum Encapsulation {
  * Describes the enum l4lb.v1.Encapsulation.
  */
 export const EncapsulationSchema: GenEnum<Encapsulation> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_virtual_service, 2);
+  enumDesc(file_l4lb_v1_virtual_service, 3);
 
 /**
  * Source address of outer headers.
@@ -559,7 +602,7 @@ export enum OuterSource {
  * Describes the enum l4lb.v1.OuterSource.
  */
 export const OuterSourceSchema: GenEnum<OuterSource> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_virtual_service, 3);
+  enumDesc(file_l4lb_v1_virtual_service, 4);
 
 /**
  * Which flows of a DSR or ENCAP service have an entry in the flow table. The flows of others stay with their backend because its ring says so.
@@ -593,7 +636,7 @@ export enum FlowTracking {
  * Describes the enum l4lb.v1.FlowTracking.
  */
 export const FlowTrackingSchema: GenEnum<FlowTracking> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_virtual_service, 4);
+  enumDesc(file_l4lb_v1_virtual_service, 5);
 
 /**
  * What of a packet picks its slot of the ring: packets that are equal in it go to one backend.
@@ -634,7 +677,7 @@ export enum Hash {
  * Describes the enum l4lb.v1.Hash.
  */
 export const HashSchema: GenEnum<Hash> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_virtual_service, 5);
+  enumDesc(file_l4lb_v1_virtual_service, 6);
 
 /**
  * What is done about the MSS option of TCP SYNs, by which a host says how long the segments to it may be. It is lowered, never raised and never
@@ -676,7 +719,7 @@ export enum MssClamp {
  * Describes the enum l4lb.v1.MssClamp.
  */
 export const MssClampSchema: GenEnum<MssClamp> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_virtual_service, 6);
+  enumDesc(file_l4lb_v1_virtual_service, 7);
 
 /**
  * What becomes of a packet that no backend takes: all are disabled, draining, without weight or without next hop, or there is none.
@@ -724,5 +767,5 @@ export enum OnEmpty {
  * Describes the enum l4lb.v1.OnEmpty.
  */
 export const OnEmptySchema: GenEnum<OnEmpty> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_virtual_service, 7);
+  enumDesc(file_l4lb_v1_virtual_service, 8);
 
