@@ -26,6 +26,7 @@ from tests.packet.twins import Asked
 from tests.packet.vlans import tagged
 from tests.packet.wire import CLIENT_MAC, FAMILIES, PROTOCOLS, V4, V6, Family, each_family, each_protocol, from_backend, from_client
 
+pytestmark = pytest.mark.timeout(600)  # an emulated machine loads all programs twice more for a minute
 Ask = Callable[[Balancer], Asked]
 PAYLOAD = bytes(range(256)) * 8
 ELSEWHERE = 77  # an interface

@@ -24,6 +24,7 @@ from tests.packet.modes import every_mode
 from tests.packet.twins import Asked
 from tests.packet.wire import FAMILIES, PROTOCOLS, V4, from_backend, from_client
 
+pytestmark = pytest.mark.timeout(600)  # an emulated machine loads all programs twice more for a minute
 GARBAGE = 60  # frames for each mode
 BEFORE, AFTER = 1, 2  # backends
 
