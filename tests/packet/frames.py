@@ -23,8 +23,10 @@ ROUTER = {4: "198.18.0.254", 6: "2001:db8:ff::1"}
 PORTS = (40000, 40001, 40002, 40003, 500, 65535)
 RANGE, INNER = (1000, 1999), (1500, 1599)
 VIP_PORTS = (80, 80, 443, 1000, 1550, 1999, 2000)
-FLAGS = ("S", "S", "S", "A", "A", "PA", "FA", "R", "RA", "SA", "AU", "FAU", "SF", "", "SU")
+FLAGS = ("S", "S", "S", "A", "A", "PA", "FA", "R", "RA", "SA", "AU", "FAU", "SU", "SF", "")
+NEAR = (0, 0, 0, -1, 1, 5, -1000, 1 << 20, -(1 << 20), 3 << 20, 5 << 20)
 LATELY = 12  # clients that are remembered
+FEW_FLAGS = ("S", "S", "S", "A", "A", "A", "A", "PA", "FA", "RA", "SU")
 BITS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 OPTIONS = (b"\1\1\1\1", b"\7\7\4\0\0\0\0\0", b"\x44\10\5\0\0\0\0\0", b"\x83\7\4\0\0\0\0\0", b"\x94\4\0\0", b"\2\1\0\0")
 ERRORS = {4: [(3, 3), (3, 4), (11, 0), (12, 0), (5, 0)], 6: [(1, 4), (2, 0), (3, 0), (4, 0), (137, 0)]}
@@ -37,15 +39,18 @@ def address(text: str) -> bytes:
 
 
 class Frames:
-    """Frames for what the balancer holds now; `sent` are those that it has sent, about which ICMP errors may be."""
+    """Frames for what the balancer holds now; `sent` are those that it has sent, about which ICMP errors may be. With a `family` all are
+    about a handful of flows of it, which so get into every state."""
 
-    def __init__(self, lb: Balancer) -> None:
-        self._lb = lb
+    def __init__(self, lb: Balancer, family: int = 0) -> None:
+        self._lb, self._family = lb, family
         self.sent = [b""]
         self._lately: list[Wanted] = []
 
     def any(self) -> bytes:
         """A frame of any kind."""
+        if self._family:
+            return random.choice([self._few] * 12 + [self._reply] * 3 + [self._fragment])()
         kinds: list[Callable[[], bytes]] = [self._client] * 8 + [self._reply] * 5 + [self._fragment] * 3 + [self._error] * 2
         kinds += [self._asked, self._echo, self._options, self._mutated, self._beside, self._beside]
         raw = random.choice(kinds)()
@@ -79,6 +84,19 @@ class Frames:
         wanted = replace(wanted, **fields)  # type: ignore[arg-type]
         self._lately = [wanted, *self._lately][:LATELY]
         return frame(wanted, CLIENT_MAC, random.choice([LB_MAC] * 20 + [b"\xff" * 6, OTHER_MAC]))
+
+    def _few(self) -> bytes:
+        """A client's packet of one of a few flows, with a sequence number near one that is known of them."""
+        family = self._family
+        known = [record.element.sequence for record in records.used(self._lb.elements("flows"), self._lb.elements("flows_v6"))]
+        known += [entry.sequence for bucket in self._lb.buckets().values() for entry in bucket.entry if entry.word]
+        sequence = (random.choice(known or [1000]) + random.choice(NEAR)) % (1 << 32)
+        flags = sum(BITS[one] for one in random.choice(FEW_FLAGS))
+        wanted = Wanted(
+            random.choice([6, 6, 6, 6, 17]), address(CLIENTS[family][0]), address(VIPS[family][0]), random.choice(PORTS[:2]),
+            random.choice([80, 80, 80, 443]), flags, sequence, 7, random.choice([0, 0, 4, 700]),
+        )  # fmt: skip
+        return frame(wanted, CLIENT_MAC, LB_MAC)
 
     def _reply(self) -> bytes:
         """What some flow's client or backend sends."""

@@ -96,7 +96,7 @@ def test_the_program_and_its_twin_do_what_is_explained(make: Make, objects: Obje
         world, explainer = World(lb), Explainer(lb, objects)
         try:
             for _ in range(STEPS):
-                if random.random() < 0.15:
+                if random.random() < world.unrest:
                     world.happen()
                 meant = compare(lb, explainer, world.frames.any())
                 seen[meant.reason] += 1

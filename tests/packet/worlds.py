@@ -30,6 +30,7 @@ class Place:
     family: int
     protocol: int
     mode: int
+    single: bool  # one port of the first VIP
 
     @property
     def backends(self) -> range:
@@ -41,7 +42,9 @@ class World:
     """A furnished balancer whose clock almost stands still: a second is six days."""
 
     def __init__(self, lb: Balancer) -> None:
-        self.lb, self.frames = lb, Frames(lb)
+        family = random.choice([0, 4, 6])
+        self.few = family > 0
+        self.lb, self.frames, self.unrest = lb, Frames(lb, family), 0.2 if family else 0.15
         few = random.random() < 0.3
         lb.start(
             second_multiplier=1, rst_rate=random.choice([0, RATE, RATE]), rst_burst=RATE, icmp_rate=RATE,
@@ -50,7 +53,7 @@ class World:
             spread_v4=int.from_bytes(b"\xac\x10\0\0", "little"), spread_v4_mask=int.from_bytes(b"\0\0\xff\xff", "little"),
         )  # fmt: skip
         lb.config.spread_v6[:] = list(bytes.fromhex("fd000077") + bytes(12))
-        lb.snat(*[text for texts in SNAT.values() for text in texts[: random.choice([0, 1, 2, 2])]])
+        lb.snat(*[text for texts in SNAT.values() for text in texts[: random.choice([1, 2] if family else [0, 1, 2, 2])]])
         if random.random() < 0.5:
             vlans.join(lb, VLANS)
         if random.random() < 0.5:
@@ -59,8 +62,9 @@ class World:
         if random.random() < 0.2:
             lb.configure(flags=lb.config.flags | layout.CONFIG_TRANSMIT_REDIRECT)
         self._lists()
-        self.services = list(self._services())
-        keep.name(lb, *(id_ for place in self.services if place.mode == layout.MODE_KEEP for id_ in place.backends))
+        every = list(self._services())
+        keep.name(lb, *(id_ for place in every if place.mode == layout.MODE_KEEP for id_ in place.backends))
+        self.services = [one for one in every if one.family == family and one.single] or every
 
     def _lists(self) -> None:
         for number in (ALLOW, DENY):
@@ -82,7 +86,7 @@ class World:
 
     def _service(self, number: int, family: int, protocol: int, vip: str, ports: tuple[int, int]) -> Place:
         lb, mode = self.lb, random.choice([0, 0, 0, 1, 1, 2, 2, 3, 4, 5])
-        place = Place(number, family, protocol, mode)
+        place = Place(number, family, protocol, mode, vip == VIPS[family][0] and not ports[1])
         flags = random.choice([0, 1, 2, 3]) << layout.SERVICE_ON_EMPTY_SHIFT | random.choice([0, 0, 1, 2]) << layout.SERVICE_HASH_SHIFT
         for flag in (layout.SERVICE_TRACK_ALL, layout.SERVICE_SPREAD, layout.SERVICE_OUTER_CHECKSUM):
             flags |= flag if random.random() < 0.3 else 0
@@ -140,9 +144,10 @@ class World:
 
     def happen(self) -> None:
         """Something changes: time, a backend, rings, routes."""
-        lb, what = self.lb, random.choice(["age", "age", "backend", "backend", "ring", "routes", "limits", "fragments", "answers"])
+        kinds = ["age", "age", "backend", "backend", "ring", "routes", "limits", "fragments", "answers"]
+        lb, what = self.lb, random.choice(["age", "age", "age", "backend", "ring", "answers", "answers"] if self.few else kinds)
         if what == "age":
-            seconds = random.choice([1, 4, 6, 11, 31, 61, 901])
+            seconds = random.choice([1, 2, 4, 4, 6, 11] if self.few else [1, 4, 6, 11, 31, 61, 901])
             lb.age(seconds)
             lb.age_tracked(seconds)
         elif what == "backend":
