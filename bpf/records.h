@@ -16,7 +16,8 @@ struct flow {
 	__u16 backend;
 	__u16 service;
 	__u32 sequence;      /* the client's initial sequence number */
-	__u32 last_sequence; /* the sequence of the client's FIN; until the backend answers, the second in which it began */
+	__u32 last_sequence; /* until the backend answers the second in which it began, then the sequence of its SYN+ACK, with the client's
+	                        FIN that one's */
 	__u32 ifindex;       /* next hop towards the client: OUT() */
 	__u16 mtu;
 	__u16 route_generation; /* lower bits of config's */

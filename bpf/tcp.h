@@ -4,6 +4,8 @@
 #ifndef L4LB_TCP_H
 #define L4LB_TCP_H
 
+#define HEARD_WINDOW 0x10000
+
 /* The state that the FINs seen so far make */
 static __always_inline __u8 state_by_fins(__u8 flags)
 {
@@ -17,19 +19,41 @@ static __always_inline bool newer(__u32 sequence, __u32 than)
 	return (__s32)(sequence - than) > 0;
 }
 
-/* The word that a client's TCP packet leaves */
-static __always_inline __u32 word_by_client(const struct scratch *s, __u32 word)
+/* Whether a client's packet acknowledges the backend's SYN+ACK, or data right behind it: a forged source does not hear that one, and has to
+ * guess one number of 65,536 */
+static __always_inline bool heard(const struct scratch *s, const struct flow *f)
 {
-	__u8 state = word_state(word), flags = word_flags(word) & ~FLOW_RESET;
+	return s->tcp_flags & TCP_ACK && s->acknowledgement - f->last_sequence < HEARD_WINDOW;
+}
+
+/* Whether the handshake is not over, as far as both sides have shown; a RST does not end it */
+static __always_inline bool beginning(__u32 word)
+{
+	__u8 state = word_state(word);
+
+	return state == FLOW_SYN || state == FLOW_ANSWERED || (state == FLOW_CLOSED && word_flags(word) & FLOW_HELD);
+}
+
+/* Whether more than a RST of the client's counts; `hears` as heard() says. Else a SYN and an ACK, both forged, would keep a record for as
+ * long as a connection */
+static __always_inline bool believed(__u32 word, bool hears)
+{
+	return !beginning(word) || (hears && word_flags(word) & FLOW_HEARD);
+}
+
+/* The word that a client's TCP packet leaves */
+static __always_inline __u32 word_by_client(const struct scratch *s, __u32 word, bool hears)
+{
+	__u8 flags = word_flags(word) & ~FLOW_RESET;
 
 	if (s->tcp_flags & TCP_SYN)
 		return word;
 	if (s->tcp_flags & TCP_RST)
 		return closed_word(word);
+	if (!believed(word, hears))
+		return word;
 	if (s->tcp_flags & TCP_FIN)
 		flags |= FLOW_CLIENT_FIN;
-	else if (state == FLOW_SYN || (state == FLOW_ANSWERED && !(s->tcp_flags & TCP_ACK)))
-		return word;
 	return word_with(word, state_by_fins(flags), flags);
 }
 
@@ -52,13 +76,13 @@ static __always_inline void note_fin(const struct scratch *s, struct flow *f)
 /* A client's TCP packet that follows `f`. False when the record has just become another flow's */
 static __always_inline bool tcp_from_client(struct scratch *s, const struct config *c, struct flow *f)
 {
-	bool kept = false;
+	bool hears = heard(s, f), kept = false;
 
-	if ((s->tcp_flags & (TCP_FIN | TCP_RST)) == TCP_FIN)
+	if ((s->tcp_flags & (TCP_FIN | TCP_RST)) == TCP_FIN && believed(s->flow_word, hears))
 		note_fin(s, f);
 #pragma unroll
 	for (int i = 0; i < WORD_TRIES; i++) {
-		__u32 word = i ? read_word(f) : s->flow_word, new = word_by_client(s, word);
+		__u32 word = i ? read_word(f) : s->flow_word, new = word_by_client(s, word, hears);
 
 		if (word_version(word) != word_version(s->flow_word))
 			return false;
@@ -85,13 +109,19 @@ static __always_inline __u8 flags_by_backend(__u8 tcp_flags, __u8 flags)
 	return flags | FLOW_BACKEND_FIN | (flags & FLOW_CLIENT_FIN ? 0 : FLOW_BACKEND_FIN_FIRST);
 }
 
-static __always_inline __u32 word_by_backend(const struct scratch *s, __u32 word)
+/* Whether the backend goes beyond the handshake: it sends data, or has got some. An ACK to something out of order does neither. */
+static __always_inline bool converses(const struct scratch *s, const struct flow *f, __u32 word)
 {
-	__u8 state = word_state(word), flags = flags_by_backend(s->tcp_flags, word_flags(word));
+	return s->segment || (word_flags(word) & FLOW_HEARD && newer(s->acknowledgement, f->sequence + 1));
+}
+
+static __always_inline __u32 word_by_backend(const struct scratch *s, const struct flow *f, __u32 word)
+{
+	__u8 flags = flags_by_backend(s->tcp_flags, word_flags(word));
 
 	if (s->tcp_flags & TCP_RST)
 		return closed_word(word);
-	if (s->tcp_flags & TCP_SYN || (!(s->tcp_flags & TCP_FIN) && (state == FLOW_SYN || state == FLOW_ANSWERED)))
+	if (s->tcp_flags & TCP_SYN || (beginning(word) && !converses(s, f, word)))
 		return word_with(word, FLOW_ANSWERED, flags);
 	return word_with(word, state_by_fins(flags), flags);
 }
@@ -111,9 +141,11 @@ static __always_inline bool tcp_from_backend(struct scratch *s, struct flow *f)
 	}
 	if (word_state(s->flow_word) == FLOW_CLOSED && !(flags & FLOW_RESET) && s->tcp_flags & (TCP_RST | TCP_SYN))
 		return true;
+	if (s->tcp_flags & TCP_SYN)
+		f->last_sequence = s->sequence;
 #pragma unroll
 	for (int i = 0; i < WORD_TRIES; i++) {
-		__u32 word = i ? read_word(f) : s->flow_word, new = word_by_backend(s, word);
+		__u32 word = i ? read_word(f) : s->flow_word, new = word_by_backend(s, f, word);
 
 		if (word_version(word) != word_version(s->flow_word) || word_flags(word) & FLOW_DISPLACED)
 			return false;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sends frames as fast as one CPU can, or at most so many a second, until its standard input ends: flood INTERFACE SEED RATE. There it
- * reads frames first, up to an empty line. A line is one frame: hexadecimal digits, then fields of it that are random each round, as OFFSET:BYTES:FROM: bytes FROM and after of the
- * round's random ones. All frames of a round see the same ones, so that an ACK can follow its SYN. IPv4 header, TCP, UDP and ICMP
- * checksums are made right. Prints how many frames were sent, and in how many milliseconds. */
+ * reads frames first, up to an empty line. A line is one frame: hexadecimal digits, then fields of it that are random each time, as
+ * OFFSET:BYTES:FROM: bytes FROM and after of the frame's random ones. A frame that begins with `+` has those of the one before it, so that
+ * an ACK can follow its SYN. IPv4 header, TCP, UDP and ICMP checksums are made right. Prints how many frames were sent, and in how many
+ * milliseconds. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,6 +31,7 @@ struct field {
 };
 
 struct frame {
+	bool follows;
 	size_t length;
 	uint8_t bytes[FRAME_BYTES];
 	int fields;
@@ -106,6 +108,8 @@ static void read_frame(char *line)
 	char *part = strtok(line, " \n");
 	unsigned int byte;
 
+	f->follows = *part == '+';
+	part += f->follows;
 	for (f->length = 0; f->length < FRAME_BYTES && sscanf(part + 2 * f->length, "%2x", &byte) == 1; f->length++)
 		f->bytes[f->length] = byte;
 	while ((part = strtok(NULL, " \n")) && f->fields < MOST_FIELDS) {
@@ -169,7 +173,7 @@ static void fill_batch(uint64_t *state, int *next, uint64_t *random)
 	for (int i = 0; i < BATCH; i++) {
 		const struct frame *f = &frames[*next];
 
-		if (!*next || count > 2) /* a pair shares what is random */
+		if (!f->follows)
 			for (int j = 0; j < RANDOM_BYTES / 8; j++)
 				random[j] = draw(state);
 		memcpy(copies[i], f->bytes, f->length);

@@ -2,7 +2,7 @@
 
 import ipaddress
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -43,13 +43,13 @@ class Target:
         ip = IP(src=source, dst=destination) if self.family == 4 else IPv6(src=source, dst=destination)
         return ip / TCP(sport=sport, dport=dport, flags="A")
 
-    def frame(self, packet: Packet, *fields: tuple[int, int]) -> Frame:
+    def frame(self, packet: Packet, *fields: tuple[int, int], follows: bool = False) -> Frame:
         """With a source and these further fields, (offset behind the IP header, bytes), that are random."""
         made, start = [Field(*_SOURCE[self.family], 0)], 8
         for offset, count in fields:
             made.append(Field(_TRANSPORT[self.family] + offset, count, start))
             start += count
-        return Frame(bytes(packet), tuple(made))
+        return Frame(bytes(packet), tuple(made), follows)
 
 
 def syn(target: Target) -> list[Frame]:
@@ -61,7 +61,7 @@ def pairs(target: Target) -> list[Frame]:
     """The same, each followed by the ACK that a client would send."""
     first = target.ip() / TCP(dport=target.port, flags="S", seq=0)
     second = target.ip() / TCP(dport=target.port, flags="A", seq=1)
-    return [target.frame(packet, (0, 2), (4, 3), (8, 4) if packet is second else (14, 2)) for packet in (first, second)]
+    return [target.frame(first, (0, 2), (4, 3), (14, 2)), target.frame(second, (0, 2), (4, 3), (8, 4), follows=True)]
 
 
 def udp(target: Target) -> list[Frame]:
@@ -96,17 +96,18 @@ def fragments(target: Target) -> list[Frame]:
 
 
 def aimed(target: Target, secret: tuple[int, ...] = (0, 0), ring_size: int = 1021) -> list[Frame]:
-    """SYNs of IPv4 whose tuples all have one slot, that is one backend, if the hash's key is `secret`."""
+    """SYNs whose tuples all have one slot, that is one backend, if the hash's key is `secret`."""
     frames: list[Frame] = []
     vip = Address.parse(target.vip, "vip").packed
+    network = ipaddress.ip_address("198.18.0.0" if target.family == 4 else "2001:db8:ffff::")
     for number in itertools.count():
-        source, port = ipaddress.IPv4Address("198.18.0.0") + number % 65536, 1024 + number // 65536
-        mapped = Address(bytes(10) + b"\xff\xff" + source.packed)
-        if hashing.slot_hash(mapped.packed, vip, port, target.port, 6, (secret[0], secret[1])) * ring_size >> 32 != ring_size // 2:
+        source, port = network + number % 65536, 1024 + number // 65536
+        client = (b"" if target.family == 6 else bytes(10) + b"\xff\xff") + source.packed
+        if hashing.slot_hash(client, vip, port, target.port, 6, (secret[0], secret[1])) * ring_size >> 32 != ring_size // 2:
             continue
         packet = target.ip() / TCP(sport=port, dport=target.port, flags="S")
-        packet[IP].src = str(source)
-        frames.append(Frame(bytes(packet), (Field(_TRANSPORT[4] + 4, 4, 0),)))
+        packet[IP if target.family == 4 else IPv6].src = str(source)
+        frames.append(Frame(bytes(packet), (Field(_TRANSPORT[target.family] + 4, 4, 0),)))
         if len(frames) == _AIMED:
             break
     return frames
@@ -120,3 +121,18 @@ FLOODS: Mapping[str, Callable[[Target], list[Frame]]] = {
     "fragments": fragments,
     "aimed": aimed,
 }
+
+
+def together(names: Sequence[str], target: Target) -> list[Frame]:
+    """Several floods in turn, each as often as every other."""
+    each = [_rounds(FLOODS[name](target)) for name in names]
+    turns = zip(*(itertools.cycle(rounds) for rounds in each))
+    return [frame for turn in itertools.islice(turns, max(map(len, each))) for frames in turn for frame in frames]
+
+
+def _rounds(frames: list[Frame]) -> list[list[Frame]]:
+    """Frames with those that follow them."""
+    rounds: list[list[Frame]] = []
+    for frame in frames:
+        rounds = [*rounds[:-1], [*rounds[-1], frame]] if frame.follows else [*rounds, [frame]]
+    return rounds

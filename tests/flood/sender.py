@@ -17,7 +17,7 @@ class FloodFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Field:
-    """Bytes of a frame that are random: `bytes` from `offset` on, the round's random ones from `start` on."""
+    """Bytes of a frame that are random: `bytes` from `offset` on, the frame's random ones from `start` on."""
 
     offset: int
     bytes: int
@@ -26,21 +26,22 @@ class Field:
 
 @dataclass(frozen=True)
 class Frame:
-    """What is sent again and again, each time with other bytes in its fields."""
+    """What is sent again and again, each time with other bytes in its fields; with `follows` those of the frame before."""
 
     raw: bytes
     fields: tuple[Field, ...] = ()
+    follows: bool = False
 
     def line(self) -> str:
         """As the sender reads it."""
-        return " ".join((self.raw.hex(), *(f"{field.offset}:{field.bytes}:{field.start}" for field in self.fields)))
+        return " ".join(("+" * self.follows + self.raw.hex(), *(f"{field.offset}:{field.bytes}:{field.start}" for field in self.fields)))
 
 
 class Flood:
     """Under way from its making to stop()."""
 
     def __init__(self, program: Path, namespace: str, frames: Sequence[Frame], *, seed: int = 1, rate: int = 0) -> None:
-        """Sends `frames` in turn out of eth0, two of them as pairs, at most `rate` a second (0: as fast as it goes). Raises FloodFailed."""
+        """Sends `frames` in turn out of eth0, at most `rate` a second (0: as fast as it goes). Raises FloodFailed."""
         argv = netns.entering(namespace, [str(program), "eth0", str(seed), str(rate)])
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
@@ -51,12 +52,13 @@ class Flood:
         if self._process.stdout.readline() != "ready\n":
             raise FloodFailed(self._process.communicate()[1])
 
-    def stop(self) -> int:
-        """End it; returns how many frames it has sent. Raises FloodFailed."""
+    def stop(self) -> tuple[int, float]:
+        """End it; returns how many frames it has sent, and in how many seconds. Raises FloodFailed."""
         output, errors = self._process.communicate(timeout=10)
         if self._process.returncode != 0:
             raise FloodFailed(errors)
-        return int(output.split()[0])
+        frames, milliseconds = output.split()
+        return int(frames), int(milliseconds) / 1000
 
     def kill(self) -> None:
         """End it at once, if it has not ended."""

@@ -147,6 +147,11 @@ def test_a_flow_that_was_replaced_is_unknown_to_both_sides(small: Balancer) -> N
     [
         ("c:S", True), ("c:S b:SA", True), ("c:S b:SA c:A", False), ("c:S b:SA c:PA", False), ("c:S b:SA c:FA", False),
         ("c:S c:R c:A", True), ("c:S b:SA c:R c:A", False), ("c:S b:RA", True), ("c:S b:SA c:S", True),
+        # a forger's: SYN, ACK, FIN and RST, whatever the backend says to them
+        ("c:S b:SA c:A?", True), ("c:S b:SA c:FA?", True), ("c:S b:SA c:A? b:R c:A?", True), ("c:S b:SA c:R c:A?", True),
+        ("c:S c:FA b:A c:FA?", True), ("c:S b:SA c:R b:A c:A?", True),
+        # a client's that the backend has heard, whatever it acknowledged first
+        ("c:S b:SA c:A? b:A? c:A?", False), ("c:S b:SA c:A? c:A", False),
     ],
 )  # fmt: skip
 def test_a_flow_is_kept_from_the_clients_first_ack_after_the_backends_answer(lb: Balancer, script: str, held: bool) -> None:

@@ -43,7 +43,7 @@ def test_an_answered_handshake_finishes_on_a_draining_backend(lb: Balancer) -> N
     move(lb)
     lb.age(4)
     assert backend_of(lb.send(from_client(V4, flags="S", seq=1000)).data) == V4.backends[0]
-    assert backend_of(lb.send(from_client(V4, flags="A", seq=1001)).data) == V4.backends[0]
+    assert backend_of(lb.send(from_client(V4, flags="A", seq=1001, ack=9001)).data) == V4.backends[0]
     assert {state for state, _ in lb.states()} == {FLOW_ESTABLISHED}
 
 

@@ -26,10 +26,15 @@ BOTH = FLOW_CLIENT_FIN | FLOW_BACKEND_FIN
 
 
 def play(lb: Balancer, script: str, family: Family = V4) -> None:
-    """Each step is a side and TCP flags, as `c:S b:SA c:A`; all must be forwarded."""
+    """Each step is a side and TCP flags, as `c:S b:SA c:A`; all must be forwarded. With a `?` behind it acknowledges something else: a
+    forger's guess, or what the backend has got of the client's data."""
     for step in script.split():
         side, flags = step.split(":")
-        packet = from_client(family, flags=flags, seq=1000) if side == "c" else from_backend(family, flags=flags, seq=9000)
+        other = 0x10000 if flags.endswith("?") else 0
+        if side == "c":
+            packet = from_client(family, flags=flags.rstrip("?"), seq=1000, ack=9001 + other)
+        else:
+            packet = from_backend(family, flags=flags.rstrip("?"), seq=9000, ack=1001 + other)
         reason = lb.send(packet).reason
         assert reason in (Reason.FLOW_CREATED, Reason.TO_BACKEND, Reason.TO_CLIENT), f"{step}: {reason!r}"
 
@@ -57,6 +62,17 @@ def play(lb: Balancer, script: str, family: Family = V4) -> None:
         ("c:S b:SA c:A b:R", FLOW_CLOSED, FLOW_RESET),
         ("c:S b:SA c:A c:FA b:R", FLOW_CLOSED, FLOW_CLIENT_FIN | FLOW_RESET),
         ("c:S b:SA c:A c:FA b:FA c:R", FLOW_CLOSED, BOTH),
+        # an ACK of what the backend has not sent: the handshake goes on as if it had not come
+        ("c:S c:A", FLOW_SYN, 0),
+        ("c:S c:FA", FLOW_SYN, 0),
+        ("c:S b:SA c:A?", FLOW_ANSWERED, 0),
+        ("c:S b:SA c:FA?", FLOW_ANSWERED, 0),
+        ("c:S b:SA c:A? b:A", FLOW_ANSWERED, 0),
+        ("c:S b:SA c:A? c:A", FLOW_ESTABLISHED, 0),
+        ("c:S b:SA c:A? b:A?", FLOW_ESTABLISHED, 0),
+        ("c:S b:SA c:A? b:R", FLOW_CLOSED, FLOW_RESET),
+        ("c:S b:SA c:A? b:R c:A?", FLOW_CLOSED, FLOW_RESET),
+        ("c:S b:SA c:R b:A", FLOW_ANSWERED, 0),
         # a RST that the peer did not believe (RFC 5961 3.2): what it sends next brings the flow back
         ("c:S b:SA c:A c:R b:PA", FLOW_ESTABLISHED, 0),
         ("c:S b:SA c:A c:R c:PA", FLOW_ESTABLISHED, 0),
@@ -71,6 +87,20 @@ def test_the_state_follows_what_both_sides_said(lb: Balancer, script: str, state
     play(lb, script)
     assert lb.states() == {(state, flags)}
     assert len(lb.flows()) == 1
+
+
+def test_the_backends_data_prove_a_handshake_of_which_an_earlier_answer_was_acknowledged(lb: Balancer) -> None:
+    """A backend under a flood of SYNs answers a repeated one by another sequence (syncookies)."""
+    lb.send(from_client(V4, flags="S", seq=1000))
+    for sequence in (0x40000000, 0x80000000):
+        lb.send(from_backend(V4, flags="SA", seq=sequence, ack=1001))
+    lb.send(from_client(V4, flags="A", seq=1001, ack=0x40000001))
+    assert lb.states() == {(FLOW_ANSWERED, 0)}
+    lb.send(from_backend(V4, payload=b"220 ready", flags="PA", seq=0x40000001, ack=1001))
+    assert lb.states() == {(FLOW_ESTABLISHED, 0)}
+    assert lb.flows()[0].held
+    lb.send(from_client(V4, flags="A", seq=1001, ack=0x4000000A))
+    assert not lb.flows()[0].held
 
 
 @each_family
@@ -89,6 +119,7 @@ def test_udp_is_answered_by_the_backends_first_packet(lb: Balancer) -> None:
 
 def test_the_fins_sequence_is_kept_beside_the_initial_one(lb: Balancer) -> None:
     lb.send(from_client(V4, flags="S", seq=0xFFFFFFF0))
+    lb.send(from_backend(V4, flags="SA"))
     lb.send(from_client(V4, payload=b"x" * 20, flags="FA", seq=0xFFFFFFF1))
     (flow,) = lb.flows()
     assert flow.element.sequence == 0xFFFFFFF0

@@ -14,6 +14,7 @@ _FLAGS: Final = {
     layout.FLOW_BACKEND_FIN_FIRST: "backend's FIN first", layout.FLOW_RESET: "reset", layout.FLOW_LEFT: "left by the ring",
     layout.FLOW_DISPLACED: "displaced", layout.FLOW_HEARD: "backend has answered", layout.FLOW_HELD: "unanswered",
 }  # fmt: skip
+_HEARD_WINDOW: Final = 0x10000
 _FINS = layout.FLOW_CLIENT_FIN | layout.FLOW_BACKEND_FIN
 _TCP_FLAGS = _FINS | layout.FLOW_BACKEND_FIN_FIRST | layout.FLOW_RESET
 _ID = 0x7FFFFFFF
@@ -153,8 +154,8 @@ def _record(packet: Packet, *, from_client: bool) -> Record | None:
 
 def by_client(packet: Packet, record: Record) -> bool:
     """A client's segment that follows the record. False when the record has become another flow's."""
-    state, flags = record.state, record.flags & ~layout.FLOW_RESET
-    if packet.flags & (FIN | RST) == FIN:
+    believed, flags = _believed(packet, record), record.flags & ~layout.FLOW_RESET
+    if packet.flags & (FIN | RST) == FIN and believed:
         fin = packet.sequence + packet.segment - 1 & 0xFFFFFFFF
         if not record.flags & layout.FLOW_CLIENT_FIN or newer(fin, record.flow.last_sequence):
             record.flow.last_sequence = fin
@@ -162,11 +163,8 @@ def by_client(packet: Packet, record: Record) -> bool:
         pass
     elif packet.flags & RST:
         _reset(record)
-    else:
-        fin_now = packet.flags & FIN
-        if not fin_now and (state == layout.FLOW_SYN or (state == layout.FLOW_ANSWERED and not packet.flags & ACK)):
-            return _earned(packet, record)
-        flags |= layout.FLOW_CLIENT_FIN if fin_now else 0
+    elif believed:
+        flags |= layout.FLOW_CLIENT_FIN if packet.flags & FIN else 0
         record.set(_by_fins(flags), flags)
     return _earned(packet, record)
 
@@ -180,17 +178,17 @@ def by_backend(packet: Packet, record: Record) -> bool:
     state, before = record.state, record.flags
     if state == layout.FLOW_CLOSED and not before & layout.FLOW_RESET and packet.flags & (RST | SYN):
         return True
+    if packet.flags & SYN:
+        record.flow.last_sequence = packet.sequence
     flags = before & ~layout.FLOW_RESET | layout.FLOW_HEARD
     if packet.flags & RST:
         _reset(record)
     elif packet.flags & SYN:
         record.set(layout.FLOW_ANSWERED, flags & ~_TCP_FLAGS)
-    elif packet.flags & FIN:
-        if not flags & layout.FLOW_BACKEND_FIN:
-            flags |= layout.FLOW_BACKEND_FIN | (0 if flags & layout.FLOW_CLIENT_FIN else layout.FLOW_BACKEND_FIN_FIRST)
-        record.set(_by_fins(flags), flags)
     else:
-        record.set(layout.FLOW_ANSWERED if state in (layout.FLOW_SYN, layout.FLOW_ANSWERED) else _by_fins(flags), flags)
+        if packet.flags & FIN and not flags & layout.FLOW_BACKEND_FIN:
+            flags |= layout.FLOW_BACKEND_FIN | (0 if flags & layout.FLOW_CLIENT_FIN else layout.FLOW_BACKEND_FIN_FIRST)
+        record.set(layout.FLOW_ANSWERED if _beginning(record) and not _converses(packet, record) else _by_fins(flags), flags)
     return True
 
 
@@ -204,6 +202,24 @@ def answered(packet: Packet, record: Record) -> bool:
         return False
     record.set(layout.FLOW_UDP_ANSWERED, record.flags & ~layout.FLOW_HELD | layout.FLOW_HEARD)
     return True
+
+
+def _beginning(record: Record) -> bool:
+    """Whether the handshake is not over, as far as both sides have shown; a RST does not end it."""
+    held = record.state == layout.FLOW_CLOSED and record.flags & layout.FLOW_HELD
+    return record.state in (layout.FLOW_SYN, layout.FLOW_ANSWERED) or bool(held)
+
+
+def _believed(packet: Packet, record: Record) -> bool:
+    """Whether more than a RST of the client's counts: during the handshake what acknowledges the backend's SYN+ACK."""
+    hears = packet.flags & ACK and (packet.acknowledgement - record.flow.last_sequence & 0xFFFFFFFF) < _HEARD_WINDOW
+    return not _beginning(record) or bool(hears and record.flags & layout.FLOW_HEARD)
+
+
+def _converses(packet: Packet, record: Record) -> bool:
+    """Whether the backend sends data, or has got some."""
+    first = record.flow.sequence + 1 & 0xFFFFFFFF
+    return packet.segment > 0 or bool(record.flags & layout.FLOW_HEARD and newer(packet.acknowledgement, first))
 
 
 def _by_fins(flags: int) -> int:
