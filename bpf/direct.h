@@ -30,31 +30,41 @@ static __always_inline bool rewrite_macs(struct xdp_md *ctx, const struct scratc
 	return true;
 }
 
-/* Sends a client's packet to the backend `id` as the service's mode says */
-static __always_inline __u32 deliver(struct xdp_md *ctx, struct scratch *s, const struct config *c, const struct backend *b, __u16 id,
-				     __u32 hash)
+/* Why the packet cannot leave for the backend, 0 when it can; *mtu is the way's, outer headers taken off */
+static __always_inline __u32 no_way(struct scratch *s, const struct backend *b, __u16 *mtu)
 {
-	bool created = s->tuple.protocol == PROTOCOL_TCP && is_syn(s), dsr = service_mode(s->word) == MODE_DSR;
-	__u32 reason = created ? REASON_FLOW_CREATED : REASON_TO_BACKEND;
-	__u16 mtu = b->mtu && !dsr ? b->mtu - outer_bytes(service_mode(s->word), b) : b->mtu;
-	__u32 why;
+	*mtu = b->mtu && service_mode(s->word) != MODE_DSR ? b->mtu - outer_bytes(service_mode(s->word), b) : b->mtu;
+	return b->flags & BACKEND_HERE ? 0 : obstacle(s, b->ifindex, *mtu);
+}
+
+/* Sends a packet that can leave to the backend `id` as the service's mode says; `reason` is how it ends then */
+static __always_inline __u32 hand_over(struct xdp_md *ctx, struct scratch *s, const struct config *c, const struct backend *b, __u16 id,
+				       __u32 hash, __u32 reason)
+{
+	bool created = reason == REASON_FLOW_CREATED, here = b->flags & BACKEND_HERE, dsr = service_mode(s->word) == MODE_DSR;
 
 	s->backend = id;
-	if (b->flags & BACKEND_HERE) {
-		count_in(s, service_traffic(s->service), created);
-		count_in(s, backend_traffic(id), created);
-		return PASS(reason);
-	}
-	why = obstacle(s, b->ifindex, mtu);
-	if (why)
-		return stopped(ctx, s, why);
-	if (created)
-		clamp_mss(ctx, s, s->service, mtu);
-	if (!(dsr ? rewrite_macs(ctx, s, b) : encapsulate(ctx, s, c, b, hash)))
+	if (!here && !(dsr ? rewrite_macs(ctx, s, b) : encapsulate(ctx, s, c, b, hash)))
 		return DROP(REASON_NO_HEADROOM);
 	count_in(s, service_traffic(s->service), created);
 	count_in(s, backend_traffic(id), created);
-	return OUTCOME(reason, transmit(ctx, s, c, out_to(b)));
+	return here ? PASS(reason) : OUTCOME(reason, transmit(ctx, s, c, out_to(b)));
+}
+
+/* Sends a client's packet to the backend `id` */
+static __always_inline __u32 deliver(struct xdp_md *ctx, struct scratch *s, const struct config *c, const struct backend *b, __u16 id,
+				     __u32 hash)
+{
+	bool created = s->tuple.protocol == PROTOCOL_TCP && is_syn(s);
+	__u16 mtu;
+	__u32 why = no_way(s, b, &mtu);
+
+	s->backend = id;
+	if (why)
+		return stopped(ctx, s, why);
+	if (created && !(b->flags & BACKEND_HERE))
+		clamp_mss(ctx, s, s->service, mtu);
+	return hand_over(ctx, s, c, b, id, hash, created ? REASON_FLOW_CREATED : REASON_TO_BACKEND);
 }
 
 /* A client's packet for a DSR or ENCAP service */

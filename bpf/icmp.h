@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The icmp tail: ICMP and ICMPv6 for owned addresses. Errors follow the flow that they quote and are translated as its packets are,
- * outside and inside; they neither make a flow nor keep one alive. */
+/* The icmp tail: ICMP and ICMPv6 for owned addresses. Errors follow the flow that they quote; those of NAT are translated as its packets
+ * are, outside and inside; they neither make a flow nor keep one alive. */
 #ifndef L4LB_ICMP_H
 #define L4LB_ICMP_H
 
@@ -198,11 +198,31 @@ static __always_inline __u32 error_to_client(struct xdp_md *ctx, struct scratch 
 	return OUTCOME(REASON_ICMP_TO_CLIENT, transmit(ctx, s, c, f->ifindex));
 }
 
+/* Whether the tuple is one of a DSR or ENCAP service's clients; sets s->service and s->word */
+static __always_inline bool quotes_direct(struct scratch *s, const struct config *c)
+{
+	__u64 address = address_hash(&s->tuple.destination, c->index_secret);
+	const struct owned_address *owned = owned_find(c, address, &s->tuple.destination);
+
+	return owned && service_find(s, c, owned, address) && service_mode(s->word) > MODE_KEEP;
+}
+
+/* read_quote() by way of memory: the verifier forgets how many extension headers were walked, and walks what follows once */
+static __always_inline __u32 remember_quote(struct xdp_md *ctx, struct scratch *s, struct quote *q)
+{
+	__u32 why = forgotten(s, read_quote(ctx, s, q));
+
+	s->quoted = q->transport;
+	asm volatile("" ::: "memory");
+	q->transport = s->quoted & QUOTE_MASK;
+	return why;
+}
+
 static __always_inline __u32 follow_error(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	struct flow *f = NULL;
-	struct quote q;
-	__u32 why = read_quote(ctx, s, &q);
+	struct quote q = {};
+	__u32 why = remember_quote(ctx, s, &q);
 
 	if (why)
 		return refuse(s, why);
@@ -211,6 +231,8 @@ static __always_inline __u32 follow_error(struct xdp_md *ctx, struct scratch *s,
 		f = flow_find(s, c);
 	if (f)
 		return error_to_backend(ctx, s, c, &q, f);
+	if (s->owned_flags & ADDRESS_VIP && quotes_direct(s, c))
+		return direct_error(ctx, s, c, &q);
 	if (s->owned_flags & (ADDRESS_SNAT | ADDRESS_FOREIGN))
 		f = reply_find(s, c);
 	return f ? error_to_client(ctx, s, c, &q, f) : refuse(s, REASON_ICMP_NO_FLOW);

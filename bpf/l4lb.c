@@ -266,6 +266,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "later.h"
 #include "quote.h"
 #include "echo.h"
+#include "direct_error.h"
 #include "icmp.h"
 #include "too_big.h"
 #include "answered.h"

@@ -138,6 +138,7 @@ struct scratch {
 	__u8 answer;               /* enum answer */
 	__u8 refused;              /* why the packet may not pass or start a flow, 0 = it may */
 	__u16 transport;           /* offset in the frame of the transport header: at most TRANSPORT_MASK, by which the verifier knows */
+	__u16 quoted;              /* offset in the frame of the transport header that an ICMP error quotes */
 	__u16 payload;             /* sum over the whole IP packet, one hop later */
 	__u8 part;                 /* enum part */
 	bool summed;               /* `payload` is known */

@@ -55,7 +55,8 @@ static __always_inline void note_way(struct scratch *s, const struct flow_entry 
 		w->elsewhere = true;
 }
 
-/* The ways of the packet's tuple. Entries of backends that keep no flows count as none, but for RESET: that is what they are to hear */
+/* The ways of the packet's tuple. Entries of backends that keep no flows count as none, but for RESET: that is what they are to hear. So do
+ * those of another service's backend: after 18 hours a stamp looks new again, and a backend's id may be another one's */
 static __always_inline void find_ways(struct scratch *s, const struct config *c, const struct flow_bucket *bucket, __u64 tag, __u16 now)
 {
 	struct ways *w = &s->ways;
@@ -73,7 +74,7 @@ static __always_inline void find_ways(struct scratch *s, const struct config *c,
 		if (entry_word(e) >> 16 != tag)
 			continue;
 		b = backend_get((__u16)entry_word(e));
-		if (!(__u16)entry_word(e) || !b || !(b->flags & (BACKEND_KEEP | BACKEND_RESET)) ||
+		if (!(__u16)entry_word(e) || !b || !(b->flags & (BACKEND_KEEP | BACKEND_RESET)) || b->service != s->service ||
 		    tracked_age(s, e) > tracked_timeout(c, e->state, idle))
 			continue;
 		note_way(s, e, i, now);

@@ -10,6 +10,7 @@ import pytest
 
 from l4lb.v1.reason_pb2 import Reason
 from lab import netns
+from lab.direct.modes import Mode
 from lab.services import Balanced
 from lab.topology import BACKENDS, FAMILIES
 from tests.netns.conftest import set_up
@@ -57,6 +58,24 @@ def test_a_download_over_a_smaller_mtu_works_because_the_backend_hears_of_it(rou
     assert (result["errors"], result["sha256"]) == ({}, routed.lab.digests["bulk.bin"])
     assert learnt(routed, backend, snat) == MTU
     assert counted(routed, Reason.REASON_ICMP_TO_BACKEND) > 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "topology", "interface"), [(Mode.IPIP, {"routed": True}, "eth1"), (Mode.DSR, {"two_sided": True}, "eth0")]
+)
+def test_a_backend_that_answers_directly_hears_of_a_smaller_mtu(mode: Mode, topology: dict[str, bool], interface: str) -> None:
+    """The router's error is for the VIP, which the backend speaks from: the load balancer sends it on."""
+    with set_up(forwarding=mode, **topology) as running:
+        running.add_web()
+        narrow(running, interface)
+        for family, vip in zip(FAMILIES, running.vips()):
+            before = counted(running, Reason.REASON_ICMP_TO_BACKEND)
+            download = running.lab.traffic.download(vip, "/bulk.bin", "narrow")
+            backend = download.backend.removeprefix("backend-")
+            result = download.result()
+            assert (result["errors"], result["sha256"]) == ({}, running.lab.digests["bulk.bin"])
+            assert learnt(running, backend, running.lab.topology.host("client").of(family)) == MTU
+            assert counted(running, Reason.REASON_ICMP_TO_BACKEND) > before
 
 
 @pytest.mark.parametrize("family", FAMILIES)

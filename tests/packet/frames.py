@@ -65,7 +65,7 @@ class Frames:
         ends = [(one.protocol, one.backend_address, one.snat, one.backend_port, one.snat_port) for one in found]
         ends += [(one.protocol, one.client, one.vip, one.client_port, one.vip_port) for one in found]
         answers = (bits, 0x10)
-        return [frame(Wanted(*end, answers[i // len(found)], 1001, 5), CLIENT_MAC, LB_MAC) for i, end in enumerate(ends)]
+        return [frame(Wanted(*end, answers[i // len(found)], 1001, 1002), CLIENT_MAC, LB_MAC) for i, end in enumerate(ends)]
 
     def _client(self, **fields: object) -> bytes:
         """A client's packet, mostly for a service."""
@@ -109,9 +109,12 @@ class Frames:
         if random.random() < 0.5:
             ends = one.client, one.vip, one.client_port, one.vip_port
         flags, payload = self._flags(), random.choice([0, 10, 1450])
+        acknowledged = random.choice([5] + [one.element.last_sequence + 1] * 4 + [one.element.sequence + 1]) % (1 << 32)
+        if one.state in (layout.FLOW_ESTABLISHED, layout.FLOW_CLOSING) and random.random() < 0.5:
+            flags = BITS["F"] | BITS["A"]
         if one.state == layout.FLOW_CLOSED and random.random() < 0.3:  # a late duplicate
             flags, sequence, ends = BITS["S"], one.element.sequence, (one.client, one.vip, one.client_port, one.vip_port)
-        return frame(Wanted(one.protocol, *ends, flags, sequence, 5, payload), CLIENT_MAC, LB_MAC)
+        return frame(Wanted(one.protocol, *ends, flags, sequence, acknowledged, payload), CLIENT_MAC, LB_MAC)
 
     def _beside(self) -> bytes:
         """The client of some flow whose address is kept, else of any, begins another from the same port."""
@@ -147,7 +150,7 @@ class Frames:
 
     def _fragment(self) -> bytes:
         """A fragment; few datagrams, so that they belong together."""
-        offset = random.choice([0, 0, 8, 704, 1400])
+        offset = random.choice([0, 0, 8, 8, 704, 1400])
         fields = {
             "identification": random.choice([1, 2]), "offset": offset, "more": offset == 0 or random.random() < 0.5, "may_fragment": True,
             "payload": random.choice([696, 692, 16, 4, 0]), "source_port": random.choice(PORTS[:2]), "destination_port": 80,
@@ -158,7 +161,7 @@ class Frames:
 
     def _error(self) -> bytes:
         """An ICMP error about something that was sent."""
-        about = random.choice(self.sent)
+        about = random.choice([random.choice(self.sent), self._said()])
         kind = int.from_bytes(about[12:14], "big")
         if kind not in (0x0800, 0x86DD):
             return self._client()
@@ -171,6 +174,12 @@ class Frames:
         at = 34 if family == 4 else 54
         raw[at : at + 8 + len(quoted)] = head + quoted
         return bytes(raw)
+
+    def _said(self) -> bytes:
+        """What a backend that has the VIP itself sends to a client."""
+        family, protocol = random.choice([4, 6]), random.choice([6, 6, 17])
+        ends = address(VIPS[family][0]), address(random.choice(CLIENTS[family])), random.choice(VIP_PORTS), random.choice(PORTS)
+        return frame(Wanted(protocol, *ends, BITS["A"], random.getrandbits(32), self._sequence(), 40), LB_MAC, CLIENT_MAC)
 
     def _options(self) -> bytes:
         """A packet with IPv4 options or IPv6 extension headers."""

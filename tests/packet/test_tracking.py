@@ -339,3 +339,14 @@ def test_all_flows_have_an_entry_when_all_are_tracked(make: Make) -> None:
     for port in range(3000, 3020):
         goes(lb, "A", 2, port=port)
     assert states(lb) == [(NEW, layout.TRACKED_LIVE)] * 20
+
+
+def test_an_entry_of_another_services_backend_is_none(lb: Balancer) -> None:
+    """As after 18 hours: its stamp looks new again, and the backend's id has been given to another service."""
+    assert goes(lb) == OLD
+    settle(lb)
+    assert goes(lb) == OLD
+    lb.set_backend(OLD, service=3)
+    assert goes(lb) == NEW
+    lb.set_backend(OLD, service=1)
+    assert goes(lb) == OLD

@@ -3,7 +3,7 @@
 from l4lb_agent.model import layout
 from l4lb_agent.model.explain import answers, choice, limits, rewriting, sending, services, tracked
 from l4lb_agent.model.explain.answers import Rst
-from l4lb_agent.model.explain.packet import End, Packet, mac
+from l4lb_agent.model.explain.packet import End, Packet, drop, mac
 from l4lb_agent.model.explain.tracked import Tracked
 from l4lb_agent.model.reasons import Reason, Verdict
 
@@ -32,9 +32,30 @@ def direct(packet: Packet) -> End:
     return answers.no_backend(packet, packet.refuse)
 
 
+def error(packet: Packet, acknowledged: int | None) -> End:
+    """An ICMP error for the VIP about what the backend has sent; `acknowledged` is what is quoted of it (bpf/direct_error.h)."""
+    chosen = choice.pick(packet)
+    why = services.barred(packet, packet.service, packet.tuple.source) if packet.word & layout.SERVICE_LISTED else None
+    if why:
+        return drop(why)
+    follows = packet.word & layout.SERVICE_TRACK_ALL or (chosen.at_risk and packet.tcp)
+    number = tracked.quoted(packet, chosen, acknowledged) if follows else chosen.backend
+    backend = packet.now.backend(number)
+    sending.note_backend(packet, number, backend)
+    if not number or backend is None or not backend.flags & layout.BACKEND_KEEP:
+        return packet.refuse(Reason.ICMP_NO_FLOW)
+    if packet.word & layout.SERVICE_OUTER_CHECKSUM:
+        rewriting.sum_packet(packet)
+    return _hand_over(packet, backend, number, chosen.hash, Reason.ICMP_TO_BACKEND)
+
+
 def deliver(packet: Packet, backend: layout.Backend, number: int, hashed: int) -> End:
     """To the backend as the service's mode says; `hashed` is the flow's."""
-    dsr, reason = packet.mode == layout.MODE_DSR, Reason.FLOW_CREATED if packet.syn else Reason.TO_BACKEND
+    return _hand_over(packet, backend, number, hashed, Reason.FLOW_CREATED if packet.syn else Reason.TO_BACKEND)
+
+
+def _hand_over(packet: Packet, backend: layout.Backend, number: int, hashed: int, reason: Reason) -> End:
+    dsr = packet.mode == layout.MODE_DSR
     packet.backend = number
     if backend.flags & layout.BACKEND_HERE:
         packet.note("next_hop", "the backend is this host: passed up as it came")
@@ -43,12 +64,12 @@ def deliver(packet: Packet, backend: layout.Backend, number: int, hashed: int) -
     mtu = backend.mtu - overhead & 0xFFFF if backend.mtu else 0
     why = sending.obstacle(packet, backend.ifindex, mtu, overhead)
     if why:
-        return answers.stopped(packet, why)
+        return drop(why) if reason is Reason.ICMP_TO_BACKEND else answers.stopped(packet, why)
     packet.note(
         "next_hop", "of the backend, as the agent has looked it up", interface=backend.ifindex, mac=mac(bytes(backend.destination_mac)),
         vlan=backend.vlan or "",
     )  # fmt: skip
-    if packet.syn:
+    if reason is Reason.FLOW_CREATED:
         rewriting.clamp_mss(packet, packet.service, mtu)
     if dsr:
         rewriting.set_macs(packet, bytes(backend.source_mac), bytes(backend.destination_mac))

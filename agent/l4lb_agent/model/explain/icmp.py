@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from l4lb_agent.model import layout
-from l4lb_agent.model.explain import answers, checksums, odd, records, rewriting, sending, services
+from l4lb_agent.model.explain import answers, checksums, direct, odd, records, rewriting, sending, services
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.packet import End, Packet, Tuple, drop
 from l4lb_agent.model.explain.reading import EXTENSIONS
@@ -14,7 +14,7 @@ from l4lb_agent.model.reasons import Reason, Verdict
 LEAST_MTU: Final = {4: 68, 6: 1280}
 _ERRORS: Final = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 _ECHO: Final = {4: 8, 6: 128}
-_QUOTED_HEADERS, _QUOTE_MASK, _PORTS_BYTES, _TCP_CHECKSUM_BYTES = 6, 0x3FFF, 8, 18
+_QUOTED_HEADERS, _QUOTE_MASK, _PORTS_BYTES, _ACKNOWLEDGEMENT_BYTES, _TCP_CHECKSUM_BYTES = 6, 0x3FFF, 8, 12, 18
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,22 @@ def _error(packet: Packet) -> End:
         record = records.live(packet, records.of_client(packet), "client's")
     if record:
         return _follow(packet, quote, outer, record, to_backend=True)
+    if packet.owned & layout.ADDRESS_VIP and _direct(packet):
+        return direct.error(packet, _acknowledged(packet, quote))
     if packet.owned & (layout.ADDRESS_SNAT | layout.ADDRESS_FOREIGN):
         record = records.live(packet, records.of_backend(packet), "backend's")
     return _follow(packet, quote, outer, record, to_backend=False) if record else packet.refuse(Reason.ICMP_NO_FLOW)
+
+
+def _direct(packet: Packet) -> bool:
+    """Whether what it quotes comes from a DSR or ENCAP service."""
+    owned = services.owned(packet.now, packet.tuple.destination)
+    return owned is not None and services.find(packet, owned) and packet.mode > layout.MODE_KEEP
+
+
+def _acknowledged(packet: Packet, quote: _Quote) -> int | None:
+    whole = packet.tcp and quote.transport + _ACKNOWLEDGEMENT_BYTES <= quote.end
+    return packet.u32(quote.transport + 8) if whole else None
 
 
 def _follow(packet: Packet, quote: _Quote, outer: Tuple, record: Record, *, to_backend: bool) -> End:

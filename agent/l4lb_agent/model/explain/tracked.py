@@ -39,15 +39,13 @@ class _Way:
 
 def backend(packet: Packet, chosen: Chosen) -> Tracked:
     """The backend of a packet whose slot is at risk, or whose service tracks all flows."""
-    now = packet.now
-    number = chosen.hash * _MIX >> 32 & now.config.flow_mask
-    bucket = now.element("flow_table", number & 0xFFFFFFFF, layout.FlowBucket)
+    bucket = _bucket(packet, chosen)
     if bucket is None:
         return Tracked(chosen.backend)
     ways = _ways(packet, bucket, chosen)
     to, before = chosen.backend, choice.before(packet, chosen.pick, chosen.backend) if packet.tcp else chosen.backend
     same = [way for way in ways if _repeated(packet, way)]
-    near = min((way for way in ways if way.distance < NEAR), key=lambda way: way.distance, default=None)
+    near = _nearest(ways)
     found = same[-1] if packet.syn and same else None if packet.syn else near
     if packet.word & layout.SERVICE_AFFINITY and found is None:
         before = to = choice.affine(packet, to if packet.syn or not packet.tcp else before)
@@ -56,12 +54,44 @@ def backend(packet: Packet, chosen: Chosen) -> Tracked:
     return _follow(packet, found) if found else _pin(packet, bucket, ways, before, to)
 
 
+def quoted(packet: Packet, chosen: Chosen, acknowledged: int | None) -> int:
+    """The backend that has sent what an ICMP error quotes; `acknowledged` is what that says of the client's sequence, if it reaches so far
+    (bpf/direct_error.h)."""
+    bucket = _bucket(packet, chosen)
+    if bucket is None:
+        return chosen.backend
+    packet.sequence = acknowledged or 0
+    ways = _ways(packet, bucket, chosen)
+    likeliest = packet.tcp and acknowledged is None
+    found = min(ways, key=lambda way: _worth(packet, way.entry), default=None) if likeliest else _nearest(ways)
+    if found:
+        packet.note("tracking", "along the entry that has lasted" if likeliest else "along the nearest entry", **_about(packet, found))
+        return found.backend
+    packet.note("tracking", "no entry: where flows without one go", entries=len(ways))
+    return choice.before(packet, chosen.pick, chosen.backend) if packet.tcp else chosen.backend
+
+
+def _bucket(packet: Packet, chosen: Chosen) -> layout.FlowBucket | None:
+    number = chosen.hash * _MIX >> 32 & packet.now.config.flow_mask
+    return packet.now.element("flow_table", number & 0xFFFFFFFF, layout.FlowBucket)
+
+
+def _nearest(ways: list[_Way]) -> _Way | None:
+    return min((way for way in ways if way.distance < NEAR), key=lambda way: way.distance, default=None)
+
+
+def _worth(packet: Packet, entry: layout.FlowEntry) -> int:
+    """Of giving it up (bpf/entry.h)."""
+    brief = entry.state in (layout.TRACKED_LIVE, layout.TRACKED_FIN, layout.TRACKED_RST)
+    return _age(packet, entry) + (1 << 20 if entry.state in _UNCONFIRMED else 1 << 18 if brief else 0)
+
+
 def _ways(packet: Packet, bucket: layout.FlowBucket, chosen: Chosen) -> list[_Way]:
     """Live entries of the packet's tuple, in their order."""
     tag = chosen.pick << 16 | chosen.hash & 0xFFFF
     service = packet.now.service(packet.service)
     idle = service.idle_seconds if service else 0
-    found = [e for e in bucket.entry if e.word >> 16 == tag and _known(packet, e) and _age(packet, e) <= _timeout(packet, e.state, idle)]
+    found = [e for e in bucket.entry if e.word >> 16 == tag and _own(packet, e) and _age(packet, e) <= _timeout(packet, e.state, idle)]
     return [_Way(e, _apart(packet.sequence, e.sequence) if packet.tcp else 0) for e in found]
 
 
@@ -130,6 +160,12 @@ def _known(packet: Packet, entry: layout.FlowEntry) -> bool:
     number = entry.word & 0xFFFF
     backend = packet.now.backend(number) if number else None
     return bool(backend and backend.flags & (layout.BACKEND_KEEP | layout.BACKEND_RESET))
+
+
+def _own(packet: Packet, entry: layout.FlowEntry) -> bool:
+    """Whether it is one of the packet's service, too: a backend's id may have become another's."""
+    backend = packet.now.backend(entry.word & 0xFFFF)
+    return _known(packet, entry) and bool(backend and backend.service == packet.service)
 
 
 def _age(packet: Packet, entry: layout.FlowEntry) -> int:
