@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -97,6 +98,10 @@ class FakeClock:
     def time(self) -> float:
         """Unix seconds."""
         return self.monotonic() + self.wall
+
+    def worked(self) -> float:
+        """CPU seconds of the calling thread."""
+        return time.thread_time()
 
 
 class FakeAuditFile:

@@ -20,7 +20,7 @@ from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainR
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.config import Echo
 from l4lb_agent.model.service import Mode, Tracking
-from l4lb_agent.model.tables import Elements, Write, array_key
+from l4lb_agent.model.tables import Elements, Step, Write, array_key
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.packet import first_packet
 from tests.fakes.values import SECRETS, SNAT, address, backend, config, hop, service
@@ -254,6 +254,27 @@ async def test_a_next_hop_that_flickers_moves_nothing_and_one_that_stays_away_do
         node.clock.ahead += surroundings.HOLD_SECONDS
         await until(lambda: node.served_by() == {"10.0.0.2"})
         assert seen(agent, A).reconciling
+
+
+async def test_a_backend_whose_way_is_gone_waits_before_the_kernel_has_taken_it_out() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        told: list[bool] = []
+        execute = node.datapath.execute
+
+        def watched(step: Step) -> None:
+            execute(step)
+            told.append(seen(agent, A).reconciling)
+
+        node.datapath.execute = watched  # type: ignore[method-assign]
+        node.network.missing = {address("10.0.0.1")}
+        node.network.happen("neighbour")
+        await asyncio.sleep(0.2)
+        node.clock.ahead += surroundings.HOLD_SECONDS
+        await until(lambda: node.served_by() == {"10.0.0.2"})
+        assert told
+        assert all(told)
 
 
 async def test_lookups_that_fail_are_counted_and_made_again() -> None:

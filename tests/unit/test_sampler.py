@@ -1,6 +1,7 @@
 """Sweeps and counters: how often, shared by whom."""
 
 import asyncio
+import time
 
 from l4lb_agent.control import sampler as sampler_module
 from l4lb_agent.control.sampler import Sampler, Sweep
@@ -32,6 +33,18 @@ async def test_a_fresh_sweep_began_after_it_was_asked_for() -> None:
 
 async def test_a_small_table_is_swept_every_second() -> None:
     sampler, _ = make()
+    await sampler.fresh()
+    assert sampler.pause() == sampler_module.SHORTEST
+
+
+async def test_a_sweep_that_waits_for_a_busy_host_is_not_taken_for_one_of_a_large_table() -> None:
+    sampler, datapath = make()
+
+    def sweep(_: Asked) -> FlowCounts:
+        time.sleep(0.1)
+        return FlowCounts()
+
+    datapath.sweep = sweep  # type: ignore[method-assign]
     await sampler.fresh()
     assert sampler.pause() == sampler_module.SHORTEST
 

@@ -139,6 +139,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never step."""
 
+    def worked(self) -> float:
+        """Seconds that a CPU has spent on the calling thread: what the others do at the time does not count."""
+
 
 class JournalFile(Protocol):
     """Durable records. Blocking; called in a thread."""

@@ -70,7 +70,7 @@ class Reconciler:
         self.windows.adopt(Look(desired(), self.ids, frozenset(), clock.monotonic()), actual)
         self.images = Images()
         self.deferred: frozenset[str] = frozenset()
-        self.with_way: frozenset[str] = frozenset()  # names of backends that packets can be sent to, as written
+        self.with_way: frozenset[str] = frozenset()  # names of backends that packets can be sent to, as far as both say: they and the maps
         self.applied_revision = 0
         self.in_step = False  # the maps are as asked
         self.error = ""  # why not, when the kernel refused
@@ -179,6 +179,7 @@ class Reconciler:
         """One plan; whether it had writes."""
         desired, world = self._desired(), self._world()
         without_way = build.without_way(desired, world.next_hops, world.local)
+        self.with_way -= without_way  # before the kernel has it: who sees the new maps must not be told that all is as asked
         worked = await asyncio.to_thread(self._work, desired, world, without_way, self._clock.monotonic())
         self.images, self.deferred, self.with_way = worked.images, worked.deferred, frozenset(desired.backends) - without_way
         self._done(desired)

@@ -24,7 +24,7 @@ class Sweep:
 
     counts: FlowCounts
     began: float  # monotonic
-    seconds: float
+    seconds: float  # of a CPU
 
 
 class Sampler:
@@ -85,8 +85,14 @@ class Sampler:
 
     async def _sweep(self) -> Sweep:
         began = self._clock.monotonic()
-        counts = await asyncio.to_thread(self._datapath.sweep, self._asked())
-        sweep = self.last = Sweep(counts, began, self._clock.monotonic() - began)
+        counts, seconds = await asyncio.to_thread(self._timed, self._asked())
+        sweep = self.last = Sweep(counts, began, seconds)
         for listener in self.listeners:
             listener(sweep)
         return sweep
+
+    def _timed(self, asked: Asked) -> tuple[FlowCounts, float]:
+        """In a thread: a sweep, and what it took of a CPU. Until it is that thread's turn a busy host may have done other things."""
+        began = self._clock.worked()
+        counts = self._datapath.sweep(asked)
+        return counts, self._clock.worked() - began

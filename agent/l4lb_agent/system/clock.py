@@ -13,3 +13,7 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds that never step, from an arbitrary origin."""
         return time.monotonic()
+
+    def worked(self) -> float:
+        """CPU seconds of the calling thread."""
+        return time.thread_time()
