@@ -328,7 +328,7 @@ type Backend struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, `services/{service}/backends/{backend}`; `{backend}` is 1 to 63 of a-z, 0-9 and -, beginning with a letter.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Unicast address in text, of the VIP's family. A changed address is another identity: the flows of the old one are cut.
+	// Unicast address in text, of the VIP's family; with ENCAP of either. A changed address is another identity: the flows of the old one are cut.
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// Port, 1 to 65535; 0 takes the port of the virtual service. Where that has more than one, 0 leaves each flow the port that it was for, and
 	// any other takes all of them to that one port (NAT only).

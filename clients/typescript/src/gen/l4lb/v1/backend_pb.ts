@@ -108,7 +108,7 @@ export type Backend = Message<"l4lb.v1.Backend"> & {
   name: string;
 
   /**
-   * Unicast address in text, of the VIP's family. A changed address is another identity: the flows of the old one are cut.
+   * Unicast address in text, of the VIP's family; with ENCAP of either. A changed address is another identity: the flows of the old one are cut.
    *
    * @generated from field: string address = 2;
    */

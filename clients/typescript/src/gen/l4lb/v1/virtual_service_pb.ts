@@ -473,7 +473,8 @@ export enum ForwardingMode {
   NAT = 1,
 
   /**
-   * By MAC rewrite on the backend's link; the backend has the VIP too and answers the client directly.
+   * By MAC rewrite on the backend's link; the backend has the VIP too and answers the client directly. One behind a router gets no packets and
+   * says so in `reconciling_reason`; one that is the load balancer itself gets them passed up.
    *
    * @generated from enum value: FORWARDING_MODE_DSR = 2;
    */
