@@ -26,6 +26,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from l4lb_agent.dataplane import program
+from lab import install
 from lab.cpio import Archive
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,11 +228,11 @@ def run(kernel: Kernel, cache: Path, arguments: Sequence[str], limit: float, mem
     }
     with tempfile.TemporaryDirectory(prefix="run-", dir=cache) as name:
         scratch = Path(name)
-        root, bytecode = scratch / "root.cpio", scratch / "bytecode"
-        bytecode.mkdir()
-        program.compile_or_cached(program.BPF_DIR, bytecode)  # it depends on no kernel, and there it would take minutes
+        root, programs = scratch / "root.cpio", scratch / "bytecode"
+        programs.mkdir()
+        install.bytecode(install.cache_folder(), programs)  # it depends on no kernel, and there it would take minutes
         shutil.copyfile(system, root)
-        append_checkout(root, bytecode, job)
+        append_checkout(root, programs, job)
         result = boot(kernel.image, root, scratch, limit, memory)
     print(f"guest: {result['uname']}", flush=True)
     if "exit" not in result:

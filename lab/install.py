@@ -2,6 +2,7 @@
 l4lb and lab. A checkout below /root or in a 0700 folder is unreadable for everyone but root, and that is where checkouts tend to be."""
 
 import compileall
+import fcntl
 import hashlib
 import os
 import shutil
@@ -9,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Final
+
+from l4lb_agent.dataplane import program
 
 _UNUSED_SECONDS: Final = 86400
 _PACKAGES: Final = {"l4lb_agent": "agent/l4lb_agent", "l4lb_agent/bpf": "bpf", "l4lb": "clients/python/l4lb", "lab": "lab"}
@@ -57,6 +60,23 @@ def program_cache(cache: Path, uid: int) -> Path:
     folder.mkdir(mode=0o755, exist_ok=True)
     os.chown(folder, uid, uid)
     return folder
+
+
+def bytecode(cache: Path, into: Path) -> Path:
+    """Makes `into`, a folder, a warm cache for program.compile_or_cached, from the one in `cache` that all runs as root share: compiling
+    takes seconds. Files there that no run has used for a day are removed. Raises CompileError."""
+    shared = cache / "bytecode"
+    shared.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # runs that begin together compile once
+        program.compile_or_cached(program.BPF_DIR, shared)
+        [ours] = shared.glob(f"*{program.cache_key(program.BPF_DIR)[:32]}*")
+        os.utime(ours)
+        for other in shared.glob("*.json"):
+            if time.time() - other.stat().st_mtime > _UNUSED_SECONDS:
+                other.unlink()
+        shutil.copyfile(ours, into / ours.name)
+    return into
 
 
 def _make(root: Path, cache: Path, copy: Path) -> None:

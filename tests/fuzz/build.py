@@ -36,7 +36,7 @@ def worlds(objects: Objects, folder: Path) -> dict[str, str]:
     for world in WORLDS:
         lb = furnish(objects, world)
         (folder / world.name).write_bytes(written(lb))
-        lb.close()
+        lb.bed.close()
     return {"L4LB_FUZZ_WORLDS": ":".join(str(folder / world.name) for world in WORLDS)}
 
 

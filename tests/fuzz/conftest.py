@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab import native
-from tests.packet.conftest import alone, cache, objects  # noqa: F401 (fixtures)
+from tests.packet.conftest import alone, cache, every_cpu, objects  # noqa: F401 (fixtures)
 
 HERE = Path(__file__).parent
 

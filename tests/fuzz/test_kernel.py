@@ -84,7 +84,7 @@ def test_mutated_frames_are_treated_as_every_packet_must_be(kernel_driver: Path,
     for world in WORLDS:
         lb = furnish(objects, world)
         reached += fuzz(kernel_driver, lb, tmp_path)
-        lb.close()
+        lb.bed.close()
     assert not NEVER & set(reached)
     assert set(reached) >= REACHED, REACHED - set(reached)
 
@@ -98,6 +98,6 @@ def test_a_mistake_is_found(kernel_driver: Path, tmp_path: Path, name: str) -> N
     (sources / source).write_text(text.replace(right, wrong))
     lb = furnish(program.compile_or_cached(sources, tmp_path / "cache"), WORLDS[-1] if name == "kept" else WORLDS[0])
     done = run(kernel_driver, lb, FRAMES, tmp_path)
-    lb.close()
+    lb.bed.close()
     assert done.returncode == 1, done.stderr
     assert problem in done.stderr.splitlines()[0]

@@ -24,7 +24,8 @@ from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.tables import array_key
 from tests.packet import errors, keep, odd, test_icmp_hostile
-from tests.packet.balancer import LB_MAC, LOOPBACK, SIZES, Balancer, mac
+from tests.packet.balancer import LB_MAC, LOOPBACK, Balancer, mac
+from tests.packet.bed import SIZES, Bed
 from tests.packet.direct import OUTER
 from tests.packet.limits import Bucket, limit
 from tests.packet.modes import EVERY_MODE
@@ -76,8 +77,8 @@ WORLDS: Final = (
 
 
 def furnish(objects: Objects, world: World) -> Balancer:
-    """A balancer with services of every mode, family and protocol on ports of their own, and flows."""
-    lb = Balancer(objects, world.sizes)
+    """A balancer, in a bed of its own, with services of every mode, family and protocol on ports of their own, and flows."""
+    lb = Balancer(Bed(objects, world.sizes))
     lb.start(spread_v4=int.from_bytes(b"\xac\x10\0\0", "little"), spread_v4_mask=int.from_bytes(b"\0\0\xff\xff", "little"))
     lb.config.spread_v6[:] = list(bytes.fromhex("fd000077") + bytes(12))
     lb.snat(V4.snat, V6.snat)

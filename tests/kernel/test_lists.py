@@ -18,9 +18,11 @@ from l4lb_agent.model.access.prefixes import Prefix, parse_all
 from l4lb_agent.model.plan import plan
 from l4lb_agent.model.reasons import Reason
 from l4lb_agent.model.tables import Elements, Tables, Write, array_key
+from lab import install
 from tests.kernel.trivial import Trivial
 from tests.packet import direct
 from tests.packet.balancer import Balancer
+from tests.packet.bed import Bed
 from tests.packet.wire import quick_ipv4
 
 SIZES = mapspec.Sizes(
@@ -105,8 +107,8 @@ def test_the_bucket_of_a_new_service_is_full(bpffs: Path) -> None:
 @pytest.mark.parametrize("allows", [True, False], ids=["allow", "deny"])
 def test_while_ten_thousand_prefixes_are_exchanged_nobody_is_judged_by_half_a_list(tmp_path: Path, allows: bool) -> None:
     """One client is in both lists by another prefix in each, one in neither: all that is sent meanwhile gets one and the same answer."""
-    objects = compile_or_cached(BPF_DIR, tmp_path)
-    lb = direct.furnish(lambda: Balancer(objects, SIZES), layout.MODE_DSR)
+    objects = compile_or_cached(BPF_DIR, install.bytecode(install.cache_folder(), tmp_path))
+    lb = direct.furnish(lambda: Balancer(Bed(objects, SIZES)), layout.MODE_DSR)
     lb.set_backend(1, flags=layout.BACKEND_KEEP | layout.BACKEND_HERE)
     lb.write("policies", 1, bytes(layout.Policy(**{"allow_list" if allows else "deny_list": 3})))
     element = layout.Service.from_buffer_copy(lb.read("services", 1))
@@ -147,7 +149,7 @@ def test_while_ten_thousand_prefixes_are_exchanged_nobody_is_judged_by_half_a_li
         thread.join()
     rounds = sent[0]
     counts = {Reason(reason): packets for (reason, _), (packets, _) in lb.reasons().items()}
-    lb.close()
+    lb.bed.close()
     assert rounds > 10, "there was traffic"
     refused = Reason.NOT_ALLOWED if allows else Reason.DENIED
     assert counts == {Reason.TO_BACKEND: 50 * rounds, refused: 50 * rounds}

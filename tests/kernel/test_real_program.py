@@ -16,6 +16,7 @@ from l4lb_agent.dataplane.program import BPF_DIR, TAILS, Objects, compile_or_cac
 from l4lb_agent.model import mapspec
 from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.tables import array_key
+from lab import install
 from tests.kernel.conftest import Pair, run
 
 SIZES = mapspec.Sizes(services=4, backends=8, addresses=8, flows=1024, rings_1021=2, rings_4093=2, rings_16381=2, rings_65537=2)
@@ -35,9 +36,7 @@ time.sleep(600)
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the compiled program."""
-    folder = tmp_path_factory.mktemp("cache")
-    compile_or_cached(BPF_DIR, folder)
-    return folder
+    return install.bytecode(install.cache_folder(), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

@@ -18,9 +18,11 @@ from l4lb_agent.dataplane.program import BPF_DIR, Objects, compile_or_cached
 from l4lb_agent.dataplane.twin import Twin
 from l4lb_agent.model import layout
 from l4lb_agent.model.reasons import Reason, Verdict
+from lab import install
 from tests.kernel.conftest import Pair, run
 from tests.kernel.test_real_program import SIZES
 from tests.packet.balancer import Balancer
+from tests.packet.bed import Bed
 from tests.packet.conftest import furnish
 
 VIP, BACKEND, SNAT = "192.0.2.10", "203.0.113.5", "192.0.2.20"  # of tests/packet/wire.py
@@ -30,13 +32,13 @@ DATAGRAMS, QUESTIONS = 2000, 1000
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Objects:
-    return compile_or_cached(BPF_DIR, tmp_path_factory.mktemp("cache"))
+    return compile_or_cached(BPF_DIR, install.bytecode(install.cache_folder(), tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
 def forwarding(inside: Pair, program: Objects) -> Iterator[Balancer]:
     """A balancer attached to eth0, which sends what comes for the VIP back to where it came from: there is the backend, too."""
-    balancer = Balancer(program)
+    balancer = Balancer(Bed(program))
     try:
         furnish(balancer)
         near, peer = device.find("eth0"), run("ip", "-n", inside.peer, "link", "show", "eth0").split("link/ether ")[1].split()[0]
@@ -51,7 +53,7 @@ def forwarding(inside: Pair, program: Objects) -> Iterator[Balancer]:
         with Fd(syscall.link_create(balancer.generation.program.fileno(), near.ifindex, syscall.XDP_FLAGS_GENERIC)):
             yield balancer
     finally:
-        balancer.close()
+        balancer.bed.close()
 
 
 def sockets(namespace: str) -> tuple[socket.socket, socket.socket]:

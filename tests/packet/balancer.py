@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from l4lb_agent.dataplane import syscall
-from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.generation import Generation
 from l4lb_agent.dataplane.maps import cpus
-from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.sweeper import Sweeper
 from l4lb_agent.dataplane.ticks import Ticks, hertz, second_multiplier
 from l4lb_agent.model import hashing, index, layout, mapspec
@@ -25,12 +23,9 @@ from l4lb_agent.model.observed import FlowCounts
 from l4lb_agent.model.reasons import VERDICTS, Reason, Verdict
 from l4lb_agent.model.tables import array_key
 from tests.packet import records
+from tests.packet.bed import Bed
 from tests.packet.records import Record
 
-SIZES: Final = mapspec.Sizes(
-    services=16, backends=64, addresses=32, port_ranges=4, flows=256, tracked_flows=256, rings_1021=6, rings_4093=4, rings_16381=4,
-    rings_65537=4, affinities=128,
-)  # fmt: skip
 SLOT_SECRET: Final = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 INDEX_SECRET: Final = (0x1122334455667788, 0x8877665544332211)
 LOOPBACK: Final = 1  # the interface that packets come from unless a test says otherwise
@@ -52,6 +47,15 @@ def port(number: int) -> int:
     return int.from_bytes(number.to_bytes(2, "big"), "little")
 
 
+def _differing(one: bytes, other: bytes, size: int) -> list[int]:
+    """Numbers of the parts of `size` bytes in which the two differ."""
+    bits = int.from_bytes(one, "little") ^ int.from_bytes(other, "little")
+    if not bits:
+        return []
+    first, last = ((bit.bit_length() - 1) // 8 // size for bit in (bits & -bits, bits))
+    return [n for n in range(first, last + 1) if one[n * size : (n + 1) * size] != other[n * size : (n + 1) * size]]
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of one packet."""
@@ -62,28 +66,21 @@ class Result:
 
 
 class Balancer:
-    """Maps of the smallest useful size and one generation of the program."""
+    """What is in a bed."""
 
-    def __init__(self, objects: Objects, sizes: mapspec.Sizes = SIZES, missing: frozenset[str] = frozenset()) -> None:
-        self.specs = {spec.name: spec for spec in mapspec.specs(sizes)}
-        self.maps = {
-            name: Fd(syscall.map_create(s.type, s.key_size, s.value_size, s.max_entries, s.flags, name)) for name, s in self.specs.items()
-        }
-        self.generation: Generation = objects.load({name: fd.fileno() for name, fd in self.maps.items()}, missing)
-        self._sweep = objects.load_sweep({name: fd.fileno() for name, fd in self.maps.items()})
-        self._sizes, self._cpus = sizes, cpus()
+    def __init__(self, bed: Bed) -> None:
+        """The bed must be as new; who made it closes it."""
+        self.bed, self.specs, self.maps = bed, bed.specs, bed.maps
+        self._sizes, self._cpus = bed.sizes, cpus()
         self._entries: list[index.Entry] = []
-        self._counts: dict[tuple[int, int], tuple[int, int]] = {}
-        self._known = True  # whether _counts are those of now
+        self._counts = b""  # reason_counters as they were after the last packet, when that is known
         self.packets = 0
         self.config = layout.Config()
 
-    def close(self) -> None:
-        """Give everything back to the kernel."""
-        self.generation.close()
-        self._sweep.close()
-        for fd in self.maps.values():
-            fd.close()
+    @property
+    def generation(self) -> Generation:
+        """The programs."""
+        return self.bed.generation
 
     # --- what an agent would write
 
@@ -206,15 +203,13 @@ class Balancer:
     def send(self, packet: object, ifindex: int = LOOPBACK) -> Result:
         """Run one packet; exactly one reason must have counted it, with its bytes."""
         raw = bytes(packet)  # type: ignore[call-overload]
-        if not self._known:
-            self._counts, self._known = self.reasons(), True
+        before = self._counts or self._whole("reason_counters")
         run = syscall.prog_test_run(self.generation.program.fileno(), raw, ifindex=ifindex)
-        before, self._counts = self._counts, self.reasons()
-        changed = {k: v for k, v in self._counts.items() if v != before.get(k)}
+        self._counts = self._whole("reason_counters")
+        changed = self._increases(before, self._counts)
         assert len(changed) == 1, f"one packet, counted as {changed}"
-        ((key, after),) = changed.items()
-        first = before.get(key, (0, 0))
-        assert (after[0] - first[0], after[1] - first[1]) == (1, len(raw))
+        ((key, more),) = changed.items()
+        assert more == (1, len(raw))
         assert key[1] == run.retval, "the counted verdict is the one returned"
         self.packets += 1
         return Result(Reason(key[0]), Verdict(key[1]), run.data)
@@ -222,7 +217,7 @@ class Balancer:
     def run(self, raw: bytes, ifindex: int = LOOPBACK) -> tuple[int, bytes]:
         """Verdict and bytes of one packet, without a look at the counters."""
         done = syscall.prog_test_run(self.generation.program.fileno(), raw, ifindex=ifindex)
-        self._known = False
+        self._counts = b""
         return done.retval, done.data
 
     def reasons(self) -> dict[tuple[int, int], tuple[int, int]]:
@@ -239,15 +234,30 @@ class Balancer:
 
     def sums(self, name: str, words: int) -> Iterator[tuple[int, list[int]]]:
         """Index and summed 64-bit words of every per-CPU array element that is not all zero."""
-        size, entries = 8 * words * self._cpus, self.specs[name].max_entries
-        keys, values = bytearray(4 * entries), bytearray(size * entries)
-        syscall.map_lookup_batch(self.maps[name].fileno(), bytearray(8), True, keys, values, entries)
-        numbers, zeros = memoryview(values).cast("Q"), bytes(size)
-        for number in range(entries):
-            if values.startswith(zeros, number * size):
-                continue
-            part = numbers[number * words * self._cpus : (number + 1) * words * self._cpus]
+        size, values = words * self._cpus, self._whole(name)
+        numbers = memoryview(values).cast("Q")
+        for number in _differing(values, bytes(len(values)), 8 * size):
+            part = numbers[number * size : (number + 1) * size]
             yield number, [sum(part[word::words]) for word in range(words)]
+
+    def _whole(self, name: str) -> bytes:
+        """Every element of a per-CPU array, of every CPU."""
+        entries, each = self.specs[name].max_entries, -(-self.specs[name].value_size // 8) * 8 * self._cpus
+        keys, values = bytearray(4 * entries), bytearray(each * entries)
+        syscall.map_lookup_batch(self.maps[name].fileno(), bytearray(8), True, keys, values, entries)
+        return bytes(values)
+
+    def _increases(self, before: bytes, after: bytes) -> dict[tuple[int, int], tuple[int, int]]:
+        """(reason, verdict) -> packets, bytes that reason_counters have more, where anything differs."""
+        size, found = 2 * self._cpus, {}
+        old, new = memoryview(before).cast("Q"), memoryview(after).cast("Q")
+        for number in _differing(before, after, 8 * size):
+            first, end = number * size, (number + 1) * size
+            found[divmod(number, VERDICTS)] = (
+                sum(new[first:end:2]) - sum(old[first:end:2]),
+                sum(new[first + 1 : end : 2]) - sum(old[first + 1 : end : 2]),
+            )
+        return found
 
     def read(self, name: str, key: int | bytes) -> bytes:
         """An element; KeyError when there is none."""
@@ -298,7 +308,7 @@ class Balancer:
         """One sweep, at the datapath's time or another."""
         clock = Ticks()
         try:
-            return Sweeper(self._sweep.fileno(), lambda name: self.maps[name].fileno(), lambda: now or clock.second()).sweep()
+            return Sweeper(self.bed.sweep.fileno(), lambda name: self.maps[name].fileno(), lambda: now or clock.second()).sweep()
         finally:
             clock.close()
 

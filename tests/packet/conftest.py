@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from scapy.layers.inet import TCP, UDP
 from l4lb_agent.dataplane import program, syscall
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.model import layout
-from lab import shards
+from lab import install, shards
 from tests.packet.balancer import Balancer
+from tests.packet.bed import Beds
 from tests.packet.wire import BACKEND_PORT, NUMBER, PROTOCOLS, V4, V6, VIP_PORT, from_backend, from_client
 
 CLONE_NEWNET = 0x40000000
@@ -21,9 +23,9 @@ Make = Callable[..., Balancer]
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of compiled programs, warm. An emulated machine, where compiling takes minutes, is given one in L4LB_BYTECODE."""
-    where = Path(os.environ.get("L4LB_BYTECODE") or tmp_path_factory.mktemp("cache"))
-    program.compile_or_cached(program.BPF_DIR, where)
-    return where
+    if given := os.environ.get("L4LB_BYTECODE"):
+        return Path(given)
+    return install.bytecode(install.cache_folder(), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
@@ -32,32 +34,43 @@ def objects(cache: Path) -> Objects:
     return program.compile_or_cached(program.BPF_DIR, cache)
 
 
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[set[int]]:
-    """A network namespace and one CPU for the test: no routes but its own, and per-CPU budgets that count. Yields all the CPUs."""
-    home, cpus = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.sched_getaffinity(0)
-    assert syscall._LIBC.unshare(CLONE_NEWNET) == 0, "needs root"
+@pytest.fixture(scope="package", autouse=True)
+def every_cpu() -> Iterator[set[int]]:
+    """One CPU for all tests, so that per-CPU budgets count. Yields all that there are."""
+    cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {shards.cpu(cpus)})
+    yield cpus
+    os.sched_setaffinity(0, cpus)
+
+
+@pytest.fixture(autouse=True)
+def alone(every_cpu: set[int]) -> Iterator[set[int]]:
+    """A network namespace for the test, with no routes but its own, and one CPU, also after a test of two. Yields all the CPUs."""
+    pinned = {shards.cpu(every_cpu)}
+    if os.sched_getaffinity(0) != pinned:  # to set it costs milliseconds, also when it stays
+        os.sched_setaffinity(0, pinned)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    assert syscall._LIBC.unshare(CLONE_NEWNET) == 0, "needs root"
     try:
-        yield cpus
+        yield every_cpu
     finally:
-        os.sched_setaffinity(0, cpus)
         assert syscall._LIBC.setns(home, CLONE_NEWNET) == 0
         os.close(home)
 
 
+@pytest.fixture(scope="session")
+def beds(objects: Objects) -> Iterator[Beds]:
+    """Maps and programs that tests leave as new for each other."""
+    every = Beds(objects)
+    yield every
+    every.close()
+
+
 @pytest.fixture
-def make(objects: Objects) -> Iterator[Make]:
-    """Makes balancers that are closed with the test."""
-    made: list[Balancer] = []
-
-    def one(**options: object) -> Balancer:
-        made.append(Balancer(objects, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield one
-    for balancer in made:
-        balancer.close()
+def make(beds: Beds) -> Iterator[Make]:
+    """Makes balancers that end with the test."""
+    with ExitStack() as stack:
+        yield lambda **options: Balancer(stack.enter_context(beds.lent(**options)))
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.choice import layout as choice_layout
 from l4lb_agent.model.choice.affinity import Affinity
 from l4lb_agent.model.reasons import Reason
-from tests.packet.balancer import SIZES, Balancer
+from tests.packet.balancer import Balancer
+from tests.packet.bed import SIZES
 from tests.packet.conftest import Make
 from tests.packet.direct import SERVICE
 from tests.packet.modes import EVERY_MODE, FIRST, MANY, backend_of, every_mode, furnish, spread

@@ -205,6 +205,6 @@ def test_two_generations_share_flows_and_not_their_tails(make: Make, objects: Ob
     furnish(lb)
     lb.send(from_client(V4, flags="S"))
     lb.generation.close()
-    lb.generation = objects.load({name: fd.fileno() for name, fd in lb.maps.items()})
+    lb.bed.generation = objects.load({name: fd.fileno() for name, fd in lb.maps.items()})
     assert lb.send(from_client(V4, flags="A")).reason is Reason.TO_BACKEND
     assert lb.send(from_client(V4, port=50000, flags="S")).reason is Reason.FLOW_CREATED

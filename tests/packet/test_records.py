@@ -15,7 +15,8 @@ from scapy.packet import Packet
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.model.observed import Answers
 from l4lb_agent.model.reasons import Reason
-from tests.packet.balancer import SIZES, Balancer, address
+from tests.packet.balancer import Balancer, address
+from tests.packet.bed import SIZES
 from tests.packet.conftest import Make, furnish
 from tests.packet.test_tcp_states import play
 from tests.packet.wire import V4, V6, Family, each_family, each_protocol, from_backend, from_client, same, to_backend, to_client

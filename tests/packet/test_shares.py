@@ -9,7 +9,8 @@ from scapy.layers.inet import TCP, UDP
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.model import hashing, layout
 from l4lb_agent.model.reasons import Reason
-from tests.packet.balancer import SIZES, SLOT_SECRET, Balancer, address
+from tests.packet.balancer import SLOT_SECRET, Balancer, address
+from tests.packet.bed import SIZES
 from tests.packet.conftest import Make, furnish
 from tests.packet.wire import BACKEND_PORT, NUMBER, V4, V6, VIP_PORT, Family, each_family, each_protocol, from_client
 

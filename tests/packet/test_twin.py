@@ -16,7 +16,8 @@ from l4lb_agent.dataplane.twin import LONGEST_FRAME, SHORTEST_FRAME
 from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.packet import limits, modes, test_affinity, test_capture, test_lists, test_tracking, vlans
-from tests.packet.balancer import LB_MAC, LOOPBACK, SIZES, Balancer, mac
+from tests.packet.balancer import LB_MAC, LOOPBACK, Balancer, mac
+from tests.packet.bed import SIZES
 from tests.packet.conftest import Make, furnish
 from tests.packet.direct import SERVICE
 from tests.packet.errors import about_backend, about_client, quotes_for_backend, quotes_for_client, too_big, unreachable

@@ -10,7 +10,8 @@ from l4lb_agent.model.access.lists import Members
 from l4lb_agent.model.access.prefixes import parse_all
 from l4lb_agent.model.choice.affinity import NO_AFFINITY, Affinity
 from tests.packet import keep, limits, odd, records, vlans
-from tests.packet.balancer import LB_MAC, LOOPBACK, SIZES, Balancer, mac
+from tests.packet.balancer import LB_MAC, LOOPBACK, Balancer, mac
+from tests.packet.bed import SIZES
 from tests.packet.direct import OUTER
 from tests.packet.frames import INNER, KEPT, RANGE, SNAT, VIPS, Frames
 from tests.packet.limits import Bucket
