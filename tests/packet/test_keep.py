@@ -10,7 +10,8 @@ from scapy.packet import Packet
 from l4lb_agent.model import hashing, layout, mapspec
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.packet import errors, keep, odd
-from tests.packet.balancer import INDEX_SECRET, SIZES, Balancer, address
+from tests.packet.balancer import INDEX_SECRET, Balancer, address
+from tests.packet.bed import SIZES
 from tests.packet.conftest import Make, furnish
 from tests.packet.errors import ALL, PAYLOAD, Kind, about_backend, about_client, at_backend, at_client, each_kind, family_of, too_big
 from tests.packet.keep import reached, reply

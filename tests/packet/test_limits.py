@@ -194,6 +194,7 @@ def test_udp_flows_of_nat_count_once(nat: Balancer, family: Family) -> None:
 @each_family
 def test_tracked_udp_flows_count_once(make: Make, mode: str, family: Family) -> None:
     lb = furnish(make, mode, layout.SERVICE_TRACK_ALL)
+    lb.set_backend(1 if family is V4 else 4, service=service_of(family, UDP))
     stop_clock(lb)
     limit(lb, service_of(family, UDP), service=Bucket(2, 10))
     passed = [r is Reason.TO_BACKEND for r in syns(lb, family, 4, kind=UDP)]

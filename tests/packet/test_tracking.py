@@ -321,6 +321,8 @@ def test_tracked_udp_stays_until_its_backend_goes(lb: Balancer) -> None:
         return lb.send(from_client(V4, UDP, b"x")).data[:6]
 
     lb.ring(4 - 1, [OLD])
+    for backend in (OLD, NEW):
+        lb.set_backend(backend, service=2)
     lb.service(2, V4.vip, VIP_PORT, 17, now=3, mode=layout.MODE_DSR, flags=layout.SERVICE_TRACK_ALL, idle=120)
     assert (udp(), udp()) == (MACS[OLD], MACS[OLD])
     lb.service(2, V4.vip, VIP_PORT, 17, now=1, before=3, mode=layout.MODE_DSR, flags=layout.SERVICE_TRACK_ALL, idle=120)

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.timeout(600)  # in an emulated machine
 STEPS = 600
 PORTS = range(5000, 5024)
 BACKENDS = range(1, 7)
+UDP_TOO = 6  # number of a backend's twin in the UDP service
 CLIENT = V4.client
 ENDS = (address(CLIENT)[12:], address(V4.vip)[12:])
 FLAGS = ("S", "S", "A", "A", "PA", "FA", "R", "RA", "SA", "FAU")
@@ -40,6 +41,11 @@ def slot_of(port: int, protocol: int = 6) -> int:
     return (hash_of(port, protocol) >> 32) * 1021 >> 32
 
 
+def of_service(backend: int, base: int) -> int:
+    """The same backend of the service whose backends begin after `base`."""
+    return backend and base + backend
+
+
 class Duel:
     """Program and reference, led through the same events."""
 
@@ -50,18 +56,20 @@ class Duel:
         self.now = [random.choice(BACKENDS) for _ in range(1021)]
         self.before = list(self.now)
         lb.configure(flow_mask=buckets - 1, second_multiplier=0)  # time stands still but for `wait`
-        for number in BACKENDS:
-            lb.backend(number, f"203.0.113.{number}", VIP_PORT, destination=mac(number), service=1)
-            self.table.servers[number] = Server()
+        for service, base in ((1, 0), (2, UDP_TOO)):
+            for number in (base + each for each in BACKENDS):
+                lb.backend(number, f"203.0.113.{number}", VIP_PORT, destination=mac(number), service=service)
+                self.table.servers[number] = Server()
         self.publish()
 
     def publish(self) -> None:
         """Write both rings; every slot is at risk."""
-        self.lb.ring(1, [backend | layout.SLOT_AT_RISK for backend in self.now])
-        self.lb.ring(2, self.before)
-        for service, protocol in ((1, 6), (2, 17)):
+        for service, protocol, base in ((1, 6, 0), (2, 17, UDP_TOO)):
+            now, before = 2 * service - 1, 2 * service
+            self.lb.ring(now, [of_service(backend, base) | layout.SLOT_AT_RISK for backend in self.now])
+            self.lb.ring(before, [of_service(backend, base) for backend in self.before])
             self.lb.service(
-                service, V4.vip, VIP_PORT, protocol, now=1, before=2, mode=layout.MODE_DSR, flags=self.flags, idle=self.table.idle
+                service, V4.vip, VIP_PORT, protocol, now=now, before=before, mode=layout.MODE_DSR, flags=self.flags, idle=self.table.idle
             )  # fmt: skip
 
     def change(self) -> None:
@@ -76,7 +84,7 @@ class Duel:
 
     def server(self) -> None:
         """A backend becomes another."""
-        number = random.choice(BACKENDS)
+        number = random.choice(BACKENDS) + random.choice([0, 0, UDP_TOO])
         server = self.table.servers[number] = Server(*random.choice([(True, True), (True, True), (True, False), (False, False)]))
         server.resets = not server.keeps and random.random() < 0.5
         flags = layout.BACKEND_KEEP * server.keeps | layout.BACKEND_ELIGIBLE * server.eligible | layout.BACKEND_RESET * server.resets
@@ -95,9 +103,10 @@ class Duel:
         sequence = random.choice([self._near(port), self._near(port), random.getrandbits(32)])
         length = len(payload) + ("S" in flags) + ("F" in flags)
         protocol = 6 if tcp else 17
-        slot = slot_of(port, protocol)
+        slot, base = slot_of(port, protocol), 0 if tcp else UDP_TOO
+        now, before = of_service(self.now[slot], base), of_service(self.before[slot], base)
         segment = Segment(hash_of(port, protocol), flags, sequence, length, tcp)
-        expected = self.table.backend(segment, self.now[slot], self.before[slot]) if tcp or self.table.track_all else self.now[slot]
+        expected = self.table.backend(segment, now, before) if tcp or self.table.track_all else now
         result = self.lb.send(quick_ipv4(protocol, *ENDS, (port, VIP_PORT), payload, flags=flags, seq=sequence))
         assert self._went(result.reason, result.data) == self._meant(expected, segment), segment
         assert self.lb.tracking(1 if tcp else 2)[2] <= self.table.evicted
