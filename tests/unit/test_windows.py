@@ -485,7 +485,7 @@ async def test_half_a_plan_that_the_kernel_refused_leaves_its_marks_behind() -> 
         await web(agent)
         await settled(node, agent)
         await agent.change(commands.CreateService(service("other", "192.0.2.2")))
-        node.datapath.accept_writes = 2  # the ring and the word of services/web
+        node.datapath.accept_writes = 3  # the ring, the configuration without an address of the other, and the word of services/web
         asked = (commands.UpdateBackend(A, weight=3), commands.DeleteService("services/other"))
         answers = await asyncio.gather(*map(agent.change, asked), return_exceptions=True)
         assert [type(answer) for answer in answers] == [errors.Unavailable] * 2

@@ -3,10 +3,12 @@
 import asyncio
 import io
 import json
+import os
 import tarfile
 import threading
 import time
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from l4lb_agent.control.captures import Captures, Names
 from l4lb_agent.control.recorder import recorder
 from l4lb_agent.control.recorder.recorder import Recorder
 from l4lb_agent.dataplane import syscall
+from l4lb_agent.dataplane.program import BPF_DIR, compile_or_cached
 from l4lb_agent.dataplane.ringbuf import RingBuffer
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.model import mapspec
@@ -29,8 +32,12 @@ from l4lb_agent.model.capture.layout import RECORDER_BYTES
 from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.system.clock import SystemClock
 from l4lb_agent.system.dumps import DumpFolder
+from lab import install
 from tests import readers
+from tests.kernel.conftest import Pair
 from tests.packet.balancer import LOOPBACK, Balancer
+from tests.packet.bed import Bed
+from tests.packet.conftest import furnish
 from tests.packet.wire import CLIENT_MAC, LB_MAC, V4, V6, from_client
 
 SECONDS = 8.0
@@ -96,6 +103,20 @@ def dropped() -> list[Packet]:
         Ether(src=CLIENT_MAC, dst=LB_MAC) / IPv6(src=V6.client, dst=V6.vip, hlim=1) / syn,
         Ether(src=CLIENT_MAC, dst=LB_MAC) / IPv6(src=V6.client, dst=V6.vip) / ICMPv6EchoRequest(cksum=1),
     ]
+
+
+@pytest.fixture
+def lb(inside: Pair, tmp_path: Path) -> Iterator[Balancer]:
+    """As that of the packet tests, on one CPU, in a namespace."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    balancer = Balancer(Bed(compile_or_cached(BPF_DIR, install.bytecode(install.cache_folder(), tmp_path))))
+    try:
+        furnish(balancer)
+        yield balancer
+    finally:
+        balancer.bed.close()
+        os.sched_setaffinity(0, cpus)
 
 
 @pytest.fixture
