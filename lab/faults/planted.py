@@ -191,9 +191,9 @@ FAULTS: Final = (
     ),
     Fault(
         "checksum offload", "no connection to any backend comes about", _unfinished,
-        "doctor", (f"ERROR    BACKEND_SILENT  {B}", "CHECKSUM_UNSEEN", "checksums (`l4lbctl capture` says"),
+        "doctor", (f"BACKEND_SILENT  {B}", "CHECKSUM_UNSEEN", "checksums (`l4lbctl capture` says"),
         "capture --service web4 --count 3 --for 10s", ("checksum=unfinished",),
-        _finished, "BACKEND_SILENT",
+        _finished, f"BACKEND_SILENT {B}",
     ),
     Fault(
         "lost certificate", "the controller cannot reach the agent any more", _lost_certificate,
