@@ -54,6 +54,7 @@ def test_each_finding_is_provoked_for_real_or_there_is_a_reason_why_not() -> Non
         '"{}"),',
         '"{}", "SEVERITY',
         "ERROR    {}  ",
+        'f"{}  {{B}}"',
     )  # in which tests name what they wait for
     asserted = {name for name in Id if any(way.format(name) in text for way in ways)}
     assert set(Id) - asserted == set(INJECTED)
