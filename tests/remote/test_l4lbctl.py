@@ -89,7 +89,7 @@ async def test_top_works_over_a_remote_connection(shared_pki: Pki, serve: Callab
     app = Top(lambda: AsyncClient(served.door.listen, **files), served.door.listen, interval=0.1)
     async with app.run_test(size=(80, 24)) as pilot:
         async with asyncio.timeout(20):
-            while app.state.sample is None or app.state.agent is None:
+            while f"{served.door.listen}  ready" not in str(app.query_one("#head", Static).content):  # drawn some time after it is known
                 await pilot.pause(0.05)
-        await pilot.pause()
-        assert f"{served.door.listen}  ready" in str(app.query_one("#head", Static).content)
+        assert app.state.sample is not None
+        assert app.state.agent is not None
