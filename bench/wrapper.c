@@ -193,21 +193,23 @@ static __always_inline int write_packet(struct xdp_md *ctx)
 	return 1;
 }
 
-/* Two wrappers, since a tail call with a constant index is the cheap one */
-int wrapper(struct xdp_md *ctx)
+static __always_inline int hand_over(struct xdp_md *ctx, int target)
 {
 	if (!write_packet(ctx))
 		return XDP_ABORTED;
-	targets.call(ctx, TARGET_DATAPATH);
+	targets.call(ctx, target);
 	return XDP_ABORTED;
+}
+
+/* A wrapper for each target, since a tail call with a constant index is the cheap one */
+int wrapper(struct xdp_md *ctx)
+{
+	return hand_over(ctx, TARGET_DATAPATH);
 }
 
 int empty_wrapper(struct xdp_md *ctx)
 {
-	if (!write_packet(ctx))
-		return XDP_ABORTED;
-	targets.call(ctx, TARGET_NOTHING);
-	return XDP_ABORTED;
+	return hand_over(ctx, TARGET_NOTHING);
 }
 
 int nothing(struct xdp_md *ctx)
@@ -218,10 +220,7 @@ int nothing(struct xdp_md *ctx)
 
 int line_wrapper(struct xdp_md *ctx)
 {
-	if (!write_packet(ctx))
-		return XDP_ABORTED;
-	targets.call(ctx, TARGET_LINE);
-	return XDP_ABORTED;
+	return hand_over(ctx, TARGET_LINE);
 }
 
 /* The floor of whatever looks a flow up: one line of a table as large as the datapath's, which the packet's source picks. The next packet

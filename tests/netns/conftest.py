@@ -1,5 +1,6 @@
 """Laboratories with a running agent, made by the demo's own parts."""
 
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lab import netns
 from lab.agent import Agent
 from lab.direct.modes import Mode
 from lab.laboratory import Laboratory
@@ -40,6 +42,44 @@ def set_up(
                 yield running
         finally:
             print(made.log())
+
+
+def counted(running: Balanced, reason: int) -> int:
+    """Packets that ended so."""
+    [sample] = running.client.stats(samples=1)
+    return sum(row.packets for row in sample.reasons if row.reason == reason)
+
+
+def learnt(running: Balanced, role: str, address: str) -> int:
+    """The MTU that a host's kernel remembers of the path to an address, 0 for none."""
+    words = netns.run(["ip", "-n", running.lab.namespace(role), "route", "get", address]).split()
+    return int(words[words.index("mtu") + 1]) if "mtu" in words else 0
+
+
+def echoes(running: Balanced) -> None:
+    """Long-lived TCP connections and UDP probes to both VIPs are answered, every one."""
+    connections = running.lab.traffic.connections(running.vips(), 10)
+    datagrams = running.lab.traffic.datagrams(running.vips(), 10)
+    messages, probes = connections.result(), datagrams.result()
+    assert (messages["failed"], messages["open"], messages["errors"]) == (0, 10, {})
+    assert probes["requests"] >= 20
+    assert (probes["failed"], probes["errors"]) == (0, {})
+
+
+def hears_that_nobody_listens(running: Balanced, family: int) -> None:
+    """A client's connected UDP socket is told by the VIP that nothing listens at the backend's port; the service for it is added."""
+    running.add_service(f"closed{family}", family, protocol="udp", port=9, weights={"a": 1})
+    vip = running.lab.topology.vip().of(family)
+
+    def ask() -> None:
+        with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            sock.connect((vip, 9))
+            sock.send(b"anybody?")
+            sock.recv(100)
+
+    with pytest.raises(ConnectionRefusedError):
+        netns.inside(running.lab.namespace("client"), ask)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from l4lb.v1.reason_pb2 import Reason
 from lab.direct.modes import Mode
 from lab.services import EVEN, Balanced
 from lab.topology import FAMILIES
-from tests.netns.conftest import set_up
+from tests.netns.conftest import counted, set_up
 
 CASES = {
     "nat": ("native-tx", Mode.NAT),
@@ -45,11 +45,6 @@ def client_of(running: Balanced) -> list[str]:
     """Both addresses of the client."""
     host = running.lab.topology.host("client")
     return [host.of(family) for family in FAMILIES]
-
-
-def counted(running: Balanced, reason: Reason.ValueType) -> int:
-    [sample] = running.client.stats(samples=1)
-    return sum(row.packets for row in sample.reasons if row.reason == reason)
 
 
 def test_a_client_who_is_denied_is_cut_off_at_once_and_comes_back_when_he_is_not(running: Balanced) -> None:

@@ -13,7 +13,7 @@ from lab import netns
 from lab.direct.modes import Mode
 from lab.services import Balanced
 from lab.topology import BACKENDS, FAMILIES
-from tests.netns.conftest import set_up
+from tests.netns.conftest import counted, hears_that_nobody_listens, learnt, set_up
 
 MTU = 1300  # of one link of the router; IPv6 needs 1280
 TO_CLIENT, TO_BACKENDS = "eth1", "eth2"  # the router's interfaces
@@ -28,24 +28,12 @@ def routed() -> Iterator[Balanced]:
         yield running
 
 
-def counted(running: Balanced, reason: int) -> int:
-    """Packets that ended so."""
-    [sample] = running.client.stats(samples=1)
-    return sum(row.packets for row in sample.reasons if row.reason == reason)
-
-
 def narrow(running: Balanced, interface: str) -> None:
     """Gives one of the router's links a smaller MTU; both ends of a TCP connection keep offering segments for 1500."""
     netns.batch(running.lab.namespace("router"), [f"link set {interface} mtu {MTU}"])
     for role in ("client", *BACKENDS):
         probing = netns.inside(running.lab.namespace(role), lambda: Path("/proc/sys/net/ipv4/tcp_mtu_probing").read_text())
         assert probing.strip() == "0", "nothing but an error tells a sender of a smaller MTU"
-
-
-def learnt(running: Balanced, role: str, address: str) -> int:
-    """The MTU that a host's kernel remembers of the path to an address, 0 for none."""
-    words = netns.run(["ip", "-n", running.lab.namespace(role), "route", "get", address]).split()
-    return int(words[words.index("mtu") + 1]) if "mtu" in words else 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -93,19 +81,7 @@ def test_an_upload_over_a_smaller_mtu_works_because_the_client_hears_of_it(route
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_client_is_told_by_the_vip_that_nobody_listens_at_the_backend(routed: Balanced, family: int) -> None:
     """A connected UDP socket hears of it, as it would from the server itself."""
-    name = f"closed{family}"
-    routed.add_service(name, family, protocol="udp", port=9, weights={"a": 1})
-    vip = routed.lab.topology.vip().of(family)
-
-    def ask() -> None:
-        with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(5)
-            sock.connect((vip, 9))
-            sock.send(b"anybody?")
-            sock.recv(100)
-
-    with pytest.raises(ConnectionRefusedError):
-        netns.inside(routed.lab.namespace("client"), ask)
+    hears_that_nobody_listens(routed, family)
     assert counted(routed, Reason.REASON_ICMP_TO_CLIENT) > 0
 
 

@@ -13,7 +13,7 @@ from lab.direct.modes import Mode
 from lab.nginx import BULK_BYTES
 from lab.services import Balanced
 from lab.topology import FAMILIES, PORT_HTTP
-from tests.netns.conftest import MODES, set_up
+from tests.netns.conftest import MODES, counted, echoes, hears_that_nobody_listens, learnt, set_up
 from tests.netns.test_drain import slow_download_from
 
 LAYOUTS = [*((mode, True) for mode in MODES), ("native-tx", False)]
@@ -37,12 +37,6 @@ def sides() -> Iterator[Balanced]:
         yield running
 
 
-def counted(running: Balanced, reason: Reason.ValueType) -> int:
-    """Packets that ended so."""
-    [sample] = running.client.stats(samples=1)
-    return sum(row.packets for row in sample.reasons if row.reason == reason)
-
-
 def logged(running: Balanced, marker: str) -> list[list[str]]:
     """Address and port of each request in the access logs."""
     return [line.split()[3:5] for server in running.lab.nginx.values() for line in server.logged(marker)]
@@ -63,12 +57,7 @@ def test_a_client_may_come_again_from_the_same_port(everything: Balanced) -> Non
 
 
 def test_tcp_and_udp_echo(everything: Balanced) -> None:
-    connections = everything.lab.traffic.connections(everything.vips(), 10)
-    datagrams = everything.lab.traffic.datagrams(everything.vips(), 10)
-    messages, probes = connections.result(), datagrams.result()
-    assert (messages["failed"], messages["open"], messages["errors"]) == (0, 10, {})
-    assert probes["requests"] >= 20
-    assert (probes["failed"], probes["errors"]) == (0, {})
+    echoes(everything)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -125,12 +114,6 @@ def test_at_a_drains_deadline_clients_and_servers_are_told(action: str) -> None:
         assert counted(running, Reason.REASON_DRAIN_RESET if action == "reset" else Reason.REASON_RST_ANSWERED) >= on_a
 
 
-def learnt(running: Balanced, role: str, address: str) -> int:
-    """The MTU that a host's kernel remembers of the path to an address, 0 for none."""
-    words = netns.run(["ip", "-n", running.lab.namespace(role), "route", "get", address]).split()
-    return int(words[words.index("mtu") + 1]) if "mtu" in words else 0
-
-
 def acquaint(running: Balanced, address: str) -> None:
     """The load balancer's host knows its neighbour, so that the kernel's way to it, with its MTU, is a flow's."""
     namespace, until = running.lab.namespace("lb"), time.monotonic() + 5
@@ -166,18 +149,7 @@ def test_both_ends_learn_of_a_narrow_way_behind_the_load_balancer(family: int) -
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_error_of_a_backend_reaches_the_client_from_the_vip(sides: Balanced, family: int) -> None:
     """A connected UDP socket hears of it, as it would from the server itself."""
-    sides.add_service(f"closed{family}", family, protocol="udp", port=9, weights={"a": 1})
-    vip = sides.lab.topology.vip().of(family)
-
-    def ask() -> None:
-        with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(5)
-            sock.connect((vip, 9))
-            sock.send(b"anybody?")
-            sock.recv(100)
-
-    with pytest.raises(ConnectionRefusedError):
-        netns.inside(sides.lab.namespace("client"), ask)
+    hears_that_nobody_listens(sides, family)
     assert counted(sides, Reason.REASON_ICMP_TO_CLIENT) > 0
 
 

@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 
 from l4lb.v1.reason_pb2 import Reason
-from lab import netns
 from lab.direct.modes import Mode
 from lab.services import EVEN, Balanced
 from lab.topology import FAMILIES
-from tests.netns.conftest import set_up
+from tests.netns.conftest import counted, learnt, set_up
 
 NARROW = 1340  # of the way to each backend: less than the segments for which the backends ask, and an outer header
 CASES: dict[str, tuple[Mode, int, dict[str, Any]]] = {
@@ -25,14 +24,7 @@ CASES: dict[str, tuple[Mode, int, dict[str, Any]]] = {
 
 def path_mtu(running: Balanced, family: int) -> int:
     """What the client's kernel believes of the way to the VIP; 0 for nothing in particular."""
-    route = netns.run(["ip", "-n", running.lab.namespace("client"), "route", "get", running.lab.topology.vip().of(family)]).split()
-    return int(route[route.index("mtu") + 1]) if "mtu" in route else 0
-
-
-def count(running: Balanced, reason: Reason.ValueType) -> int:
-    """Packets that ended so."""
-    [sample] = running.client.stats(samples=1)
-    return sum(row.packets for row in sample.reasons if row.reason == reason)
+    return learnt(running, "client", running.lab.topology.vip().of(family))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -51,8 +43,8 @@ def test_an_upload_over_a_narrow_way_completes_once_the_client_has_learned_its_m
             assert server.uploaded(marker) == upload["sha256"]
             assert path_mtu(running, family) == NARROW - outer
             assert running.lab.traffic.download(vip, "/bulk.bin", f"down{family}").result()["errors"] == {}
-        assert 0 < count(running, Reason.REASON_TOO_BIG_ANSWERED) < 1000
-        assert count(running, Reason.REASON_MTU_EXCEEDED) == 0
+        assert 0 < counted(running, Reason.REASON_TOO_BIG_ANSWERED) < 1000
+        assert counted(running, Reason.REASON_MTU_EXCEEDED) == 0
 
 
 @pytest.mark.parametrize("clamp", [{"mss_clamp": "auto"}, {"mss_clamp": "fixed", "mss": NARROW - 60}], ids=["auto", "fixed"])
@@ -67,8 +59,8 @@ def test_segments_of_a_clamped_nat_service_fit_and_nobody_has_to_be_told(clamp: 
             assert running.lab.traffic.upload(vip, f"/upload/fits{family}", 3_000_000, f"fits{family}")["errors"] == {}
             assert running.lab.traffic.download(vip, "/bulk.bin", f"down{family}").result()["errors"] == {}
             assert path_mtu(running, family) == 0
-        assert count(running, Reason.REASON_TOO_BIG_ANSWERED) == 0
-        assert count(running, Reason.REASON_TO_BACKEND) > 0
+        assert counted(running, Reason.REASON_TOO_BIG_ANSWERED) == 0
+        assert counted(running, Reason.REASON_TO_BACKEND) > 0
 
 
 def test_without_an_mtu_of_its_own_a_backend_is_sent_what_its_way_takes() -> None:
@@ -78,4 +70,4 @@ def test_without_an_mtu_of_its_own_a_backend_is_sent_what_its_way_takes() -> Non
             vip = running.lab.topology.vip().of(family)
             assert running.lab.traffic.upload(vip, f"/upload/whole{family}", 1_000_000, f"whole{family}")["errors"] == {}
             assert path_mtu(running, family) == 0
-        assert count(running, Reason.REASON_TOO_BIG_ANSWERED) == 0
+        assert counted(running, Reason.REASON_TOO_BIG_ANSWERED) == 0

@@ -6,8 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from l4lb_agent.model import layout
-from l4lb_agent.model.explain import checksums
+from l4lb_agent.model import checksums, layout
 from l4lb_agent.model.explain.synthesis import Wanted, frame
 from tests.packet import records, vlans
 from tests.packet.balancer import LB_MAC, Balancer

@@ -36,6 +36,20 @@ class Names:
 
 
 @dataclass(frozen=True)
+class Called:
+    """Names by number, turned round once for many packets."""
+
+    services: Mapping[int, str]
+    backends: Mapping[int, str]
+    interfaces: Mapping[int, str]
+
+    @classmethod
+    def of(cls, names: Names) -> "Called":
+        """The names that `names` gives."""
+        return cls(*({number: name for name, number in one.items()} for one in (names.services, names.backends, names.interfaces)))
+
+
+@dataclass(frozen=True)
 class CapturedPacket:
     """A packet with names instead of numbers; "" for what it does not have."""
 
@@ -172,10 +186,10 @@ class Captures:
     def look(self) -> int:
         """Gives what is in the ring buffer to those who want it, and says how much that was; the rest waits for the next turn of the
         loop."""
-        names: _Called | None = None
+        names: Called | None = None
         packets = self._datapath.captured(AT_ONCE)
         for packet in packets:
-            names = names or _Called.of(self._names())
+            names = names or Called.of(self._names())
             named = self._named(packet, names)
             if self._recorder and capture_layout.RECORDER in packet.captures:
                 self._recorder(named)
@@ -188,22 +202,9 @@ class Captures:
                 one.wake.set()
         return len(packets)
 
-    def _named(self, packet: Captured, names: "_Called") -> CapturedPacket:
+    def _named(self, packet: Captured, names: Called) -> CapturedPacket:
         past = self._clock.monotonic() - packet.nanoseconds / 1e9
         return CapturedPacket(
             packet, self._clock.time() - past, names.interfaces.get(packet.ifindex, ""), names.services.get(packet.service, ""),
             names.backends.get(packet.backend, ""),
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Called:
-    """Names by number, turned round once for many packets."""
-
-    services: Mapping[int, str]
-    backends: Mapping[int, str]
-    interfaces: Mapping[int, str]
-
-    @classmethod
-    def of(cls, names: Names) -> "_Called":
-        return cls(*({number: name for name, number in one.items()} for one in (names.services, names.backends, names.interfaces)))

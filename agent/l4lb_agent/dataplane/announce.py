@@ -12,6 +12,7 @@ import struct
 
 from l4lb_agent.dataplane import device, syscall
 from l4lb_agent.dataplane.fd import Fd
+from l4lb_agent.model import checksums
 from l4lb_agent.model.address import Address
 
 _SIOCADDMULTI, _SIOCDELMULTI = 0x8931, 0x8932
@@ -21,12 +22,6 @@ _CLONE_REDIRECT = 13
 def solicited_node(address: Address) -> bytes:
     """MAC of the IPv6 address's solicited-node group (RFC 4291 2.7.1, RFC 2464 7)."""
     return b"\x33\x33\xff" + address.packed[13:]
-
-
-def _checksum(data: bytes) -> int:
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
 
 
 def frame(address: Address, mac: bytes) -> bytes:
@@ -39,7 +34,7 @@ def frame(address: Address, mac: bytes) -> bytes:
     body = struct.pack("!I", override) + address.packed + b"\x02\x01" + mac
     destination = bytes.fromhex("ff02" + "00" * 13 + "01")
     pseudo = address.packed + destination + struct.pack("!II", 4 + len(body), 58)
-    message = struct.pack("!BBH", 136, 0, _checksum(pseudo + b"\x88\0\0\0" + body)) + body
+    message = struct.pack("!BBH", 136, 0, checksums.complete(checksums.words(pseudo + b"\x88\0\0\0" + body))) + body
     header = struct.pack("!IHBB", 6 << 28, len(message), 58, 255) + address.packed + destination
     return b"\x33\x33\0\0\0\x01" + mac + b"\x86\xdd" + header + message
 

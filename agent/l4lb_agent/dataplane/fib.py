@@ -7,7 +7,8 @@ import struct
 
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.dataplane.fd import Fd
-from l4lb_agent.model.explain.moment import Asked, Route, is_mapped
+from l4lb_agent.model.address import is_mapped
+from l4lb_agent.model.explain.moment import Asked, Route
 
 _FIB_LOOKUP = 69
 _BYTES = 64

@@ -2,10 +2,16 @@
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Final
 
 from l4lb_agent.model import errors
 
-_MAPPED = bytes(10) + b"\xff\xff"
+MAPPED: Final = bytes(10) + b"\xff\xff"  # before the four bytes of an IPv4 address
+
+
+def is_mapped(packed: bytes) -> bool:
+    """Whether these 16 bytes are an IPv4 address."""
+    return packed.startswith(MAPPED)
 
 
 @dataclass(frozen=True, order=True)
@@ -17,7 +23,7 @@ class Address:
     @property
     def family(self) -> int:
         """4 or 6."""
-        return 4 if self.packed.startswith(_MAPPED) else 6
+        return 4 if is_mapped(self.packed) else 6
 
     def __str__(self) -> str:
         return str(ipaddress.IPv4Address(self.packed[12:]) if self.family == 4 else ipaddress.IPv6Address(self.packed))
@@ -37,7 +43,7 @@ class Address:
             raise InvalidAddress(field, text, "is not a unicast address that packets can be sent to")
         if parsed.version == 4 and parsed.packed[0] == 0:
             raise InvalidAddress(field, text, "is in 0.0.0.0/8, which nothing can be sent to")
-        return cls(parsed.packed if parsed.version == 6 else _MAPPED + parsed.packed)
+        return cls(parsed.packed if parsed.version == 6 else MAPPED + parsed.packed)
 
 
 class InvalidAddress(errors.InvalidArgument):

@@ -10,7 +10,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.meanings import MEANINGS
-from l4lb_agent.model.explain.packet import Tuple, mac
+from l4lb_agent.model.explain.packet import Tuple
 from l4lb_agent.model.explain.summary import summary
 from l4lb_agent.model.explain.synthesis import FLAGS, MOST_PAYLOAD, TTL, Wanted
 from l4lb_agent.model.reasons import Verdict
@@ -71,7 +71,7 @@ def _frame(raw: bytes, interface: str, overhead: int) -> explain_pb2.FrameSummar
     outer, inner = seen.outer or Tuple(), seen.inner
     outside = [str(Address(one)) if seen.outer else "" for one in (outer.source, outer.destination)]
     return explain_pb2.FrameSummary(
-        frame=raw, interface=interface, vlan=seen.vlan, source_mac=mac(seen.source_mac), destination_mac=mac(seen.destination_mac),
+        frame=raw, interface=interface, vlan=seen.vlan, source_mac=seen.source_mac.hex(":"), destination_mac=seen.destination_mac.hex(":"),
         outer_source=outside[0], outer_destination=outside[1], outer_source_port=outer.source_port,
         outer_destination_port=outer.destination_port, source=str(Address(inner.source)), destination=str(Address(inner.destination)),
         protocol=inner.protocol, source_port=inner.source_port, destination_port=inner.destination_port,

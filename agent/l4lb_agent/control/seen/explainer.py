@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from l4lb_agent.control.captures import Names
+from l4lb_agent.control.captures import Called, Names
 from l4lb_agent.control.facade import BackendView, Explained
 from l4lb_agent.control.ports import Datapath
 from l4lb_agent.model import layout
@@ -14,7 +14,7 @@ from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument, Unavail
 from l4lb_agent.model.explain import sending
 from l4lb_agent.model.explain.compare import Compared, Comparison, differences
 from l4lb_agent.model.explain.moment import Asked, Moment
-from l4lb_agent.model.explain.packet import Step, mac
+from l4lb_agent.model.explain.packet import Step
 from l4lb_agent.model.explain.road import Explanation, explain
 from l4lb_agent.model.explain.synthesis import Wanted, frame
 
@@ -40,8 +40,8 @@ class Explainer:
 
     async def explain(self, wanted: Wanted, interface: str) -> Explained:
         """See facade.Control."""
-        names = self._names()
-        attached = {ifindex: name for name, ifindex in names.interfaces.items()}
+        names = Called.of(self._names())
+        attached = names.interfaces
         if interface and interface not in attached.values():
             there = ", ".join(sorted(attached.values())) or "none"
             raise InvalidArgument(
@@ -101,12 +101,9 @@ def _arrival(now: Moment, wanted: Wanted, interface: str, attached: Mapping[int,
     return replace(wanted, vlan=wanted.vlan or vlan), ifindex, route.destination_mac
 
 
-def _named(of: Explained, names: Names, view: View) -> Explained:
+def _named(of: Explained, names: Called, view: View) -> Explained:
     """With names beside ids, and with what the agent knows of the backend right after what the datapath does."""
-    services = {id_: name for name, id_ in names.services.items()}
-    backends = {id_: name for name, id_ in names.backends.items()}
-    interfaces = {ifindex: name for name, ifindex in names.interfaces.items()}
-    kinds = {"service_id": services, "backend_id": backends, "interface": interfaces}  # by how a fact's name ends
+    kinds = {"service_id": names.services, "backend_id": names.backends, "interface": names.interfaces}  # by how a fact's name ends
     steps: list[Step] = []
     for step in of.explanation.steps:
         facts = dict(step.evidence)
@@ -120,7 +117,8 @@ def _named(of: Explained, names: Names, view: View) -> Explained:
             steps.append(_state(seen))
     made = of.explanation
     return replace(
-        of, explanation=replace(made, steps=tuple(steps)), service=services.get(made.service, ""), backend=backends.get(made.backend, ""),
+        of, explanation=replace(made, steps=tuple(steps)), service=names.services.get(made.service, ""),
+        backend=names.backends.get(made.backend, ""),
     )  # fmt: skip
 
 
@@ -132,7 +130,7 @@ def _state(view: BackendView) -> Step:
         "admin_state": backend.admin.name, "weight": str(backend.weight), "wanted_share": f"{view.wanted_share:.1%}",
         "slot_share": f"{view.slot_share:.1%}", "flows": str(view.live_flows), "reconciling": view.reconciling,
         "drain": backend.drain.action.name if backend.drain else "",
-        "next_hop": "" if hop is None else f"{hop.interface} {mac(hop.destination_mac)}",
+        "next_hop": "" if hop is None else f"{hop.interface} {hop.destination_mac.hex(':')}",
         "gateway": str(hop.gateway) if hop and hop.gateway else "", "trouble": hop.trouble if hop else "the kernel knows no way",
     }  # fmt: skip
     return Step("backend_state", text, {name: value for name, value in facts.items() if value})

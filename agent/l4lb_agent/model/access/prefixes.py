@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from l4lb_agent.model import errors
+from l4lb_agent.model.address import MAPPED, is_mapped
 
 MAPPED_BITS = 96  # before an IPv4 address in the 16 bytes that maps hold
-_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Prefix(NamedTuple):
@@ -19,7 +19,7 @@ class Prefix(NamedTuple):
     @property
     def family(self) -> int:
         """4 or 6."""
-        return 4 if self.bits >= MAPPED_BITS and self.packed.startswith(_MAPPED) else 6
+        return 4 if self.bits >= MAPPED_BITS and is_mapped(self.packed) else 6
 
     def __str__(self) -> str:
         if self.family == 6:
@@ -39,9 +39,9 @@ def parse(text: str, field: str) -> Prefix:
     start, v4 = network.network_address, isinstance(network, ipaddress.IPv4Network)
     if ipaddress.ip_address(text.partition("/")[0]) != start:
         raise _invalid(field, text, f"has bits set after its length: {network} is the prefix around it")
-    if not v4 and network.prefixlen >= MAPPED_BITS and start.packed.startswith(_MAPPED):
+    if not v4 and network.prefixlen >= MAPPED_BITS and is_mapped(start.packed):
         raise _invalid(field, text, "is IPv4 written as IPv6: write it like 192.0.2.0/24")
-    return Prefix(_MAPPED + start.packed, network.prefixlen + MAPPED_BITS) if v4 else Prefix(start.packed, network.prefixlen)
+    return Prefix(MAPPED + start.packed, network.prefixlen + MAPPED_BITS) if v4 else Prefix(start.packed, network.prefixlen)
 
 
 def parse_all(texts: Iterable[str], field: str) -> frozenset[Prefix]:

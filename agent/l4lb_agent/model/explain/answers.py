@@ -5,9 +5,9 @@ import enum
 from collections.abc import Callable
 from typing import Final
 
-from l4lb_agent.model import layout
-from l4lb_agent.model.explain import checksums, reading, sending, services
+from l4lb_agent.model import checksums, layout
 from l4lb_agent.model.explain import packet as p
+from l4lb_agent.model.explain import reading, sending, services
 from l4lb_agent.model.explain.packet import End, Packet, Part, drop
 from l4lb_agent.model.reasons import Reason, Verdict
 
@@ -122,7 +122,7 @@ def arp(packet: Packet) -> End:
     asker, source, target = bytes(frame[at + 8 : at + 14]), bytes(frame[at + 14 : at + 18]), bytes(frame[at + 24 : at + 28])
     frame[0:12] = asker + own
     frame[at + 6 : at + 28] = b"\0\2" + own + target + asker + source
-    packet.note("answer", "an ARP reply", mac=p.mac(own))
+    packet.note("answer", "an ARP reply", mac=own.hex(":"))
     return End(Reason.ARP_ANSWERED, sending.send_back(packet))
 
 
@@ -140,7 +140,7 @@ def neighbour(packet: Packet) -> End:
     message = message[:2] + checksums.complete(total).to_bytes(2, "big") + message[4:]
     ip = b"\x60\0\0\0" + len(message).to_bytes(2, "big") + bytes([p.PROTOCOL_ICMPV6, 255]) + target + destination
     packet.frame[:] = bytes(to) + own + packet.frame[12:14] + ip + message
-    packet.note("answer", "a neighbour advertisement", mac=p.mac(own))
+    packet.note("answer", "a neighbour advertisement", mac=own.hex(":"))
     return End(Reason.NEIGHBOUR_ANSWERED, sending.send_back(packet))
 
 

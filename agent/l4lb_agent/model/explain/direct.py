@@ -3,7 +3,7 @@
 from l4lb_agent.model import layout
 from l4lb_agent.model.explain import answers, choice, limits, rewriting, sending, services, tracked
 from l4lb_agent.model.explain.answers import Rst
-from l4lb_agent.model.explain.packet import End, Packet, drop, mac
+from l4lb_agent.model.explain.packet import End, Packet, drop
 from l4lb_agent.model.explain.tracked import Tracked
 from l4lb_agent.model.reasons import Reason, Verdict
 
@@ -66,7 +66,7 @@ def _hand_over(packet: Packet, backend: layout.Backend, number: int, hashed: int
     if why:
         return drop(why) if reason is Reason.ICMP_TO_BACKEND else answers.stopped(packet, why)
     packet.note(
-        "next_hop", "of the backend, as the agent has looked it up", interface=backend.ifindex, mac=mac(bytes(backend.destination_mac)),
+        "next_hop", "of the backend, as the agent has looked it up", interface=backend.ifindex, mac=bytes(backend.destination_mac).hex(":"),
         vlan=backend.vlan or "",
     )  # fmt: skip
     if reason is Reason.FLOW_CREATED:

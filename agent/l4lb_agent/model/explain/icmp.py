@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from l4lb_agent.model import layout
-from l4lb_agent.model.explain import answers, checksums, direct, odd, records, rewriting, sending, services
+from l4lb_agent.model import checksums, layout
+from l4lb_agent.model.explain import answers, direct, odd, records, rewriting, sending, services
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.packet import End, Packet, Tuple, drop
 from l4lb_agent.model.explain.reading import EXTENSIONS

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from l4lb_agent.model import layout
+from l4lb_agent.model.address import MAPPED
 from l4lb_agent.model.choice import layout as choice_layout
 from l4lb_agent.model.flows import layout as record_layout
 from l4lb_agent.model.tables import array_key
@@ -149,9 +150,4 @@ def port(field: int) -> int:
 
 def mapped(word: int) -> bytes:
     """The 16 bytes of an IPv4 address that a structure holds as one word in network order."""
-    return bytes(10) + b"\xff\xff" + word.to_bytes(4, "little")
-
-
-def is_mapped(address: bytes) -> bool:
-    """Whether it is an IPv4 address."""
-    return address.startswith(bytes(10) + b"\xff\xff")
+    return MAPPED + word.to_bytes(4, "little")

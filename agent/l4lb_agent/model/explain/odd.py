@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from l4lb_agent.model.explain import checksums, reading
+from l4lb_agent.model import checksums
 from l4lb_agent.model.explain import packet as p
+from l4lb_agent.model.explain import reading
 from l4lb_agent.model.explain.packet import Packet, Part
 from l4lb_agent.model.explain.reading import EXTENSIONS
 from l4lb_agent.model.reasons import Reason

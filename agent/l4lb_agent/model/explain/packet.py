@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from l4lb_agent.model import hashing, layout
-from l4lb_agent.model.address import Address
+from l4lb_agent.model.address import MAPPED, Address
 from l4lb_agent.model.explain.moment import Moment, Secret
 from l4lb_agent.model.reasons import Reason, Verdict
 
@@ -152,7 +152,7 @@ class Packet:
     def address(self, offset: int) -> bytes:
         """An address of the packet's family, as maps hold it."""
         if self.family == 4:
-            return bytes(10) + b"\xff\xff" + bytes(self.frame[offset : offset + 4])
+            return MAPPED + bytes(self.frame[offset : offset + 4])
         return bytes(self.frame[offset : offset + 16])
 
     def put_address(self, offset: int, address: bytes) -> None:
@@ -180,8 +180,3 @@ def end(address: bytes, port: int) -> str:
     """Address and port, as people write them."""
     text = str(Address(address))
     return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
-
-
-def mac(raw: bytes | bytearray) -> str:
-    """A MAC, as people write it."""
-    return ":".join(f"{byte:02x}" for byte in raw)

@@ -2,8 +2,7 @@
 
 import enum
 
-from l4lb_agent.model import layout
-from l4lb_agent.model.explain import checksums
+from l4lb_agent.model import checksums, layout
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.packet import Packet, Tuple
 from l4lb_agent.model.reasons import Reason

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from l4lb_agent.model import layout
-from l4lb_agent.model.explain import checksums
+from l4lb_agent.model import checksums, layout
+from l4lb_agent.model.address import MAPPED, is_mapped
 from l4lb_agent.model.explain import packet as p
-from l4lb_agent.model.explain.moment import is_mapped, port
+from l4lb_agent.model.explain.moment import port
 from l4lb_agent.model.explain.packet import Packet, Part, Tuple
 
 OUTER_TTL: Final = 64
@@ -134,9 +134,9 @@ def _outer_source(packet: Packet, backend: layout.Backend, flow: int) -> bytes:
     config = packet.now.config
     if not packet.word & layout.SERVICE_SPREAD:
         source = bytes(backend.outer_source)
-        return source if not is_mapped(bytes(backend.address)) else bytes(10) + b"\xff\xff" + source[12:]
+        return source if not is_mapped(bytes(backend.address)) else MAPPED + source[12:]
     if is_mapped(bytes(backend.address)):
-        return bytes(10) + b"\xff\xff" + int(config.spread_v4 | flow & config.spread_v4_mask).to_bytes(4, "little")
+        return MAPPED + int(config.spread_v4 | flow & config.spread_v4_mask).to_bytes(4, "little")
     return bytes(config.spread_v6)[:12] + flow.to_bytes(4, "little")
 
 

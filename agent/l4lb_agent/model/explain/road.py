@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from l4lb_agent.model import layout
-from l4lb_agent.model.address import Address
+from l4lb_agent.model.address import MAPPED, Address, is_mapped
 from l4lb_agent.model.explain import answers, direct, fragments, icmp, new_flows, odd, reading, records, rewriting, sending, services
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.answers import Rst
-from l4lb_agent.model.explain.moment import Moment, is_mapped
-from l4lb_agent.model.explain.packet import End, Packet, Part, Step, Tuple, drop, mac
+from l4lb_agent.model.explain.moment import Moment
+from l4lb_agent.model.explain.packet import End, Packet, Part, Step, Tuple, drop
 from l4lb_agent.model.explain.reading import Elsewhere
 from l4lb_agent.model.explain.records import Record
 from l4lb_agent.model.reasons import Reason, Verdict
@@ -130,7 +130,7 @@ def _arp(packet: Packet) -> tuple[str | None, bytes]:
     if frame[at + 14 : at + 18] == target:
         return None, b""
     packet.family = 4
-    return "arp", bytes(10) + b"\xff\xff" + target
+    return "arp", MAPPED + target
 
 
 def _solicitation(packet: Packet) -> tuple[str, bytes] | None:
@@ -148,8 +148,8 @@ def _solicitation(packet: Packet) -> tuple[str, bytes] | None:
 def _balance(packet: Packet, owned: layout.OwnedAddress | None) -> End:
     if not reading.for_us(packet):
         own = reading.own_mac(packet)
-        to = mac(packet.frame[:6])
-        packet.note("frame", "for another station or for many, or from a group address", destination=to, own=mac(own or b""))
+        to = packet.frame[:6].hex(":")
+        packet.note("frame", "for another station or for many, or from a group address", destination=to, own=(own or b"").hex(":"))
         return packet.refuse(Reason.FRAME_FOREIGN)
     why = reading.read(packet)
     if why is Elsewhere.ICMP:

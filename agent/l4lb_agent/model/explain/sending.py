@@ -7,7 +7,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain import records, rewriting
 from l4lb_agent.model.explain.moment import Asked, Moment, Route
-from l4lb_agent.model.explain.packet import End, Packet, Part, Tuple, drop, mac
+from l4lb_agent.model.explain.packet import End, Packet, Part, Tuple, drop
 from l4lb_agent.model.explain.records import Record
 from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.ways.vlan import first_place
@@ -128,7 +128,9 @@ def _ask(packet: Packet, flow: layout.Flow, to: Tuple) -> bool:
         return False
     flow.ifindex, flow.mtu = over(packet.now, route.ifindex), route.mtu
     flow.source_mac[:], flow.destination_mac[:] = route.source_mac, route.destination_mac
-    packet.note("way_back", "by the kernel's routes and neighbours", interface=route.ifindex, mac=mac(route.destination_mac), mtu=route.mtu)
+    packet.note(
+        "way_back", "by the kernel's routes and neighbours", interface=route.ifindex, mac=route.destination_mac.hex(":"), mtu=route.mtu
+    )
     return True
 
 
@@ -149,4 +151,4 @@ def places(ifindex: int, key: int) -> list[int]:
 
 def _note_next_hop(packet: Packet, whose: str, destination: bytes, out: int, how: str = "as the agent has looked it up") -> None:
     vlan = out >> layout.OUT_VLAN_SHIFT
-    packet.note("next_hop", f"of the {whose}, {how}", interface=out & INTERFACE, mac=mac(destination), vlan=vlan or "")
+    packet.note("next_hop", f"of the {whose}, {how}", interface=out & INTERFACE, mac=destination.hex(":"), vlan=vlan or "")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from l4lb_agent.model.address import MAPPED
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.packet import Tuple
 
@@ -34,8 +35,7 @@ def summary(frame: bytes, overhead: int = 0) -> Summary:
 def _ends(frame: bytes, at: int) -> Tuple:
     """Addresses, protocol and ports of a packet without options."""
     if frame[at] >> 4 == 4:
-        mapped = bytes(10) + b"\xff\xff"
-        source, destination = mapped + frame[at + 12 : at + 16], mapped + frame[at + 16 : at + 20]
+        source, destination = MAPPED + frame[at + 12 : at + 16], MAPPED + frame[at + 16 : at + 20]
         later = int.from_bytes(frame[at + 6 : at + 8], "big") & 0x1FFF
         return _with_ports(frame, at + p.IPV4, source, destination, frame[at + 9], bool(later))
     protocol, start, later = frame[at + 6], at + p.IPV6, 0

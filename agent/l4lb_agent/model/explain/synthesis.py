@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from l4lb_agent.model.explain import checksums
+from l4lb_agent.model import checksums
+from l4lb_agent.model.address import is_mapped
 from l4lb_agent.model.explain import packet as p
-from l4lb_agent.model.explain.moment import is_mapped
 
 TTL: Final = 64
 FLAGS: Final = {"fin": p.FIN, "syn": p.SYN, "rst": p.RST, "psh": p.PSH, "ack": p.ACK, "urg": p.URG}

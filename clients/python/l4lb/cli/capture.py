@@ -101,6 +101,8 @@ def frame(data: bytes) -> str:
     """The ends of a frame's packet, in short."""
     import ipaddress
 
+    from l4lb.cli import render
+
     kind = int.from_bytes(data[12:14], "big")
     if kind == 0x0800 and len(data) >= 34:
         source, destination, protocol, rest = data[26:30], data[30:34], data[23], data[14 + 4 * (data[14] & 15) :]
@@ -109,10 +111,10 @@ def frame(data: bytes) -> str:
     else:
         return f"ethertype {kind:#06x}"
     ends = [ipaddress.ip_address(source), ipaddress.ip_address(destination)]
-    name = {6: "TCP", 17: "UDP", 1: "ICMP", 58: "ICMPv6"}.get(protocol, f"protocol {protocol}")
+    name = render.PROTOCOLS.get(protocol, f"protocol {protocol}")
     if protocol not in (6, 17) or len(rest) < 4:
         return f"{name} {ends[0]} > {ends[1]}"
     ports = int.from_bytes(rest[:2], "big"), int.from_bytes(rest[2:4], "big")
-    text = " > ".join(f"[{end}]:{port}" if end.version == 6 else f"{end}:{port}" for end, port in zip(ends, ports))
+    text = " > ".join(render.endpoint(str(end), port) for end, port in zip(ends, ports))
     flags = "".join(letter for bit, letter in enumerate("FSRPAUEC") if protocol == 6 and len(rest) >= 14 and rest[13] >> bit & 1)
     return f"{name} {text}{' ' + flags if flags else ''}"

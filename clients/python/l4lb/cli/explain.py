@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 KINDS = {"tcp": "tcp", "udp": "udp", "icmp": "echo_request"}
 FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
 _COLOURS = {"DROP": "red", "PASS": "yellow"}
-_PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
 
 
 class End(click.ParamType[tuple[str, int]]):
@@ -142,7 +141,9 @@ def _compared(of: "Explanation") -> None:
 
 
 def _frame(how: str, of: "FrameSummary") -> None:
-    protocol = _PROTOCOLS.get(of.protocol, str(of.protocol))
+    from l4lb.cli import render
+
+    protocol = render.PROTOCOLS.get(of.protocol, str(of.protocol))
     text = f"{protocol} {_end(of.source, of.source_port)} -> {_end(of.destination, of.destination_port)}"
     if of.outer_source:
         outer = _end(of.outer_source, of.outer_source_port), _end(of.outer_destination, of.outer_destination_port)
@@ -154,9 +155,9 @@ def _frame(how: str, of: "FrameSummary") -> None:
 
 
 def _end(address: str, port: int) -> str:
-    if not port:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    from l4lb.cli import render
+
+    return render.endpoint(address, port) if port else address
 
 
 def _short(value: str) -> str:

@@ -78,14 +78,10 @@ def _cells(flow: "Flow") -> Sequence[str]:
     from l4lb.cli import render
     from l4lb.v1 import flow_pb2, virtual_service_pb2
 
-    client = _endpoint(flow.client, flow.client_port) if flow.client else "not known"
-    source = _endpoint(flow.source, flow.source_port) if flow.source else ""
+    client = render.endpoint(flow.client, flow.client_port) if flow.client else "not known"
+    source = render.endpoint(flow.source, flow.source_port) if flow.source else ""
     state, protocol = render.word(flow_pb2.FlowState, flow.state), render.word(virtual_service_pb2.Protocol, flow.protocol)
     return (names.short(flow.backend), state, protocol, client, str(flow.vip_port or ""), f"{flow.idle.seconds}s", source)
-
-
-def _endpoint(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _summary(summary: "FlowSummary", told: int) -> None:

@@ -14,6 +14,12 @@ from l4lb.streams import Event
 from l4lb.v1 import agent_pb2, backend_pb2, prefix_list_pb2, virtual_service_pb2
 
 Column = tuple[str, Callable[[Any], str]]
+PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
+
+
+def endpoint(address: str, port: int) -> str:
+    """Both, as people write them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def word(kind: Any, number: int) -> str:
