@@ -312,6 +312,21 @@ async def test_changed_routes_move_the_route_generation_and_nothing_else() -> No
         assert [write.map for write in node.writes()[count:]] == ["config"]
 
 
+async def test_a_change_that_waits_for_the_kernel_when_the_agent_ends_is_answered_pending() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        node.datapath.refuse_writes = 10**6
+        with pytest.raises(errors.Unavailable):
+            await agent.change(commands.UpdateBackend(A, weight=5))
+        asked = asyncio.create_task(agent.change(commands.UpdateBackend(A, weight=6)))
+        await until(lambda: seen(agent, A).backend.weight == 6)
+    async with asyncio.timeout(10):
+        with pytest.raises(errors.Unavailable) as caught:
+            await asked
+    assert caught.value.reason == "APPLY_PENDING"
+
+
 async def test_a_refused_kernel_write_answers_pending_and_is_tried_again_until_it_is_done() -> None:
     node = Node()
     async with node.running() as agent:

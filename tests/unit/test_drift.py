@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from l4lb_agent.control import drift
+from l4lb_agent.control.applying import drift
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.mapspec import specs
 from l4lb_agent.model.tables import array_key
@@ -19,7 +19,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at every map within a moment."""
     monkeypatch.setattr(drift, "SHORTEST", 0.0)
     monkeypatch.setattr(drift, "SHARE", 1000.0)
-    monkeypatch.setattr("l4lb_agent.control.reconciler.BEAT_SECONDS", 0.001)
+    monkeypatch.setattr("l4lb_agent.control.applying.reconciler.BEAT_SECONDS", 0.001)
 
 
 async def test_what_somebody_else_changes_is_put_right_by_itself_and_told(quick: None) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l4lb_agent.control.rings import Rings
-from l4lb_agent.control.windows import Look, Windows
+from l4lb_agent.control.applying.rings import Rings
+from l4lb_agent.control.applying.windows import Look, Windows
 from l4lb_agent.model import build, errors, ids, layout, tables
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.changes import capacity, commands

@@ -4,8 +4,8 @@ import asyncio
 import time
 
 from l4lb_agent.control import sampler as sampler_module
+from l4lb_agent.control.applying.windows import Asked
 from l4lb_agent.control.sampler import Sampler, Sweep
-from l4lb_agent.control.windows import Asked
 from l4lb_agent.model.observed import FlowCounts
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import small_sizes

@@ -13,6 +13,7 @@ from l4lb_agent.model import errors, records
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Decision, Facts
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.errors import Unavailable
 from l4lb_agent.model.records import Replayed
 from l4lb_agent.system.disk import JournalFile
 from tests.fakes.values import SECRETS, config, service
@@ -132,6 +133,23 @@ async def test_changes_that_are_queued_are_written_before_the_writer_ends() -> N
         await asyncio.sleep(0)
     assert [(await task).revision for task in asked] == [1, 2, 3]
     assert replayed(journal).revision == 3
+
+
+async def test_whoever_asks_a_writer_that_was_cancelled_is_answered() -> None:
+    journal = FakeJournal()
+    store = Store(journal, Replayed(SECRETS, Desired(), ()), lambda _: FACTS)
+    journal.snapshot(records.snapshot(Desired(), SECRETS))
+    task = asyncio.create_task(store.run())
+    await store.change(create(1))
+    task.cancel()
+    asked = asyncio.create_task(store.change(create(2)))
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(10):
+        with pytest.raises(Unavailable, match="the agent stops"):
+            await asked
+        with pytest.raises(Unavailable, match="the agent stops"):
+            await store.change(create(3))
 
 
 async def test_a_mistake_in_one_decision_is_one_callers_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from l4lb_agent.control import agent as agent_module
-from l4lb_agent.control import keeper, reconciler, sampler, surroundings
+from l4lb_agent.control import sampler, surroundings
 from l4lb_agent.control.agent import Agent
+from l4lb_agent.control.applying import keeper, reconciler
 from l4lb_agent.control.facade import ServiceView
 from l4lb_agent.model import errors, layout, records
 from l4lb_agent.model.backend import AdminState, DeadlineAction, DrainResult

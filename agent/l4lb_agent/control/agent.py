@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from l4lb_agent.control import facade, views
+from l4lb_agent.control.applying.reconciler import Reconciler
+from l4lb_agent.control.applying.waiters import pending
 from l4lb_agent.control.captures import Batch, Captures, Names
 from l4lb_agent.control.doctor import Doctor
 from l4lb_agent.control.drainer import Drainer
@@ -14,7 +16,6 @@ from l4lb_agent.control.host import Host
 from l4lb_agent.control.measure import Measure, Measured
 from l4lb_agent.control.monitor import Monitor
 from l4lb_agent.control.ports import Doors
-from l4lb_agent.control.reconciler import Reconciler, pending
 from l4lb_agent.control.recorder.recorder import Recorder
 from l4lb_agent.control.recorder.recording import Recording
 from l4lb_agent.control.sampler import Sampler, Sweep

@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
+from l4lb_agent.control.applying.reconciler import GRACE_SECONDS, Reconciler
 from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock
-from l4lb_agent.control.reconciler import GRACE_SECONDS, Reconciler
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.store import Store
 from l4lb_agent.model import drain

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from l4lb_agent.control.applies import Applies, Durations
+from l4lb_agent.control.applying.applies import Applies, Durations
+from l4lb_agent.control.applying.reconciler import Reconciler
+from l4lb_agent.control.applying.rings import Images, identity
+from l4lb_agent.control.applying.windows import Held
 from l4lb_agent.control.facade import AgentView
 from l4lb_agent.control.ports import Clock
-from l4lb_agent.control.reconciler import Reconciler
-from l4lb_agent.control.rings import Images, identity
 from l4lb_agent.control.sampler import Sampler, Sweep
-from l4lb_agent.control.windows import Held
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.changes.decide import Decision
 from l4lb_agent.model.desired import Desired

@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from l4lb_agent.control.applying.windows import Asked
 from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock, Datapath
-from l4lb_agent.control.windows import Asked
 from l4lb_agent.model.observed import Counters, FlowCounts
 
 CACHE_SECONDS = 0.05

@@ -56,6 +56,7 @@ class Store:
         self._bytes = 0  # of changes since the last snapshot
         self._snapshot_bytes = 0
         self._errno: int | None = None
+        self._ended = False
 
     def listen(self, listener: Published) -> None:
         """Calls `listener` for each change, in order, once it is in the journal."""
@@ -72,6 +73,8 @@ class Store:
 
     async def change(self, command: Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False) -> Decision:
         """The decision on `command`, journaled unless `validate_only`. Raises Refused."""
+        if self._ended:
+            raise _stopping()
         ask = _Ask(command, request_id, request_hash, validate_only)
         self._queue.put_nowait(ask)
         return await ask.answer
@@ -85,16 +88,23 @@ class Store:
             self._queue.put_nowait(_Kept())
 
     async def run(self) -> None:
-        """Writes until stop()."""
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < MAX_BATCH and not self._queue.empty():
+        """Writes until stop(). Whoever waits for an answer when it ends gets one."""
+        batch: list[_Ask | _Kept | None] = []
+        try:
+            while None not in batch:
+                await self._snapshot_when_due()
+                batch = [await self._queue.get()]
+                while len(batch) < MAX_BATCH and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                await self._commit([ask for ask in batch if isinstance(ask, _Ask) and not ask.answer.done()])
+                await self._write_kept()
+        finally:
+            self._ended = True
+            while not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            await self._commit([ask for ask in batch if isinstance(ask, _Ask) and not ask.answer.done()])
-            await self._write_kept()
-            if None in batch:
-                return
-            await self._snapshot_when_due()
+            for ask in batch:
+                if isinstance(ask, _Ask):
+                    _answer(ask, _stopping())
 
     def stop(self) -> None:
         """Ends run() after what is queued already."""
@@ -188,6 +198,12 @@ class Store:
 
 def _before(kept: Sequence[Kept], desired: Desired, now: float) -> list[records.Record]:
     return [records.before(one, desired, now) for one in kept]
+
+
+def _stopping() -> Unavailable:
+    return Unavailable(
+        "the agent stops: it is not known whether the change was kept; ask its next start with the same request_id", reason="AGENT_STOPPING"
+    )
 
 
 def _answer(ask: _Ask, outcome: Decision | Exception) -> None:

@@ -5,11 +5,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from l4lb_agent.control import rings
+from l4lb_agent.control.applying import rings
+from l4lb_agent.control.applying.reconciler import Reconciler
 from l4lb_agent.control.captures import Names
 from l4lb_agent.control.facade import AgentView, BackendView, ListView, Outcome, RingView, ServiceView, Snapshot, StatsSample
 from l4lb_agent.control.ports import Clock
-from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.seen import ring_view
 from l4lb_agent.control.surroundings import Surroundings

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from l4lb_agent.control.applies import BOUNDS
+from l4lb_agent.control.applying.applies import BOUNDS
 from l4lb_agent.control.facade import AgentView
 from l4lb_agent.control.measure import BackendRow, Measured, ServiceRow
 from l4lb_agent.metrics import families as f

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from l4lb_agent.control.applying.reconciler import Reconciler
 from l4lb_agent.control.facade import AgentView
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Monitor
-from l4lb_agent.control.reconciler import Reconciler
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.model import layout
 from l4lb_agent.model.desired import Desired

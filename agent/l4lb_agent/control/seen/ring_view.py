@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
+from l4lb_agent.control.applying.rings import Image
 from l4lb_agent.control.facade import BackendView, RingShare, RingView, ServiceView
-from l4lb_agent.control.rings import Image
 from l4lb_agent.model.windows.settle import Pair
 
 

@@ -30,7 +30,8 @@ class LoadBalancerServiceStub:
 
     An OK answer to a change means that it is in the journal and that the kernel forwards accordingly, or that the resource says
     `reconciling` and why. UNAVAILABLE with reason APPLY_PENDING means: in the journal, not yet in the kernel, retried by the agent, never
-    undone. Errors carry google.rpc.ErrorInfo (domain `l4lb`) and google.rpc.BadRequest with the field. Clients retry only UNAVAILABLE.
+    undone. With reason AGENT_STOPPING: whether it is in the journal is not known; repeat it with the same `request_id`. Errors carry
+    google.rpc.ErrorInfo (domain `l4lb`) and google.rpc.BadRequest with the field. Clients retry only UNAVAILABLE.
 
     Every change takes: `request_id`, a UUID; the same id with the same request within 24 h gives the first answer again, with another
     request INVALID_ARGUMENT. `etag`, which must match or ABORTED. `validate_only`, which checks and changes nothing.
@@ -184,7 +185,8 @@ class LoadBalancerServiceServicer:
 
     An OK answer to a change means that it is in the journal and that the kernel forwards accordingly, or that the resource says
     `reconciling` and why. UNAVAILABLE with reason APPLY_PENDING means: in the journal, not yet in the kernel, retried by the agent, never
-    undone. Errors carry google.rpc.ErrorInfo (domain `l4lb`) and google.rpc.BadRequest with the field. Clients retry only UNAVAILABLE.
+    undone. With reason AGENT_STOPPING: whether it is in the journal is not known; repeat it with the same `request_id`. Errors carry
+    google.rpc.ErrorInfo (domain `l4lb`) and google.rpc.BadRequest with the field. Clients retry only UNAVAILABLE.
 
     Every change takes: `request_id`, a UUID; the same id with the same request within 24 h gives the first answer again, with another
     request INVALID_ARGUMENT. `etag`, which must match or ABORTED. `validate_only`, which checks and changes nothing.
@@ -541,7 +543,8 @@ class LoadBalancerService:
 
     An OK answer to a change means that it is in the journal and that the kernel forwards accordingly, or that the resource says
     `reconciling` and why. UNAVAILABLE with reason APPLY_PENDING means: in the journal, not yet in the kernel, retried by the agent, never
-    undone. Errors carry google.rpc.ErrorInfo (domain `l4lb`) and google.rpc.BadRequest with the field. Clients retry only UNAVAILABLE.
+    undone. With reason AGENT_STOPPING: whether it is in the journal is not known; repeat it with the same `request_id`. Errors carry
+    google.rpc.ErrorInfo (domain `l4lb`) and google.rpc.BadRequest with the field. Clients retry only UNAVAILABLE.
 
     Every change takes: `request_id`, a UUID; the same id with the same request within 24 h gives the first answer again, with another
     request INVALID_ARGUMENT. `etag`, which must match or ABORTED. `validate_only`, which checks and changes nothing.

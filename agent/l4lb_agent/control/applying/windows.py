@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from l4lb_agent.control.rings import Image, Images, identity
+from l4lb_agent.control.applying.rings import Image, Images, identity
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import Ids

@@ -4,8 +4,8 @@ from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from l4lb_agent.control.rings import identity
-from l4lb_agent.control.windows import Held, Look
+from l4lb_agent.control.applying.rings import identity
+from l4lb_agent.control.applying.windows import Held, Look
 from l4lb_agent.model.windows import kept
 from l4lb_agent.model.windows.kept import Kept
 

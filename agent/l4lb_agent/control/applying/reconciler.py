@@ -15,19 +15,19 @@ from dataclasses import dataclass, replace
 import tenacity
 
 from l4lb_agent.control import retry
-from l4lb_agent.control.drift import Drift
-from l4lb_agent.control.keeper import Keeper
+from l4lb_agent.control.applying.drift import Drift
+from l4lb_agent.control.applying.keeper import Keeper
+from l4lb_agent.control.applying.rings import Images, Rings, identity
+from l4lb_agent.control.applying.waiters import Waiters
+from l4lb_agent.control.applying.windows import Held, Look, Windows
 from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Doors
-from l4lb_agent.control.rings import Images, Rings, identity
 from l4lb_agent.control.start import Started
 from l4lb_agent.control.surroundings import Surroundings
-from l4lb_agent.control.windows import Held, Look, Windows
 from l4lb_agent.model import build, ids, mapspec
 from l4lb_agent.model.build import World
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
-from l4lb_agent.model.errors import Unavailable
 from l4lb_agent.model.ids import backend_keys
 from l4lb_agent.model.observed import FlowCounts
 from l4lb_agent.model.plan import plan
@@ -92,7 +92,7 @@ class Reconciler:
         self.drift = Drift(self._datapath, self._clock, names, self.wake, self._beat, lambda: self.backend_names(self._desired()))
         self._due: float | None = None  # when a pass has something to do although nothing has changed, monotonic
         self._wake = asyncio.Event()
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiters = Waiters()
         self._progress = asyncio.Event()
 
     @property
@@ -110,13 +110,17 @@ class Reconciler:
         self.wake()
 
     async def run(self) -> None:
-        """Reconciles whenever woken, and what is due with each beat, so that slots settle together; until cancelled."""
-        while True:
-            self.turns += 1
-            due = self._due is not None and self._due <= self._clock.monotonic()
-            if await heard(self._wake, 0 if due else BEAT_SECONDS) or due:
-                await retry.until_done(retry.KERNEL_PAUSE, asyncio.sleep, self._refused)(self.reconcile)
-            await retry.until_done(retry.KERNEL_PAUSE, asyncio.sleep, self._refused)(self._audit)
+        """Reconciles whenever woken, and what is due with each beat, so that slots settle together; until cancelled.
+        Whoever waits for a revision then is told that it is pending."""
+        try:
+            while True:
+                self.turns += 1
+                due = self._due is not None and self._due <= self._clock.monotonic()
+                if await heard(self._wake, 0 if due else BEAT_SECONDS) or due:
+                    await retry.until_done(retry.KERNEL_PAUSE, asyncio.sleep, self._refused)(self.reconcile)
+                await retry.until_done(retry.KERNEL_PAUSE, asyncio.sleep, self._refused)(self._audit)
+        finally:
+            self._waiters.end()
 
     async def reconcile(self) -> None:
         """Writes until the maps are as asked. Raises OSError when the kernel refuses a write; what was written before it stands."""
@@ -131,9 +135,7 @@ class Reconciler:
         """Returns once the maps are as `revision` asks. Raises Unavailable (APPLY_PENDING) when the kernel refuses a write."""
         if self.in_step and self.applied_revision >= revision:
             return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((revision, waiter))
-        await waiter
+        await self._waiters.wait(revision)
 
     async def until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
         """Waits until `condition` holds after some pass, at most so long; whether it does."""
@@ -249,10 +251,7 @@ class Reconciler:
         self.windows.published(now)
         self._due = min((time for time in (self.windows.due(), self._keeper.due) if time is not None), default=None)
         self._see_slots(desired, now)
-        for revision, waiter in self._waiters:
-            if revision <= desired.revision and not waiter.done():
-                waiter.set_result(None)
-        self._waiters = [(revision, waiter) for revision, waiter in self._waiters if not waiter.done()]
+        self._waiters.reached(desired.revision)
 
     def _see_slots(self, desired: Desired, now: float) -> None:
         """Which backends have slots in rings that the kernel has."""
@@ -268,10 +267,7 @@ class Reconciler:
         self.turns += 1
         self.in_step, self.error = False, str(error)
         _log.warning("event=apply_failed attempt=%d error=%r", state.attempt_number, str(error))
-        for _, waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(pending(self.error))
-        self._waiters.clear()
+        self._waiters.put_off(self.error)
         self._progressed()
 
     def _progressed(self) -> None:
@@ -284,12 +280,3 @@ class Reconciler:
 def _slots(images: Images) -> set[int]:
     """Ids of backends that some ring has."""
     return {id_ for image in images.by_service.values() for id_ in image.ids}
-
-
-def pending(error: str) -> Unavailable:
-    """The answer to a change that is promised and not yet in the kernel."""
-    return Unavailable(
-        f"the change is in the journal and not yet in the kernel ({error}): the agent goes on applying it",
-        reason="APPLY_PENDING",
-        metadata={"error": error},
-    )

@@ -1,0 +1,1 @@
+"""From the desired state to the kernel's maps, and staying there."""
