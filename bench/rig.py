@@ -12,8 +12,8 @@ from bench.programs import Programs
 from bench.traffic import ACK, SYN, TCP, V4, Case, Packet
 from l4lb_agent.dataplane import info, syscall
 from l4lb_agent.dataplane.fd import Fd
+from l4lb_agent.dataplane.flows.sweeper import Sweeper
 from l4lb_agent.dataplane.maps import cpus
-from l4lb_agent.dataplane.sweeper import Sweeper
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.capture import taken

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from l4lb_agent.dataplane import affinities, syscall
+from l4lb_agent.dataplane import syscall
 from l4lb_agent.dataplane.fd import Fd
+from l4lb_agent.dataplane.flows import affinities
 from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.choice import layout as choice_layout
 from l4lb_agent.model.tables import array_key

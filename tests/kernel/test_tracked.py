@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from l4lb_agent.dataplane import syscall, tracked
+from l4lb_agent.dataplane import syscall
 from l4lb_agent.dataplane.fd import Fd
-from l4lb_agent.dataplane.tracked import LONG_SECONDS, Tracked, TrackedSweeper
+from l4lb_agent.dataplane.flows import tracked
+from l4lb_agent.dataplane.flows.tracked import LONG_SECONDS, Tracked, TrackedSweeper
 from l4lb_agent.model import layout
 from l4lb_agent.model.observed import FlowCounts
 

@@ -32,7 +32,7 @@ def test_only_convert_knows_both_the_api_and_the_model() -> None:
 
 def test_only_the_dataplane_knows_bpffs() -> None:
     """But for the configuration, which holds the default of pin_dir."""
-    paths = [path for path in rules.python_files("agent/l4lb_agent") if path.parent.name != "dataplane"]
+    paths = [path for path in rules.python_files("agent/l4lb_agent") if "dataplane" not in path.parts]
     assert [short(path) for path in paths if "/sys/fs/bpf" in path.read_text() and path.name != "config.py"] == []
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from l4lb_agent.dataplane import syscall
+from l4lb_agent.dataplane.flows.sweeper import Sweeper
 from l4lb_agent.dataplane.generation import Generation
 from l4lb_agent.dataplane.maps import cpus
-from l4lb_agent.dataplane.sweeper import Sweeper
 from l4lb_agent.dataplane.ticks import Ticks, hertz, second_multiplier
 from l4lb_agent.model import hashing, index, layout, mapspec
 from l4lb_agent.model.address import Address

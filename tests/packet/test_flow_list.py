@@ -2,7 +2,7 @@
 
 from scapy.layers.inet import UDP
 
-from l4lb_agent.dataplane.flow_reader import FlowReader
+from l4lb_agent.dataplane.flows.reader import FlowReader
 from l4lb_agent.dataplane.maps import Maps, cpus
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.model import layout

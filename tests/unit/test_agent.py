@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from l4lb_agent.control import agent as agent_module
+from l4lb_agent.control import changer
 from l4lb_agent.control import start, surroundings
 from l4lb_agent.control.agent import Agent
 from l4lb_agent.control.facade import BackendEvent, BackendView, Outcome
@@ -188,7 +188,7 @@ async def test_the_secrets_of_adopted_maps_win_and_are_journaled() -> None:
 
 
 async def test_a_backend_without_next_hop_is_accepted_says_so_and_gets_slots_once_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_module, "NEXT_HOP_SECONDS", 0.1)
+    monkeypatch.setattr(changer, "NEXT_HOP_SECONDS", 0.1)
     node = Node()
     node.network.missing = {address("10.0.0.2")}
     async with node.running() as agent:
@@ -205,7 +205,7 @@ async def test_a_backend_without_next_hop_is_accepted_says_so_and_gets_slots_onc
 
 async def test_a_dsr_backend_behind_a_router_gets_no_slots_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """The router would find the VIP in what it gets, and send it back to us, until the packet's last hop."""
-    monkeypatch.setattr(agent_module, "NEXT_HOP_SECONDS", 0.1)
+    monkeypatch.setattr(changer, "NEXT_HOP_SECONDS", 0.1)
     node = Node()
     node.network.moved[address("10.0.0.2")] = replace(hop(), gateway=address("10.0.0.254"))
     async with node.running() as agent:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from l4lb import calls, names
+from l4lb import names
+from l4lb.calls import backends, services
 from l4lb.cli.base import explain
 from l4lb.errors import Error
 from l4lb.streams import DrainWait, Event, EventKind, StatsStream, WatchStream
@@ -55,28 +56,28 @@ def test_what_cannot_be_a_backend_is_refused(text: str) -> None:
 
 
 def test_an_update_names_in_its_mask_what_is_given_and_nothing_else() -> None:
-    request: Any = calls.update_backend("web/a", weight=0, annotations={}).request
+    request: Any = backends.update_backend("web/a", weight=0, annotations={}).request
     assert list(request.update_mask.paths) == ["annotations", "weight"]
     assert request.backend.HasField("weight")
     assert request.backend.name == "services/web/backends/a"
 
 
 def test_durations_and_choices_are_translated() -> None:
-    request: Any = calls.drain("web/a", timeout=1.5, at_deadline="reset").request
+    request: Any = backends.drain("web/a", timeout=1.5, at_deadline="reset").request
     assert (request.policy.timeout.seconds, request.policy.timeout.nanos) == (1, 500_000_000)
     assert request.policy.deadline_action == backend_pb2.DEADLINE_ACTION_RESET
-    assert not calls.drain("web/a").request.policy.HasField("timeout")  # type: ignore[attr-defined]
-    service: Any = calls.create_service("web", vip="10.0.0.1", port=53, protocol="UDP").request
+    assert not backends.drain("web/a").request.policy.HasField("timeout")  # type: ignore[attr-defined]
+    service: Any = services.create_service("web", vip="10.0.0.1", port=53, protocol="UDP").request
     assert service.service.protocol == virtual_service_pb2.PROTOCOL_UDP
     with pytest.raises(ValueError, match="not one of tcp, udp"):
-        calls.create_service("web", vip="10.0.0.1", port=53, protocol="sctp")
+        services.create_service("web", vip="10.0.0.1", port=53, protocol="sctp")
 
 
 def test_a_request_id_is_made_for_each_change_unless_one_is_given() -> None:
-    first: Any = calls.undrain("web/a").request
-    second: Any = calls.undrain("web/a").request
+    first: Any = backends.undrain("web/a").request
+    second: Any = backends.undrain("web/a").request
     assert uuid.UUID(first.request_id) != uuid.UUID(second.request_id)
-    given: Any = calls.undrain("web/a", request_id="x").request
+    given: Any = backends.undrain("web/a", request_id="x").request
     assert given.request_id == "x"
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from l4lb_agent.control import agent as agent_module
+from l4lb_agent.control import changer
 from l4lb_agent.control.agent import Agent
 from l4lb_agent.control.facade import RingShare, RingView
 from l4lb_agent.model.changes import commands
@@ -70,13 +70,13 @@ async def test_a_change_that_has_not_settled_shows_what_moves_where() -> None:
 async def test_a_backend_without_slots_says_why_and_without_any_all_slots_are_empty() -> None:
     node = Node()
     node.network.missing |= {address("10.0.0.1"), address("10.0.0.2")}
-    seconds, agent_module.NEXT_HOP_SECONDS = agent_module.NEXT_HOP_SECONDS, 0.05
+    seconds, changer.NEXT_HOP_SECONDS = changer.NEXT_HOP_SECONDS, 0.05
     try:
         async with node.running() as agent:
             await made(agent)
             view = await ring(agent)
     finally:
-        agent_module.NEXT_HOP_SECONDS = seconds
+        changer.NEXT_HOP_SECONDS = seconds
     assert (view.empty_slots, view.service.ring_digest) == (1021, "")
     assert all(share.slots == 0 and "next hop" in share.view.reconciling for share in view.shares)
     assert set(view.slots) == {0}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from l4lb_agent.control import agent as agent_module
+from l4lb_agent.control import changer
 from l4lb_agent.control import sampler, surroundings
 from l4lb_agent.control.agent import Agent
 from l4lb_agent.control.applying import keeper, reconciler
@@ -249,7 +249,7 @@ async def test_a_backend_may_be_removed_unforced_once_silence_is_proven() -> Non
 
 
 async def test_a_backend_that_never_had_slots_may_be_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_module, "NEXT_HOP_SECONDS", 0.05)
+    monkeypatch.setattr(changer, "NEXT_HOP_SECONDS", 0.05)
     node = Node()
     node.network.missing = {address("10.0.0.3")}
     async with node.running() as agent:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from l4lb_agent.control import facade, views
 from l4lb_agent.control.applying.reconciler import Reconciler
-from l4lb_agent.control.applying.waiters import pending
 from l4lb_agent.control.captures import Batch, Captures, Names
+from l4lb_agent.control.changer import Changer
 from l4lb_agent.control.doctor import Doctor
 from l4lb_agent.control.drainer import Drainer
 from l4lb_agent.control.forwarding import Forwarding
@@ -27,21 +27,17 @@ from l4lb_agent.control.store import Store
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.control.views import Views
 from l4lb_agent.control.watch import Watchers
-from l4lb_agent.model import build
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Drain
 from l4lb_agent.model.capture.taken import Filter
 from l4lb_agent.model.changes import commands
-from l4lb_agent.model.changes.decide import Decision, Facts
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.doctor.finding import Finding
 from l4lb_agent.model.errors import Unavailable
 
-NEXT_HOP_SECONDS = 2.0  # how long AddBackend and UpdateBackend wait for one
 STOP_SECONDS = 2.0  # for a disk that is slow when the agent stops
 REPORT_SECONDS = 0.05  # several things that happen at once are told once
-COUNTING = (commands.RemoveBackend, commands.DrainBackend)  # decided by how many flows there are now
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +56,7 @@ class Agent:
         replayed = started.replayed
         self._surroundings = Surroundings(doors.network, doors.clock, self._network_changed)
         self._surroundings.adopt(started.next_hops)
-        self._store = Store(doors.journal, replayed, self._facts)
+        self._store = Store(doors.journal, replayed, lambda asked: self._changer.facts(asked))
         self._reconciler = Reconciler(doors, self._surroundings, host.config, started, lambda: self._store.desired, self._store.keep)
         self._sampler = Sampler(doors.datapath, doors.clock, lambda: any(self._drainer.draining()), self._reconciler.windows.asked)
         self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler, doors.clock)
@@ -69,6 +65,8 @@ class Agent:
         self._explainer = Explainer(doors.datapath, self._names, self.backend)
         self.explain = self._explainer.explain
         self._measure = Measure(self._sampler, self._reconciler, doors.clock)
+        parts = self._store, self._reconciler, self._sampler, self._drainer, self._surroundings, self._views, self._measure
+        self._changer = Changer(*parts, doors.clock, lambda: self._host)
         self._watchers = Watchers(lambda: self._store.desired, lambda backend: self._views.backend(self._store.desired, backend))
         self._watchers.replay(replayed.base, replayed.changes)
         self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
@@ -135,15 +133,7 @@ class Agent:
         self, command: commands.Command, *, request_id: str = "", request_hash: str = "", validate_only: bool = False
     ) -> facade.Outcome:
         """See facade.Control."""
-        came = self._doors.clock.monotonic()
-        if isinstance(command, COUNTING):
-            await self._count_flows()
-        decision = await self._store.change(command, request_id=request_id, request_hash=request_hash, validate_only=validate_only)
-        if not validate_only:
-            self._measure.came(decision, came)
-            await self._reconciler.applied(decision.revision)
-            decision = await self._settle(command, decision)
-        return self._views.outcome(decision)
+        return self._views.outcome(await self._changer.change(command, request_id, request_hash, validate_only=validate_only))
 
     def listen(self, listener: Callable[[facade.Outcome], None]) -> None:
         """See facade.Control."""
@@ -209,44 +199,6 @@ class Agent:
         """See facade.Control."""
         await self._reconciler.drift.audit()
         return await self._doctor.diagnose()
-
-    async def _settle(self, command: commands.Command, decision: Decision) -> Decision:
-        """Waits for what an answer promises besides the writes: a next hop, or the end of a drain without flows."""
-        backend = decision.backend
-        if backend and commands.places(command):
-            await self._reconciler.until(lambda: not self._waits(backend.name), NEXT_HOP_SECONDS)
-            if self._reconciler.error:
-                raise pending(self._reconciler.error)
-        if isinstance(command, commands.DrainBackend) and backend and backend.drain and not backend.drain.initial_flows:
-            try:
-                await self._drainer.settle(backend.name)
-            except OSError as error:
-                _log.warning("event=sweep_failed error=%r", str(error))
-            now = self._store.desired.backends.get(backend.name)
-            if decision.answered is None and now is not None and now.admin is AdminState.DRAINED:
-                await self._reconciler.applied(now.revision)
-                return replace(decision, desired=self._store.desired, backend=now)
-        return decision
-
-    def _waits(self, name: str) -> str:
-        backend = self._store.desired.backends.get(name)
-        return self._views.backend_waits(self._store.desired, backend) if backend else ""
-
-    async def _count_flows(self) -> None:
-        try:
-            await self._sampler.fresh()
-        except OSError as error:
-            raise Unavailable(f"the flow table cannot be read: {error}", reason="FLOWS_UNREADABLE") from error
-
-    def _facts(self, asked: Sequence[commands.Command]) -> Facts:
-        near = self._surroundings
-        facts = Facts(self._doors.clock.time(), self._host.boot_id, self._host.config, local=near.local)
-        if not any(isinstance(command, COUNTING) for command in asked):
-            return facts
-        desired = self._store.desired
-        unresolved = build.without_way(desired, near.next_hops, near.local)
-        live, uncounted = self._views.live_flows(desired), self._views.uncounted(desired)
-        return replace(facts, live_flows=live, uncounted=uncounted, unresolved=unresolved)
 
     def _published(self, before: Desired, change: Change) -> None:
         if not self._want_soon:

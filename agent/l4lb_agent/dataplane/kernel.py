@@ -10,17 +10,18 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from l4lb_agent.dataplane import affinities, announce, device, pins, syscall
+from l4lb_agent.dataplane import announce, device, pins, syscall
 from l4lb_agent.dataplane.attach import Links
 from l4lb_agent.dataplane.fib import Routes
-from l4lb_agent.dataplane.flow_reader import FlowReader
+from l4lb_agent.dataplane.flows import affinities
+from l4lb_agent.dataplane.flows.reader import FlowReader
+from l4lb_agent.dataplane.flows.sweeper import Sweeper
+from l4lb_agent.dataplane.flows.tracked import TrackedSweeper, together
 from l4lb_agent.dataplane.generation import Program
 from l4lb_agent.dataplane.generations import Generations
 from l4lb_agent.dataplane.maps import Maps
 from l4lb_agent.dataplane.ringbuf import RingBuffer
-from l4lb_agent.dataplane.sweeper import Sweeper
 from l4lb_agent.dataplane.ticks import Ticks
-from l4lb_agent.dataplane.tracked import TrackedSweeper, together
 from l4lb_agent.dataplane.twin import Twin
 from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address

@@ -1,4 +1,4 @@
-"""`AsyncClient`: the calls of calls.py on an asyncio channel. client.py is the same for blocking code."""
+"""`AsyncClient`: the calls of calls/ on an asyncio channel. client.py is the same for blocking code."""
 
 import functools
 import math
@@ -11,8 +11,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import grpc
 import tenacity
 
-from l4lb import DEFAULT_TARGET, calls, channel, explain_calls, list_calls
-from l4lb.calls import Call, Listing
+from l4lb import DEFAULT_TARGET, channel
+from l4lb.calls import backends, explain, lists, services, state
+from l4lb.calls.call import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
 from l4lb.streams import CaptureStream, DrainProgress, DrainWait, Event, FlowsStream, RecordStream, StatsStream, Stream, WatchStream
@@ -51,28 +52,28 @@ class AsyncClient:
     """Client for asyncio, made inside a running loop. Everything as in Client, but awaited; lists, watch and stats are asynchronous
     iterators."""
 
-    create_service = _awaited(calls.create_service)
-    get_service = _awaited(calls.get_service)
-    list_services = _awaited_list(calls.list_services)
-    update_service = _awaited(calls.update_service)
-    delete_service = _awaited(calls.delete_service)
-    add_backend = _awaited(calls.add_backend)
-    get_backend = _awaited(calls.get_backend)
-    list_backends = _awaited_list(calls.list_backends)
-    update_backend = _awaited(calls.update_backend)
-    remove_backend = _awaited(calls.remove_backend)
-    create_list = _awaited(list_calls.create_list)
-    get_list = _awaited(list_calls.get_list)
-    list_lists = _awaited_list(list_calls.list_lists)
-    update_list = _awaited(list_calls.update_list)
-    delete_list = _awaited(list_calls.delete_list)
-    drain = _awaited(calls.drain)
-    undrain = _awaited(calls.undrain)
-    ring = _awaited(calls.ring)
-    explain = _awaited(explain_calls.explain)
-    agent = _awaited(calls.agent)
-    config = _awaited(calls.config)
-    diagnose = _awaited(calls.diagnose)
+    create_service = _awaited(services.create_service)
+    get_service = _awaited(services.get_service)
+    list_services = _awaited_list(services.list_services)
+    update_service = _awaited(services.update_service)
+    delete_service = _awaited(services.delete_service)
+    add_backend = _awaited(backends.add_backend)
+    get_backend = _awaited(backends.get_backend)
+    list_backends = _awaited_list(backends.list_backends)
+    update_backend = _awaited(backends.update_backend)
+    remove_backend = _awaited(backends.remove_backend)
+    create_list = _awaited(lists.create_list)
+    get_list = _awaited(lists.get_list)
+    list_lists = _awaited_list(lists.list_lists)
+    update_list = _awaited(lists.update_list)
+    delete_list = _awaited(lists.delete_list)
+    drain = _awaited(backends.drain)
+    undrain = _awaited(backends.undrain)
+    ring = _awaited(services.ring)
+    explain = _awaited(explain.explain)
+    agent = _awaited(state.agent)
+    config = _awaited(state.config)
+    diagnose = _awaited(state.diagnose)
 
     def __init__(
         self, target: str = DEFAULT_TARGET, *, ca: File | None = None, cert: File | None = None, key: File | None = None,

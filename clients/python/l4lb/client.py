@@ -1,4 +1,4 @@
-"""`Client`: the calls of calls.py on a blocking channel. aio.py is the same for asyncio; what both decide is in calls.py and streams.py."""
+"""`Client`: the calls of calls/ on a blocking channel. aio.py is the same for asyncio; what both decide is in calls/ and streams.py."""
 
 import functools
 import math
@@ -11,8 +11,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import grpc
 import tenacity
 
-from l4lb import DEFAULT_TARGET, calls, channel, explain_calls, list_calls
-from l4lb.calls import Call, Listing
+from l4lb import DEFAULT_TARGET, channel
+from l4lb.calls import backends, explain, lists, services, state
+from l4lb.calls.call import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
 from l4lb.streams import CaptureStream, DrainProgress, DrainWait, Event, FlowsStream, RecordStream, StatsStream, Stream, WatchStream
@@ -52,28 +53,28 @@ class Client:
     target. `timeout` is the deadline of each call, `resume` for how long a stream tries to come back after it lost the agent, both in
     seconds. Raises ValueError for a TCP target without files, OSError for files that cannot be read; methods raise l4lb.Error."""
 
-    create_service = _blocking(calls.create_service)
-    get_service = _blocking(calls.get_service)
-    list_services = _blocking_list(calls.list_services)
-    update_service = _blocking(calls.update_service)
-    delete_service = _blocking(calls.delete_service)
-    add_backend = _blocking(calls.add_backend)
-    get_backend = _blocking(calls.get_backend)
-    list_backends = _blocking_list(calls.list_backends)
-    update_backend = _blocking(calls.update_backend)
-    remove_backend = _blocking(calls.remove_backend)
-    create_list = _blocking(list_calls.create_list)
-    get_list = _blocking(list_calls.get_list)
-    list_lists = _blocking_list(list_calls.list_lists)
-    update_list = _blocking(list_calls.update_list)
-    delete_list = _blocking(list_calls.delete_list)
-    drain = _blocking(calls.drain)
-    undrain = _blocking(calls.undrain)
-    ring = _blocking(calls.ring)
-    explain = _blocking(explain_calls.explain)
-    agent = _blocking(calls.agent)
-    config = _blocking(calls.config)
-    diagnose = _blocking(calls.diagnose)
+    create_service = _blocking(services.create_service)
+    get_service = _blocking(services.get_service)
+    list_services = _blocking_list(services.list_services)
+    update_service = _blocking(services.update_service)
+    delete_service = _blocking(services.delete_service)
+    add_backend = _blocking(backends.add_backend)
+    get_backend = _blocking(backends.get_backend)
+    list_backends = _blocking_list(backends.list_backends)
+    update_backend = _blocking(backends.update_backend)
+    remove_backend = _blocking(backends.remove_backend)
+    create_list = _blocking(lists.create_list)
+    get_list = _blocking(lists.get_list)
+    list_lists = _blocking_list(lists.list_lists)
+    update_list = _blocking(lists.update_list)
+    delete_list = _blocking(lists.delete_list)
+    drain = _blocking(backends.drain)
+    undrain = _blocking(backends.undrain)
+    ring = _blocking(services.ring)
+    explain = _blocking(explain.explain)
+    agent = _blocking(state.agent)
+    config = _blocking(state.config)
+    diagnose = _blocking(state.diagnose)
 
     def __init__(
         self, target: str = DEFAULT_TARGET, *, ca: File | None = None, cert: File | None = None, key: File | None = None,

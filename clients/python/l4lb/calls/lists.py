@@ -1,9 +1,9 @@
-"""Calls about lists of prefixes; the rest is in calls.py, as is what all have in common."""
+"""Calls about lists of prefixes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from l4lb import names
-from l4lb.calls import Call, Listing, own_id
+from l4lb.calls.call import Call, Listing, mask, own_id
 from l4lb.v1 import service_pb2
 from l4lb.v1.prefix_list_pb2 import PrefixList
 
@@ -43,10 +43,9 @@ def update_list(
     """Replaces what is given, then adds and removes prefixes; the answer has none of them."""
     request = service_pb2.UpdatePrefixListRequest(
         list=PrefixList(name=names.prefix_list(name), prefixes=prefixes, annotations=annotations, etag=etag), add_prefixes=add,
-        remove_prefixes=remove, allow_missing=allow_missing, request_id=own_id(request_id), validate_only=validate_only,
+        update_mask=mask({"prefixes": prefixes, "annotations": annotations}), remove_prefixes=remove, allow_missing=allow_missing,
+        request_id=own_id(request_id), validate_only=validate_only,
     )  # fmt: skip
-    given = {"prefixes": prefixes, "annotations": annotations}
-    request.update_mask.paths.extend(sorted(field for field, value in given.items() if value is not None))
     return Call("UpdatePrefixList", request, lambda response: response.list)
 
 

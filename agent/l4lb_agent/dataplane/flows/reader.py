@@ -9,8 +9,9 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from itertools import compress
 
-from l4lb_agent.dataplane import lifetimes, syscall, tracked
-from l4lb_agent.dataplane.lifetimes import Lifetimes
+from l4lb_agent.dataplane import syscall
+from l4lb_agent.dataplane.flows import lifetimes, tracked
+from l4lb_agent.dataplane.flows.lifetimes import Lifetimes
 from l4lb_agent.dataplane.maps import Maps
 from l4lb_agent.model import layout
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord, FlowState

@@ -1,9 +1,9 @@
-"""The call that explains a packet, as calls.py has the others."""
+"""The call that explains a packet."""
 
 from collections.abc import Sequence
 
 from l4lb import names
-from l4lb.calls import Call
+from l4lb.calls.call import Call
 from l4lb.v1 import explain_pb2, service_pb2
 
 

@@ -1,0 +1,1 @@
+"""Flow state in the kernel: what the agent reads, counts and frees of it."""
