@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from l4lb_agent.control import changer
-from l4lb_agent.control import start, surroundings
+from l4lb_agent.control import changer, start, surroundings
 from l4lb_agent.control.agent import Agent
 from l4lb_agent.control.facade import BackendEvent, BackendView, Outcome
 from l4lb_agent.control.host import Host

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from l4lb_agent.control import changer
-from l4lb_agent.control import sampler, surroundings
+from l4lb_agent.control import changer, sampler, surroundings
 from l4lb_agent.control.agent import Agent
 from l4lb_agent.control.applying import keeper, reconciler
 from l4lb_agent.control.facade import ServiceView
