@@ -9,6 +9,7 @@ import pytest
 
 import l4lb
 from l4lb.v1 import backend_pb2
+from l4lb_agent.api.convert import record
 from l4lb_agent.api.doors import UnixDoor
 from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import ApiServer
@@ -17,6 +18,8 @@ from l4lb_agent.control.agent import Agent
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Interface
 from l4lb_agent.control.ports import Doors
+from l4lb_agent.control.recorder.recorder import Recorder
+from l4lb_agent.system.dumps import DumpFolder
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import SECRETS, address, config
 from tests.fakes.world import FakeAuditFile, FakeClock, FakeExaminer, FakeJournal, FakeNetwork
@@ -39,7 +42,8 @@ class Node:
         self.datapath = FakeDatapath(config().sizes, self.datapath.maps_in_kernel or None)
         doors = Doors(self.datapath, self.network, self.clock, self.journal, FakeExaminer())
         host = Host("boot", "6.1.0", (Interface("eth0"),), config())
-        agent = Agent(doors, host, start.begin(self.datapath, self.journal, SECRETS), lambda: None)
+        recorder = Recorder(self.clock, DumpFolder(self.socket.parent, 2), record, "1.2.3", 60)
+        agent = Agent(doors, host, start.begin(self.datapath, self.journal, SECRETS), lambda: None, recorder)
         server = ApiServer(agent, [UnixDoor(self.socket, Role.ADMIN)], self.audit, version="1.2.3")
         await server.start()
         task = asyncio.create_task(agent.run())

@@ -65,6 +65,7 @@ def good() -> list[tuple[str, Message]]:
         ("UpdatePrefixList", pb.UpdatePrefixListRequest(
             list=prefixes("10.0.0.0/8", name="lists/bad"), add_prefixes=["192.0.2.7"], remove_prefixes=["10.0.0.0/8"])),
         ("DeletePrefixList", pb.DeletePrefixListRequest(name="lists/bad")),
+        ("ListDumps", pb.ListDumpsRequest(page_size=10)),
         ("GetAgent", pb.GetAgentRequest()),
         ("GetConfig", pb.GetConfigRequest()),
         ("Diagnose", pb.DiagnoseRequest()),

@@ -47,6 +47,8 @@ TABLE = {
     "Explain": ("explain", "explain tcp 192.0.2.1:4000 10.0.0.1:80"),
     "CapturePackets": ("capture", "capture --for 300ms"),
     "DumpRecord": ("dump_record", "record dump -w -"),
+    "ListDumps": ("list_dumps", "record list"),
+    "ReadDump": ("read_dump", "record get 20270115T080000.250Z-failed -w -"),
     "GetAgent": ("agent", "agent"),
     "GetConfig": ("config", "config"),
     "Diagnose": ("diagnose", "doctor"),

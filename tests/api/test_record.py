@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 import l4lb
 from l4lb.cli.main import cli
 from l4lb.v1 import service_pb2 as pb
-from l4lb_agent.api import service
+from l4lb_agent.api import dumps
 from l4lb_agent.api.convert.record import record
 from l4lb_agent.control.captures import Batch
 from l4lb_agent.control.recorder.dump import Dump, Look
@@ -27,6 +27,7 @@ from tests import readers
 from tests.api.conftest import Agent
 from tests.api.test_capture import CAME, LEFT, packet
 
+KEPT = "20270115T080000.250Z-failed"
 EVENTS = [
     Event(1_800_000_000.0, "info", "control.monitor", "attached", {"interface": "eth0", "mode": "native"}),
     Event(1_800_000_001.5, "info", "api.audit", "audit", {"who": "me\n", "rpc": "AddBackend", "outcome": "NOT_FOUND", "message": "“x” ☃"}),
@@ -46,6 +47,10 @@ def remembering(agent: Agent) -> Agent:
 
 def run(agent: Agent, *words: str) -> Result:
     return CliRunner().invoke(cli, ["-s", agent.target, "record", "dump", *words])
+
+
+def kept(agent: Agent, *words: str) -> Result:
+    return CliRunner().invoke(cli, ["-s", agent.target, "record", *words])
 
 
 def contents(data: bytes) -> dict[str, bytes]:
@@ -102,33 +107,36 @@ def test_an_agent_that_does_not_record_says_what_to_do(agent: Agent) -> None:
 def large(agent: Agent) -> Agent:
     """What it remembers is more than a connection holds that nobody reads."""
     agent.control.remembered = Dump("asked", 1.0, "1.2.3", [], [], stacks=[os.urandom(1 << 20).hex() for _ in range(8)])
+    agent.control.kept = {KEPT: os.urandom(8 << 20)}
     return agent
 
 
 @contextlib.contextmanager
-def unread(agent: Agent) -> Iterator[Any]:
+def unread(agent: Agent, rpc: str = "DumpRecord") -> Iterator[Any]:
     """A dump of which the first piece is read and no other. A channel of its own: gRPC shares windows between calls."""
+    request = pb.ReadDumpRequest(name=f"dumps/{KEPT}") if rpc == "ReadDump" else pb.DumpRecordRequest()
     with grpc.insecure_channel(agent.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         call: Any = channel.unary_stream(
-            "/l4lb.v1.LoadBalancerService/DumpRecord", pb.DumpRecordRequest.SerializeToString, pb.DumpRecordResponse.FromString
-        )(pb.DumpRecordRequest(), timeout=60)
+            f"/l4lb.v1.LoadBalancerService/{rpc}", type(request).SerializeToString, pb.DumpRecordResponse.FromString
+        )(request, timeout=60)
         next(call)
         yield call
 
 
-def test_clients_that_stop_reading_hold_a_few_dumps_and_not_for_ever(large: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rpc", ["DumpRecord", "ReadDump"])
+def test_clients_that_stop_reading_hold_a_few_dumps_and_not_for_ever(large: Agent, monkeypatch: pytest.MonkeyPatch, rpc: str) -> None:
     with contextlib.ExitStack() as opened:
-        calls = [opened.enter_context(unread(large)) for _ in range(service.MAX_DUMPS)]
+        calls = [opened.enter_context(unread(large, rpc)) for _ in range(dumps.MAX_DUMPS)]
         with pytest.raises(l4lb.Error) as refused, l4lb.Client(large.target) as lb:
             list(lb.dump_record())
         assert (refused.value.code, refused.value.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_DUMPS")
         calls[0].cancel()
         with l4lb.Client(large.target) as lb:
             large.wait(lambda: _dumps(lb))
-    monkeypatch.setattr(service, "DUMP_SECONDS", 2.0)
+    monkeypatch.setattr(dumps, "DUMP_SECONDS", 2.0)
     with contextlib.ExitStack() as opened, l4lb.Client(large.target) as lb:
         large.wait(lambda: _dumps(lb))
-        calls = [opened.enter_context(unread(large)) for _ in range(service.MAX_DUMPS)]
+        calls = [opened.enter_context(unread(large, rpc)) for _ in range(dumps.MAX_DUMPS)]
         large.wait(lambda: _dumps(lb))
         with pytest.raises(grpc.RpcError) as ended:
             for _ in calls[0]:
@@ -182,3 +190,51 @@ def test_without_packets_there_is_a_file_that_can_be_read_all_the_same(agent: Ag
     for path in (tmp_path / "drops.pcapng", tmp_path / "none.pcapng"):
         assert readers.tshark(path) == []
         assert readers.tcpdump(path) == []
+
+
+def test_files_that_the_agent_wrote_are_listed_with_time_cause_and_size(remembering: Agent) -> None:
+    remembering.control.kept = {KEPT: b"x" * 1234, "20270116T080000.250Z-stopped": b""}
+    done = kept(remembering, "list")
+    assert done.output.splitlines() == [
+        "NAME                          WRITTEN                   CAUSE    BYTES",
+        "20270115T080000.250Z-failed   2027-01-15T08:00:00.250Z  failed   1234",
+        "20270116T080000.250Z-stopped  2027-01-15T08:00:00.250Z  stopped  0",
+    ]
+    told = json.loads(kept(remembering, "list", "-o", "json").output)
+    assert told["dumps"][0] == {"name": f"dumps/{KEPT}", "create_time": "2027-01-15T08:00:00.250Z", "cause": "failed", "bytes": "1234"}
+    with l4lb.Client(remembering.target) as lb:
+        assert [one.name for one in lb.list_dumps(page_size=1)] == [f"dumps/{KEPT}", "dumps/20270116T080000.250Z-stopped"]
+    remembering.control.kept = {}
+    assert "no dumps" in kept(remembering, "list").stderr
+
+
+def test_one_of_them_is_fetched_as_it_is(remembering: Agent, tmp_path: Path) -> None:
+    data = record(DUMP)
+    remembering.control.kept = {KEPT: data}
+    done = kept(remembering, "get", KEPT, "-w", str(tmp_path / "out.tar.gz"))
+    assert done.exit_code == 0, done.output
+    assert "2 dropped packets of 2 reasons, 2 events" in done.stderr
+    assert (tmp_path / "out.tar.gz").read_bytes() == data
+    assert kept(remembering, "get", f"dumps/{KEPT}", "-w", f"{tmp_path}/new/").exit_code == 0
+    assert json.loads((tmp_path / "new/timeline.json").read_text())["version"] == "1.2.3"
+
+
+def test_pieces_of_a_large_file_come_in_order(large: Agent) -> None:
+    with l4lb.Client(large.target) as lb:
+        pieces = list(lb.read_dump(KEPT))
+    assert len(pieces) == (8 << 20) // dumps.CHUNK
+    assert b"".join(pieces) == large.control.kept[KEPT]
+
+
+def test_of_a_file_that_is_gone_nothing_is_written(remembering: Agent, tmp_path: Path) -> None:
+    done = kept(remembering, "get", "20260101T000000.000Z-failed", "-w", str(tmp_path / "out.tar.gz"))
+    assert (done.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "dumps/20260101T000000.000Z-failed does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "x", "dumps/../journal", "dumps/x", f"dumps/{KEPT}/", f"dumps/{KEPT}\n", f"dumps/{KEPT[:-6]}../x"])
+def test_a_name_that_no_dump_can_have_is_refused(remembering: Agent, stub: Any, name: str) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        next(stub.ReadDump(pb.ReadDumpRequest(name=name), timeout=20))
+    assert l4lb.Error.from_rpc(refused.value).field == "name"
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]

@@ -154,11 +154,12 @@ READS = {
     "ListFlows",
     "GetRing",
     "Explain",
+    "ListDumps",
     "GetAgent",
     "GetConfig",
     "Diagnose",
 }
-PACKETS = {"CapturePackets", "DumpRecord"}
+PACKETS = {"CapturePackets", "DumpRecord", "ReadDump"}
 BACKENDS = {*PACKETS, "AddBackend", "UpdateBackend", "RemoveBackend", "DrainBackend", "UndrainBackend", "UpdatePrefixList"}
 SERVICES = {"CreateVirtualService", "UpdateVirtualService", "DeleteVirtualService", "CreatePrefixList", "DeletePrefixList"}
 

@@ -1,10 +1,12 @@
 """A Control in memory: the semantics of control/facade.py without journal, kernel or time. tests/api runs the real API on it."""
 
 import asyncio
+import io
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
+from l4lb_agent.api.convert.record import record
 from l4lb_agent.control.captures import Batch, Names
 from l4lb_agent.control.facade import (
     AgentView,
@@ -26,6 +28,7 @@ from l4lb_agent.control.seen.explainer import Explainer
 from l4lb_agent.model import errors
 from l4lb_agent.model.access.lists import Members
 from l4lb_agent.model.backend import AdminState, Backend, Drain
+from l4lb_agent.model.capture.kept import KeptDump
 from l4lb_agent.model.capture.taken import Filter
 from l4lb_agent.model.changes import checks, commands, lists
 from l4lb_agent.model.config import DatapathConfig
@@ -40,6 +43,7 @@ from tests.fakes.datapath import FakeDatapath
 
 HISTORY = 100
 NOW = 1_800_000_000.25
+EMPTY_DUMP = record(Dump("failed", NOW, "1.2.3", [], []))
 
 
 class FakeControl:
@@ -66,6 +70,7 @@ class FakeControl:
         self.captures: list[Filter] = []
         self.batches: list[Batch] = []
         self.remembered = Dump("asked", NOW, "1.2.3", [], [])
+        self.kept: dict[str, bytes] = {f"20270115T080000.250Z-{cause}": EMPTY_DUMP for cause in ("failed", "stopped")}
         self._changed = asyncio.Condition()
 
     async def change(
@@ -299,6 +304,18 @@ class FakeControl:
         """See facade.Control: what the test has put into `remembered`."""
         self._raise()
         return self.remembered
+
+    async def dumps(self) -> Sequence[KeptDump]:
+        """See facade.Control: those in `kept`, all of one time."""
+        self._raise()
+        return [KeptDump(name, NOW, name.partition("-")[2], len(data)) for name, data in sorted(self.kept.items())]
+
+    async def open_dump(self, dump_id: str) -> BinaryIO:
+        """See facade.Control."""
+        self._raise()
+        if dump_id not in self.kept:
+            raise errors.NotFound(f"dumps/{dump_id} does not exist", reason="NOT_FOUND", field="name")
+        return io.BytesIO(self.kept[dump_id])
 
     async def ring(self, name: str, *, slots: bool = False) -> RingView | None:
         """See facade.Control: shares as if the backends had been added one after the other."""

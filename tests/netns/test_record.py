@@ -101,6 +101,11 @@ def test_a_guard_that_trips_writes_a_file(web: Balanced, tmp_path: Path) -> None
     after = [one["event"] for one in told["events"] if one["time"] >= failed["time"]]
     assert "audit" in after, "the change that found it, which was made all the same, belongs to it"
     assert drops(told, "NO_SERVICE")["in_file"] >= 2
+    [one] = [one for one in web.client.list_dumps() if one.cause == "journal_failed"]
+    assert one.create_time.ToJsonString().replace("-", "").replace(":", "") in files(web, "journal_failed")[0].name
+    done = CliRunner().invoke(cli, ["-s", web.agent.target, "record", "get", one.name, "-w", "-"])
+    assert done.stdout_bytes == files(web, "journal_failed")[0].read_bytes()
+    assert one.bytes == len(done.stdout_bytes)
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from l4lb_agent.control.recorder import dump, recording
 from l4lb_agent.control.recorder.recorder import Recorder
 from l4lb_agent.control.recorder.recording import Recording
 from l4lb_agent.control.sampler import Sampler
+from l4lb_agent.model.capture.kept import KeptDump
 from l4lb_agent.model.capture.layout import RECORDER
 from l4lb_agent.model.capture.taken import Captured
-from l4lb_agent.model.errors import FailedPrecondition, Unavailable
+from l4lb_agent.model.errors import FailedPrecondition, NotFound, Unavailable
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.observed import Counters
 from l4lb_agent.model.reasons import Reason, Verdict
@@ -158,6 +159,55 @@ def test_a_file_that_an_agent_could_not_finish_is_in_nobodys_way(tmp_path: Path)
     (tmp_path / "records/notes.txt").write_text("somebody's")
     DumpFolder(tmp_path, 1).write("failed", 0.0, b"whole")
     assert sorted(os.listdir(tmp_path / "records")) == ["notes.txt", "record-19700101T000000.000Z-failed.tar.gz"]
+
+
+def test_files_are_listed_by_time_and_read_although_they_are_deleted_meanwhile(tmp_path: Path) -> None:
+    folder = DumpFolder(tmp_path, 1)
+    assert folder.kept() == []
+    folder.write("stopped", 1_800_000_009.25, b"stop")
+    folder.write("apply_failed", 1_800_000_001.5, b"guard")
+    (tmp_path / "records/record-20269999T999999.000Z-failed.tar.gz").write_bytes(b"at no time")
+    (tmp_path / "records/record.new").write_bytes(b"half")
+    (tmp_path / "records/20270115T080001.500Z-failed").write_bytes(b"another name")
+    assert folder.kept() == [
+        KeptDump("20270115T080001.500Z-apply_failed", 1_800_000_001.5, "apply_failed", 5),
+        KeptDump("20270115T080009.250Z-stopped", 1_800_000_009.25, "stopped", 4),
+    ]
+    with folder.open("20270115T080001.500Z-apply_failed") as file:
+        folder.write("apply_failed", 1_800_000_002.5, b"newer")
+        assert file.read() == b"guard"
+    with pytest.raises(FileNotFoundError):
+        folder.open("20270115T080001.500Z-apply_failed")
+
+
+@pytest.mark.parametrize("dump_id", ["", "../journal", "20270115T080001.500Z-x/../../secret"])
+def test_nothing_but_a_dump_is_opened(tmp_path: Path, dump_id: str) -> None:
+    folder = DumpFolder(tmp_path, 1)
+    folder.write("failed", 0.0, b"whole")
+    (tmp_path / "secret").write_text("the journal")
+    (tmp_path / "records/record-20270115T080001.500Z-x.tar.gz").symlink_to(tmp_path / "secret")
+    with pytest.raises(FileNotFoundError):
+        folder.open(dump_id)
+    with pytest.raises(OSError, match="symbolic links"):
+        folder.open("20270115T080001.500Z-x")
+    assert [one.cause for one in folder.kept()] == ["failed"]
+
+
+async def test_files_of_a_disk_that_fails_or_of_no_recorder_are_refused_in_words(tmp_path: Path) -> None:
+    fed = Fed()
+    (tmp_path / "records").write_text("no folder")
+    fed.recorder.folder = DumpFolder(tmp_path, 1)
+    for ask in (fed.recording.kept(), fed.recording.open("20270115T080001.500Z-failed")):
+        with pytest.raises(Unavailable, match="cannot be read: .*Not a directory"):
+            await ask
+    fed.recorder.folder = DumpFolder(tmp_path / "nowhere", 1)
+    assert await fed.recording.kept() == []
+    with pytest.raises(NotFound, match="dumps/20270115T080001.500Z-failed does not exist"):
+        await fed.recording.open("20270115T080001.500Z-failed")
+    without = Fed(records=False).recording
+    for ask in (without.kept(), without.open("20270115T080001.500Z-failed")):
+        with pytest.raises(FailedPrecondition, match="enabled"):
+            await ask
 
 
 @pytest.fixture

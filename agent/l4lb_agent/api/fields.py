@@ -21,7 +21,13 @@ _ID_WORDS = "1 to 63 of a-z, 0-9 and -, beginning with a letter"
 SERVICE_NAME = re.compile(f"services/{_ID}")
 BACKEND_NAME = re.compile(f"services/{_ID}/backends/{_ID}")
 LIST_NAME = re.compile(f"lists/{_ID}")
-_SHAPES = {SERVICE_NAME: "services/{service}", BACKEND_NAME: "services/{service}/backends/{backend}", LIST_NAME: "lists/{list}"}
+DUMP_NAME = re.compile(r"dumps/\d{8}T\d{6}\.\d{3}Z-[a-z_]{1,63}", re.ASCII)
+_SHAPES = {
+    SERVICE_NAME: f"services/{{service}}, each part {_ID_WORDS}",
+    BACKEND_NAME: f"services/{{service}}/backends/{{backend}}, each part {_ID_WORDS}",
+    LIST_NAME: f"lists/{{list}}, each part {_ID_WORDS}",
+    DUMP_NAME: "dumps/{dump}, as ListDumps gives it",
+}
 
 
 def known(message: Message, path: str = "") -> None:
@@ -64,7 +70,7 @@ def name(text: str, pattern: re.Pattern[str], field: str) -> str:
         raise required(field)
     if not pattern.fullmatch(text):
         raise InvalidArgument(
-            f"{field}: {text!r} is not of the form {_SHAPES[pattern]}, each part {_ID_WORDS}",
+            f"{field}: {text!r} is not of the form {_SHAPES[pattern]}",
             reason="INVALID_NAME", field=field, metadata={"name": text},
         )  # fmt: skip
     return text

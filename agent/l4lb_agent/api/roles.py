@@ -40,6 +40,8 @@ _METHODS = {
     "Explain": Role.VIEWER,
     "CapturePackets": Role.OPERATOR,
     "DumpRecord": Role.OPERATOR,
+    "ListDumps": Role.VIEWER,
+    "ReadDump": Role.OPERATOR,
     "GetAgent": Role.VIEWER,
     "Diagnose": Role.VIEWER,
     "GetConfig": Role.VIEWER,
@@ -51,7 +53,8 @@ ALLOWED: Final[Mapping[str, Role]] = {
     "/grpc.health.v1.Health/Watch": Role.VIEWER,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Role.VIEWER,
 }
-LOOKS: Final = frozenset({"CapturePackets", "DumpRecord"})  # into packets, which holds more than a viewer may see, and changes nothing
+# Into packets: that holds more than a viewer may see, and changes nothing.
+LOOKS: Final = frozenset({"CapturePackets", "DumpRecord", "ReadDump"})
 # Those that change something.
 MUTATIONS: Final = frozenset(_SERVICE + name for name, role in _METHODS.items() if role > Role.VIEWER and name not in LOOKS)
 

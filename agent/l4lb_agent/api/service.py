@@ -11,13 +11,12 @@ from l4lb.v1 import backend_pb2, prefix_list_pb2, service_pb2_grpc, stats_pb2, v
 from l4lb.v1 import service_pb2 as pb
 from l4lb_agent.api import audit, convert, fields, pages
 from l4lb_agent.api.caller import Context
+from l4lb_agent.api.dumps import Dumps
 from l4lb_agent.api.pace import Pace
 from l4lb_agent.control.facade import Control, Outcome
-from l4lb_agent.model.errors import NotFound, ResourceExhausted, Unavailable
+from l4lb_agent.model.errors import NotFound, ResourceExhausted
 
 MAX_STREAMS = 512  # of WatchBackends and StreamStats together: other calls keep their share of the server
-MAX_DUMPS, DUMP_SECONDS = 4, 60.0  # of the recorder: at once, and until one must have been read
-CHUNK = 1 << 16
 INTERVAL_SECONDS = (0.1, 3600.0)
 SHARED_SECONDS = 0.05
 
@@ -29,7 +28,8 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
 
     def __init__(self, control: Control, version: str, warnings: Callable[[], list[tuple[str, str]]]) -> None:
         self._control, self._version, self._warnings = control, version, warnings
-        self._streams = self._dumps = 0
+        self._streams = 0
+        self._dumps = Dumps(control)
         self._samples: dict[tuple[frozenset[str], bool], tuple[float, stats_pb2.Stats]] = {}  # by what is wanted: when made, what
 
     async def CreateVirtualService(self, request: pb.CreateVirtualServiceRequest, _context: Context) -> pb.CreateVirtualServiceResponse:
@@ -174,22 +174,18 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
                             return
 
     async def DumpRecord(self, _request: pb.DumpRecordRequest, context: Context) -> None:
-        """Sends the recorder's file; who does not read it may not hold it for ever."""
-        if self._dumps >= MAX_DUMPS:
-            message = f"{MAX_DUMPS} dumps are being sent, as many as this agent makes at once: try again"
-            raise ResourceExhausted(message, reason="TOO_MANY_DUMPS", metadata={"maximum": str(MAX_DUMPS)})
-        self._dumps += 1
-        try:
-            with self._stream():
-                data = await asyncio.to_thread(convert.record, await self._control.record())
-                _log.info("event=record_dumped peer=%s bytes=%d", context.peer(), len(data))
-                async with asyncio.timeout(DUMP_SECONDS):
-                    for start in range(0, len(data), CHUNK):
-                        await context.write(pb.DumpRecordResponse(chunk=data[start : start + CHUNK]))
-        except TimeoutError:
-            raise Unavailable(f"the dump was not read within {DUMP_SECONDS:g} seconds", reason="NOT_READ") from None
-        finally:
-            self._dumps -= 1
+        """Sends what the recorder remembers."""
+        with self._stream():
+            await self._dumps.record(context)
+
+    async def ListDumps(self, request: pb.ListDumpsRequest, _context: Context) -> pb.ListDumpsResponse:
+        """Lists the recorder's files."""
+        return await self._dumps.page(request)
+
+    async def ReadDump(self, request: pb.ReadDumpRequest, context: Context) -> None:
+        """Sends one of them."""
+        with self._stream():
+            await self._dumps.read(request, context)
 
     async def GetRing(self, request: pb.GetRingRequest, _context: Context) -> pb.GetRingResponse:
         """Reads one ring."""

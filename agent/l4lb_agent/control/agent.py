@@ -76,7 +76,7 @@ class Agent:
         )
         self._captures = Captures(doors.datapath, doors.clock, self._names)
         self.recording = Recording(recorder, self._captures, self._sampler, doors.datapath, doors.clock, self.agent)
-        self.record = self.recording.dump
+        self.record, self.dumps, self.open_dump = self.recording.dump, self.recording.kept, self.recording.open
         self._store.listen(self._published)
         self._sampler.listeners.append(self._swept)
         self._reconciler.listeners += [self._news.set, self._measure.passed]

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from l4lb_agent.control.captures import Batch
 from l4lb_agent.control.recorder.dump import Dump
 from l4lb_agent.model.access.lists import Members, PrefixList
 from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.capture.kept import KeptDump
 from l4lb_agent.model.capture.taken import Filter
 from l4lb_agent.model.changes import difference
 from l4lb_agent.model.changes.commands import Command
@@ -222,6 +223,13 @@ class Control(Protocol):
 
     async def record(self) -> Dump:
         """What the recorder remembers. Raises FailedPrecondition when there is none."""
+
+    async def dumps(self) -> Sequence[KeptDump]:
+        """The files that the recorder wrote by itself, the oldest first. Raises FailedPrecondition when there is none, Unavailable when
+        the disk does not give them."""
+
+    async def open_dump(self, dump_id: str) -> BinaryIO:
+        """One of them, to be closed by the caller. Raises NotFound when it is not there, and as dumps()."""
 
     def stats(self) -> StatsSample:
         """The counters, read now or at most 50 ms ago."""

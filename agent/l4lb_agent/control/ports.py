@@ -3,9 +3,10 @@
 from array import array
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.capture.kept import KeptDump
 from l4lb_agent.model.capture.taken import Captured, Filter
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.explain.moment import Moment
@@ -170,6 +171,13 @@ class DumpFolder(Protocol):
 
     def write(self, why: str, when: float, data: bytes) -> str:
         """Write one whole file, of Unix time `when`, and delete those that are too many; its path. Raises OSError."""
+
+    def kept(self) -> Sequence[KeptDump]:
+        """Every file, the oldest first. Raises OSError."""
+
+    def open(self, dump_id: str) -> BinaryIO:
+        """The file of that id, to be closed by the caller; it can be read to its end although it is deleted meanwhile. Raises
+        FileNotFoundError when there is none, and other OSErrors."""
 
 
 class Examiner(Protocol):

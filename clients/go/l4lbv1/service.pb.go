@@ -3197,11 +3197,213 @@ func (x *DumpRecordResponse) GetChunk() []byte {
 	return nil
 }
 
+// For ListDumps.
+type ListDumpsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1000; 0 is 100.
+	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDumpsRequest) Reset() {
+	*x = ListDumpsRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDumpsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDumpsRequest) ProtoMessage() {}
+
+func (x *ListDumpsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDumpsRequest.ProtoReflect.Descriptor instead.
+func (*ListDumpsRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ListDumpsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDumpsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// For ListDumps.
+type ListDumpsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name, which is by time.
+	Dumps []*Dump `protobuf:"bytes,1,rep,name=dumps,proto3" json:"dumps,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDumpsResponse) Reset() {
+	*x = ListDumpsResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDumpsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDumpsResponse) ProtoMessage() {}
+
+func (x *ListDumpsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDumpsResponse.ProtoReflect.Descriptor instead.
+func (*ListDumpsResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ListDumpsResponse) GetDumps() []*Dump {
+	if x != nil {
+		return x.Dumps
+	}
+	return nil
+}
+
+func (x *ListDumpsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// For ReadDump.
+type ReadDumpRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of the dump.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadDumpRequest) Reset() {
+	*x = ReadDumpRequest{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadDumpRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadDumpRequest) ProtoMessage() {}
+
+func (x *ReadDumpRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadDumpRequest.ProtoReflect.Descriptor instead.
+func (*ReadDumpRequest) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *ReadDumpRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// For ReadDump.
+type ReadDumpResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of the file.
+	Chunk         []byte `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadDumpResponse) Reset() {
+	*x = ReadDumpResponse{}
+	mi := &file_l4lb_v1_service_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadDumpResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadDumpResponse) ProtoMessage() {}
+
+func (x *ReadDumpResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_service_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadDumpResponse.ProtoReflect.Descriptor instead.
+func (*ReadDumpResponse) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_service_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ReadDumpResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
 var File_l4lb_v1_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x15l4lb/v1/capture.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x15l4lb/v1/explain.proto\x1a\x12l4lb/v1/flow.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
+	"\x15l4lb/v1/service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x13l4lb/v1/agent.proto\x1a\x15l4lb/v1/backend.proto\x1a\x15l4lb/v1/capture.proto\x1a\x14l4lb/v1/doctor.proto\x1a\x12l4lb/v1/dump.proto\x1a\x15l4lb/v1/explain.proto\x1a\x12l4lb/v1/flow.proto\x1a\x19l4lb/v1/prefix_list.proto\x1a\x12l4lb/v1/ring.proto\x1a\x13l4lb/v1/stats.proto\x1a\x1dl4lb/v1/virtual_service.proto\"\xb3\x01\n" +
 	"\x1bCreateVirtualServiceRequest\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x121\n" +
@@ -3407,7 +3609,18 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\flost_packets\x18\x03 \x01(\x04R\vlostPackets\"\x13\n" +
 	"\x11DumpRecordRequest\"*\n" +
 	"\x12DumpRecordResponse\x12\x14\n" +
-	"\x05chunk\x18\x01 \x01(\fR\x05chunk2\x92\x11\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"N\n" +
+	"\x10ListDumpsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"`\n" +
+	"\x11ListDumpsResponse\x12#\n" +
+	"\x05dumps\x18\x01 \x03(\v2\r.l4lb.v1.DumpR\x05dumps\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"%\n" +
+	"\x0fReadDumpRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"(\n" +
+	"\x10ReadDumpResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk2\x99\x12\n" +
 	"\x13LoadBalancerService\x12c\n" +
 	"\x14CreateVirtualService\x12$.l4lb.v1.CreateVirtualServiceRequest\x1a%.l4lb.v1.CreateVirtualServiceResponse\x12Z\n" +
 	"\x11GetVirtualService\x12!.l4lb.v1.GetVirtualServiceRequest\x1a\".l4lb.v1.GetVirtualServiceResponse\x12`\n" +
@@ -3435,7 +3648,9 @@ const file_l4lb_v1_service_proto_rawDesc = "" +
 	"\x10DeletePrefixList\x12 .l4lb.v1.DeletePrefixListRequest\x1a!.l4lb.v1.DeletePrefixListResponse\x12S\n" +
 	"\x0eCapturePackets\x12\x1e.l4lb.v1.CapturePacketsRequest\x1a\x1f.l4lb.v1.CapturePacketsResponse0\x01\x12G\n" +
 	"\n" +
-	"DumpRecord\x12\x1a.l4lb.v1.DumpRecordRequest\x1a\x1b.l4lb.v1.DumpRecordResponse0\x01\x12?\n" +
+	"DumpRecord\x12\x1a.l4lb.v1.DumpRecordRequest\x1a\x1b.l4lb.v1.DumpRecordResponse0\x01\x12B\n" +
+	"\tListDumps\x12\x19.l4lb.v1.ListDumpsRequest\x1a\x1a.l4lb.v1.ListDumpsResponse\x12A\n" +
+	"\bReadDump\x12\x18.l4lb.v1.ReadDumpRequest\x1a\x19.l4lb.v1.ReadDumpResponse0\x01\x12?\n" +
 	"\bGetAgent\x12\x18.l4lb.v1.GetAgentRequest\x1a\x19.l4lb.v1.GetAgentResponse\x12B\n" +
 	"\tGetConfig\x12\x19.l4lb.v1.GetConfigRequest\x1a\x1a.l4lb.v1.GetConfigResponse\x12?\n" +
 	"\bDiagnose\x12\x18.l4lb.v1.DiagnoseRequest\x1a\x19.l4lb.v1.DiagnoseResponseb\x06proto3"
@@ -3453,7 +3668,7 @@ func file_l4lb_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_l4lb_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_l4lb_v1_service_proto_goTypes = []any{
 	(WatchBackendsResponse_Event)(0),     // 0: l4lb.v1.WatchBackendsResponse.Event
 	(*CreateVirtualServiceRequest)(nil),  // 1: l4lb.v1.CreateVirtualServiceRequest
@@ -3510,122 +3725,132 @@ var file_l4lb_v1_service_proto_goTypes = []any{
 	(*CapturePacketsResponse)(nil),       // 52: l4lb.v1.CapturePacketsResponse
 	(*DumpRecordRequest)(nil),            // 53: l4lb.v1.DumpRecordRequest
 	(*DumpRecordResponse)(nil),           // 54: l4lb.v1.DumpRecordResponse
-	(*VirtualService)(nil),               // 55: l4lb.v1.VirtualService
-	(*fieldmaskpb.FieldMask)(nil),        // 56: google.protobuf.FieldMask
-	(*Backend)(nil),                      // 57: l4lb.v1.Backend
-	(*DrainPolicy)(nil),                  // 58: l4lb.v1.DrainPolicy
-	(*durationpb.Duration)(nil),          // 59: google.protobuf.Duration
-	(*Stats)(nil),                        // 60: l4lb.v1.Stats
-	(*Flow)(nil),                         // 61: l4lb.v1.Flow
-	(*FlowSummary)(nil),                  // 62: l4lb.v1.FlowSummary
-	(*Ring)(nil),                         // 63: l4lb.v1.Ring
-	(*AskedPacket)(nil),                  // 64: l4lb.v1.AskedPacket
-	(*Explanation)(nil),                  // 65: l4lb.v1.Explanation
-	(*PrefixList)(nil),                   // 66: l4lb.v1.PrefixList
-	(*Agent)(nil),                        // 67: l4lb.v1.Agent
-	(*Config)(nil),                       // 68: l4lb.v1.Config
-	(*Finding)(nil),                      // 69: l4lb.v1.Finding
-	(*CaptureFilter)(nil),                // 70: l4lb.v1.CaptureFilter
-	(*CapturedPacket)(nil),               // 71: l4lb.v1.CapturedPacket
+	(*ListDumpsRequest)(nil),             // 55: l4lb.v1.ListDumpsRequest
+	(*ListDumpsResponse)(nil),            // 56: l4lb.v1.ListDumpsResponse
+	(*ReadDumpRequest)(nil),              // 57: l4lb.v1.ReadDumpRequest
+	(*ReadDumpResponse)(nil),             // 58: l4lb.v1.ReadDumpResponse
+	(*VirtualService)(nil),               // 59: l4lb.v1.VirtualService
+	(*fieldmaskpb.FieldMask)(nil),        // 60: google.protobuf.FieldMask
+	(*Backend)(nil),                      // 61: l4lb.v1.Backend
+	(*DrainPolicy)(nil),                  // 62: l4lb.v1.DrainPolicy
+	(*durationpb.Duration)(nil),          // 63: google.protobuf.Duration
+	(*Stats)(nil),                        // 64: l4lb.v1.Stats
+	(*Flow)(nil),                         // 65: l4lb.v1.Flow
+	(*FlowSummary)(nil),                  // 66: l4lb.v1.FlowSummary
+	(*Ring)(nil),                         // 67: l4lb.v1.Ring
+	(*AskedPacket)(nil),                  // 68: l4lb.v1.AskedPacket
+	(*Explanation)(nil),                  // 69: l4lb.v1.Explanation
+	(*PrefixList)(nil),                   // 70: l4lb.v1.PrefixList
+	(*Agent)(nil),                        // 71: l4lb.v1.Agent
+	(*Config)(nil),                       // 72: l4lb.v1.Config
+	(*Finding)(nil),                      // 73: l4lb.v1.Finding
+	(*CaptureFilter)(nil),                // 74: l4lb.v1.CaptureFilter
+	(*CapturedPacket)(nil),               // 75: l4lb.v1.CapturedPacket
+	(*Dump)(nil),                         // 76: l4lb.v1.Dump
 }
 var file_l4lb_v1_service_proto_depIdxs = []int32{
-	55, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	55, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	55, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	55, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
-	55, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
-	56, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	55, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
-	57, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
-	57, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
-	57, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
-	57, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
-	57, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
-	56, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
-	57, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
-	58, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
-	57, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
-	57, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	59, // 0: l4lb.v1.CreateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	59, // 1: l4lb.v1.CreateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	59, // 2: l4lb.v1.GetVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	59, // 3: l4lb.v1.ListVirtualServicesResponse.services:type_name -> l4lb.v1.VirtualService
+	59, // 4: l4lb.v1.UpdateVirtualServiceRequest.service:type_name -> l4lb.v1.VirtualService
+	60, // 5: l4lb.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	59, // 6: l4lb.v1.UpdateVirtualServiceResponse.service:type_name -> l4lb.v1.VirtualService
+	61, // 7: l4lb.v1.AddBackendRequest.backend:type_name -> l4lb.v1.Backend
+	61, // 8: l4lb.v1.AddBackendResponse.backend:type_name -> l4lb.v1.Backend
+	61, // 9: l4lb.v1.GetBackendResponse.backend:type_name -> l4lb.v1.Backend
+	61, // 10: l4lb.v1.ListBackendsResponse.backends:type_name -> l4lb.v1.Backend
+	61, // 11: l4lb.v1.UpdateBackendRequest.backend:type_name -> l4lb.v1.Backend
+	60, // 12: l4lb.v1.UpdateBackendRequest.update_mask:type_name -> google.protobuf.FieldMask
+	61, // 13: l4lb.v1.UpdateBackendResponse.backend:type_name -> l4lb.v1.Backend
+	62, // 14: l4lb.v1.DrainBackendRequest.policy:type_name -> l4lb.v1.DrainPolicy
+	61, // 15: l4lb.v1.DrainBackendResponse.backend:type_name -> l4lb.v1.Backend
+	61, // 16: l4lb.v1.UndrainBackendResponse.backend:type_name -> l4lb.v1.Backend
 	0,  // 17: l4lb.v1.WatchBackendsResponse.event:type_name -> l4lb.v1.WatchBackendsResponse.Event
-	57, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
-	59, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
-	60, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
-	61, // 21: l4lb.v1.ListFlowsResponse.flows:type_name -> l4lb.v1.Flow
-	62, // 22: l4lb.v1.ListFlowsResponse.summary:type_name -> l4lb.v1.FlowSummary
-	63, // 23: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
-	64, // 24: l4lb.v1.ExplainRequest.packet:type_name -> l4lb.v1.AskedPacket
-	65, // 25: l4lb.v1.ExplainResponse.explanation:type_name -> l4lb.v1.Explanation
-	66, // 26: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	66, // 27: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	66, // 28: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	66, // 29: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
-	66, // 30: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
-	56, // 31: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
-	66, // 32: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
-	67, // 33: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
-	68, // 34: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
-	69, // 35: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
-	70, // 36: l4lb.v1.CapturePacketsRequest.filter:type_name -> l4lb.v1.CaptureFilter
-	71, // 37: l4lb.v1.CapturePacketsResponse.packets:type_name -> l4lb.v1.CapturedPacket
-	1,  // 38: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
-	3,  // 39: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
-	5,  // 40: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
-	7,  // 41: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
-	9,  // 42: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
-	11, // 43: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
-	13, // 44: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
-	15, // 45: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
-	17, // 46: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
-	19, // 47: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
-	21, // 48: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
-	23, // 49: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
-	25, // 50: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
-	27, // 51: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
-	29, // 52: l4lb.v1.LoadBalancerService.ListFlows:input_type -> l4lb.v1.ListFlowsRequest
-	31, // 53: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
-	33, // 54: l4lb.v1.LoadBalancerService.Explain:input_type -> l4lb.v1.ExplainRequest
-	35, // 55: l4lb.v1.LoadBalancerService.CreatePrefixList:input_type -> l4lb.v1.CreatePrefixListRequest
-	37, // 56: l4lb.v1.LoadBalancerService.GetPrefixList:input_type -> l4lb.v1.GetPrefixListRequest
-	39, // 57: l4lb.v1.LoadBalancerService.ListPrefixLists:input_type -> l4lb.v1.ListPrefixListsRequest
-	41, // 58: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
-	43, // 59: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
-	51, // 60: l4lb.v1.LoadBalancerService.CapturePackets:input_type -> l4lb.v1.CapturePacketsRequest
-	53, // 61: l4lb.v1.LoadBalancerService.DumpRecord:input_type -> l4lb.v1.DumpRecordRequest
-	45, // 62: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
-	47, // 63: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
-	49, // 64: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
-	2,  // 65: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
-	4,  // 66: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
-	6,  // 67: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
-	8,  // 68: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
-	10, // 69: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
-	12, // 70: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
-	14, // 71: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
-	16, // 72: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
-	18, // 73: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
-	20, // 74: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
-	22, // 75: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
-	24, // 76: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
-	26, // 77: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
-	28, // 78: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
-	30, // 79: l4lb.v1.LoadBalancerService.ListFlows:output_type -> l4lb.v1.ListFlowsResponse
-	32, // 80: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
-	34, // 81: l4lb.v1.LoadBalancerService.Explain:output_type -> l4lb.v1.ExplainResponse
-	36, // 82: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
-	38, // 83: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
-	40, // 84: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
-	42, // 85: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
-	44, // 86: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
-	52, // 87: l4lb.v1.LoadBalancerService.CapturePackets:output_type -> l4lb.v1.CapturePacketsResponse
-	54, // 88: l4lb.v1.LoadBalancerService.DumpRecord:output_type -> l4lb.v1.DumpRecordResponse
-	46, // 89: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
-	48, // 90: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
-	50, // 91: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
-	65, // [65:92] is the sub-list for method output_type
-	38, // [38:65] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	61, // 18: l4lb.v1.WatchBackendsResponse.backend:type_name -> l4lb.v1.Backend
+	63, // 19: l4lb.v1.StreamStatsRequest.interval:type_name -> google.protobuf.Duration
+	64, // 20: l4lb.v1.StreamStatsResponse.stats:type_name -> l4lb.v1.Stats
+	65, // 21: l4lb.v1.ListFlowsResponse.flows:type_name -> l4lb.v1.Flow
+	66, // 22: l4lb.v1.ListFlowsResponse.summary:type_name -> l4lb.v1.FlowSummary
+	67, // 23: l4lb.v1.GetRingResponse.ring:type_name -> l4lb.v1.Ring
+	68, // 24: l4lb.v1.ExplainRequest.packet:type_name -> l4lb.v1.AskedPacket
+	69, // 25: l4lb.v1.ExplainResponse.explanation:type_name -> l4lb.v1.Explanation
+	70, // 26: l4lb.v1.CreatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	70, // 27: l4lb.v1.CreatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	70, // 28: l4lb.v1.GetPrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	70, // 29: l4lb.v1.ListPrefixListsResponse.lists:type_name -> l4lb.v1.PrefixList
+	70, // 30: l4lb.v1.UpdatePrefixListRequest.list:type_name -> l4lb.v1.PrefixList
+	60, // 31: l4lb.v1.UpdatePrefixListRequest.update_mask:type_name -> google.protobuf.FieldMask
+	70, // 32: l4lb.v1.UpdatePrefixListResponse.list:type_name -> l4lb.v1.PrefixList
+	71, // 33: l4lb.v1.GetAgentResponse.agent:type_name -> l4lb.v1.Agent
+	72, // 34: l4lb.v1.GetConfigResponse.config:type_name -> l4lb.v1.Config
+	73, // 35: l4lb.v1.DiagnoseResponse.findings:type_name -> l4lb.v1.Finding
+	74, // 36: l4lb.v1.CapturePacketsRequest.filter:type_name -> l4lb.v1.CaptureFilter
+	75, // 37: l4lb.v1.CapturePacketsResponse.packets:type_name -> l4lb.v1.CapturedPacket
+	76, // 38: l4lb.v1.ListDumpsResponse.dumps:type_name -> l4lb.v1.Dump
+	1,  // 39: l4lb.v1.LoadBalancerService.CreateVirtualService:input_type -> l4lb.v1.CreateVirtualServiceRequest
+	3,  // 40: l4lb.v1.LoadBalancerService.GetVirtualService:input_type -> l4lb.v1.GetVirtualServiceRequest
+	5,  // 41: l4lb.v1.LoadBalancerService.ListVirtualServices:input_type -> l4lb.v1.ListVirtualServicesRequest
+	7,  // 42: l4lb.v1.LoadBalancerService.UpdateVirtualService:input_type -> l4lb.v1.UpdateVirtualServiceRequest
+	9,  // 43: l4lb.v1.LoadBalancerService.DeleteVirtualService:input_type -> l4lb.v1.DeleteVirtualServiceRequest
+	11, // 44: l4lb.v1.LoadBalancerService.AddBackend:input_type -> l4lb.v1.AddBackendRequest
+	13, // 45: l4lb.v1.LoadBalancerService.GetBackend:input_type -> l4lb.v1.GetBackendRequest
+	15, // 46: l4lb.v1.LoadBalancerService.ListBackends:input_type -> l4lb.v1.ListBackendsRequest
+	17, // 47: l4lb.v1.LoadBalancerService.UpdateBackend:input_type -> l4lb.v1.UpdateBackendRequest
+	19, // 48: l4lb.v1.LoadBalancerService.RemoveBackend:input_type -> l4lb.v1.RemoveBackendRequest
+	21, // 49: l4lb.v1.LoadBalancerService.DrainBackend:input_type -> l4lb.v1.DrainBackendRequest
+	23, // 50: l4lb.v1.LoadBalancerService.UndrainBackend:input_type -> l4lb.v1.UndrainBackendRequest
+	25, // 51: l4lb.v1.LoadBalancerService.WatchBackends:input_type -> l4lb.v1.WatchBackendsRequest
+	27, // 52: l4lb.v1.LoadBalancerService.StreamStats:input_type -> l4lb.v1.StreamStatsRequest
+	29, // 53: l4lb.v1.LoadBalancerService.ListFlows:input_type -> l4lb.v1.ListFlowsRequest
+	31, // 54: l4lb.v1.LoadBalancerService.GetRing:input_type -> l4lb.v1.GetRingRequest
+	33, // 55: l4lb.v1.LoadBalancerService.Explain:input_type -> l4lb.v1.ExplainRequest
+	35, // 56: l4lb.v1.LoadBalancerService.CreatePrefixList:input_type -> l4lb.v1.CreatePrefixListRequest
+	37, // 57: l4lb.v1.LoadBalancerService.GetPrefixList:input_type -> l4lb.v1.GetPrefixListRequest
+	39, // 58: l4lb.v1.LoadBalancerService.ListPrefixLists:input_type -> l4lb.v1.ListPrefixListsRequest
+	41, // 59: l4lb.v1.LoadBalancerService.UpdatePrefixList:input_type -> l4lb.v1.UpdatePrefixListRequest
+	43, // 60: l4lb.v1.LoadBalancerService.DeletePrefixList:input_type -> l4lb.v1.DeletePrefixListRequest
+	51, // 61: l4lb.v1.LoadBalancerService.CapturePackets:input_type -> l4lb.v1.CapturePacketsRequest
+	53, // 62: l4lb.v1.LoadBalancerService.DumpRecord:input_type -> l4lb.v1.DumpRecordRequest
+	55, // 63: l4lb.v1.LoadBalancerService.ListDumps:input_type -> l4lb.v1.ListDumpsRequest
+	57, // 64: l4lb.v1.LoadBalancerService.ReadDump:input_type -> l4lb.v1.ReadDumpRequest
+	45, // 65: l4lb.v1.LoadBalancerService.GetAgent:input_type -> l4lb.v1.GetAgentRequest
+	47, // 66: l4lb.v1.LoadBalancerService.GetConfig:input_type -> l4lb.v1.GetConfigRequest
+	49, // 67: l4lb.v1.LoadBalancerService.Diagnose:input_type -> l4lb.v1.DiagnoseRequest
+	2,  // 68: l4lb.v1.LoadBalancerService.CreateVirtualService:output_type -> l4lb.v1.CreateVirtualServiceResponse
+	4,  // 69: l4lb.v1.LoadBalancerService.GetVirtualService:output_type -> l4lb.v1.GetVirtualServiceResponse
+	6,  // 70: l4lb.v1.LoadBalancerService.ListVirtualServices:output_type -> l4lb.v1.ListVirtualServicesResponse
+	8,  // 71: l4lb.v1.LoadBalancerService.UpdateVirtualService:output_type -> l4lb.v1.UpdateVirtualServiceResponse
+	10, // 72: l4lb.v1.LoadBalancerService.DeleteVirtualService:output_type -> l4lb.v1.DeleteVirtualServiceResponse
+	12, // 73: l4lb.v1.LoadBalancerService.AddBackend:output_type -> l4lb.v1.AddBackendResponse
+	14, // 74: l4lb.v1.LoadBalancerService.GetBackend:output_type -> l4lb.v1.GetBackendResponse
+	16, // 75: l4lb.v1.LoadBalancerService.ListBackends:output_type -> l4lb.v1.ListBackendsResponse
+	18, // 76: l4lb.v1.LoadBalancerService.UpdateBackend:output_type -> l4lb.v1.UpdateBackendResponse
+	20, // 77: l4lb.v1.LoadBalancerService.RemoveBackend:output_type -> l4lb.v1.RemoveBackendResponse
+	22, // 78: l4lb.v1.LoadBalancerService.DrainBackend:output_type -> l4lb.v1.DrainBackendResponse
+	24, // 79: l4lb.v1.LoadBalancerService.UndrainBackend:output_type -> l4lb.v1.UndrainBackendResponse
+	26, // 80: l4lb.v1.LoadBalancerService.WatchBackends:output_type -> l4lb.v1.WatchBackendsResponse
+	28, // 81: l4lb.v1.LoadBalancerService.StreamStats:output_type -> l4lb.v1.StreamStatsResponse
+	30, // 82: l4lb.v1.LoadBalancerService.ListFlows:output_type -> l4lb.v1.ListFlowsResponse
+	32, // 83: l4lb.v1.LoadBalancerService.GetRing:output_type -> l4lb.v1.GetRingResponse
+	34, // 84: l4lb.v1.LoadBalancerService.Explain:output_type -> l4lb.v1.ExplainResponse
+	36, // 85: l4lb.v1.LoadBalancerService.CreatePrefixList:output_type -> l4lb.v1.CreatePrefixListResponse
+	38, // 86: l4lb.v1.LoadBalancerService.GetPrefixList:output_type -> l4lb.v1.GetPrefixListResponse
+	40, // 87: l4lb.v1.LoadBalancerService.ListPrefixLists:output_type -> l4lb.v1.ListPrefixListsResponse
+	42, // 88: l4lb.v1.LoadBalancerService.UpdatePrefixList:output_type -> l4lb.v1.UpdatePrefixListResponse
+	44, // 89: l4lb.v1.LoadBalancerService.DeletePrefixList:output_type -> l4lb.v1.DeletePrefixListResponse
+	52, // 90: l4lb.v1.LoadBalancerService.CapturePackets:output_type -> l4lb.v1.CapturePacketsResponse
+	54, // 91: l4lb.v1.LoadBalancerService.DumpRecord:output_type -> l4lb.v1.DumpRecordResponse
+	56, // 92: l4lb.v1.LoadBalancerService.ListDumps:output_type -> l4lb.v1.ListDumpsResponse
+	58, // 93: l4lb.v1.LoadBalancerService.ReadDump:output_type -> l4lb.v1.ReadDumpResponse
+	46, // 94: l4lb.v1.LoadBalancerService.GetAgent:output_type -> l4lb.v1.GetAgentResponse
+	48, // 95: l4lb.v1.LoadBalancerService.GetConfig:output_type -> l4lb.v1.GetConfigResponse
+	50, // 96: l4lb.v1.LoadBalancerService.Diagnose:output_type -> l4lb.v1.DiagnoseResponse
+	68, // [68:97] is the sub-list for method output_type
+	39, // [39:68] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_service_proto_init() }
@@ -3637,6 +3862,7 @@ func file_l4lb_v1_service_proto_init() {
 	file_l4lb_v1_backend_proto_init()
 	file_l4lb_v1_capture_proto_init()
 	file_l4lb_v1_doctor_proto_init()
+	file_l4lb_v1_dump_proto_init()
 	file_l4lb_v1_explain_proto_init()
 	file_l4lb_v1_flow_proto_init()
 	file_l4lb_v1_prefix_list_proto_init()
@@ -3649,7 +3875,7 @@ func file_l4lb_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_service_proto_rawDesc), len(file_l4lb_v1_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   54,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -45,6 +45,8 @@ const (
 	LoadBalancerService_DeletePrefixList_FullMethodName     = "/l4lb.v1.LoadBalancerService/DeletePrefixList"
 	LoadBalancerService_CapturePackets_FullMethodName       = "/l4lb.v1.LoadBalancerService/CapturePackets"
 	LoadBalancerService_DumpRecord_FullMethodName           = "/l4lb.v1.LoadBalancerService/DumpRecord"
+	LoadBalancerService_ListDumps_FullMethodName            = "/l4lb.v1.LoadBalancerService/ListDumps"
+	LoadBalancerService_ReadDump_FullMethodName             = "/l4lb.v1.LoadBalancerService/ReadDump"
 	LoadBalancerService_GetAgent_FullMethodName             = "/l4lb.v1.LoadBalancerService/GetAgent"
 	LoadBalancerService_GetConfig_FullMethodName            = "/l4lb.v1.LoadBalancerService/GetConfig"
 	LoadBalancerService_Diagnose_FullMethodName             = "/l4lb.v1.LoadBalancerService/Diagnose"
@@ -122,6 +124,11 @@ type LoadBalancerServiceClient interface {
 	// for each reason, timeline.json what happened. FAILED_PRECONDITION when the agent does not record, RESOURCE_EXHAUSTED while four dumps
 	// are being sent, UNAVAILABLE when one is not read within a minute.
 	DumpRecord(ctx context.Context, in *DumpRecordRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpRecordResponse], error)
+	// Lists the files that the flight recorder wrote by itself, the oldest first. FAILED_PRECONDITION when the agent does not record.
+	ListDumps(ctx context.Context, in *ListDumpsRequest, opts ...grpc.CallOption) (*ListDumpsResponse, error)
+	// Sends one of them, a gzipped tar like that of DumpRecord, with the same limits: those that are read count among the four. NOT_FOUND when
+	// it is not there, perhaps because newer ones have taken its place; one that is being sent is sent to its end.
+	ReadDump(ctx context.Context, in *ReadDumpRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadDumpResponse], error)
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -424,6 +431,35 @@ func (c *loadBalancerServiceClient) DumpRecord(ctx context.Context, in *DumpReco
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadBalancerService_DumpRecordClient = grpc.ServerStreamingClient[DumpRecordResponse]
 
+func (c *loadBalancerServiceClient) ListDumps(ctx context.Context, in *ListDumpsRequest, opts ...grpc.CallOption) (*ListDumpsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDumpsResponse)
+	err := c.cc.Invoke(ctx, LoadBalancerService_ListDumps_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *loadBalancerServiceClient) ReadDump(ctx context.Context, in *ReadDumpRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadDumpResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LoadBalancerService_ServiceDesc.Streams[5], LoadBalancerService_ReadDump_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadDumpRequest, ReadDumpResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadBalancerService_ReadDumpClient = grpc.ServerStreamingClient[ReadDumpResponse]
+
 func (c *loadBalancerServiceClient) GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetAgentResponse)
@@ -526,6 +562,11 @@ type LoadBalancerServiceServer interface {
 	// for each reason, timeline.json what happened. FAILED_PRECONDITION when the agent does not record, RESOURCE_EXHAUSTED while four dumps
 	// are being sent, UNAVAILABLE when one is not read within a minute.
 	DumpRecord(*DumpRecordRequest, grpc.ServerStreamingServer[DumpRecordResponse]) error
+	// Lists the files that the flight recorder wrote by itself, the oldest first. FAILED_PRECONDITION when the agent does not record.
+	ListDumps(context.Context, *ListDumpsRequest) (*ListDumpsResponse, error)
+	// Sends one of them, a gzipped tar like that of DumpRecord, with the same limits: those that are read count among the four. NOT_FOUND when
+	// it is not there, perhaps because newer ones have taken its place; one that is being sent is sent to its end.
+	ReadDump(*ReadDumpRequest, grpc.ServerStreamingServer[ReadDumpResponse]) error
 	// Reads what the agent and its datapath are and how they are.
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
 	// Reads all desired state at one revision. RESOURCE_EXHAUSTED when that is more than 4 MiB: read lists then.
@@ -614,6 +655,12 @@ func (UnimplementedLoadBalancerServiceServer) CapturePackets(*CapturePacketsRequ
 }
 func (UnimplementedLoadBalancerServiceServer) DumpRecord(*DumpRecordRequest, grpc.ServerStreamingServer[DumpRecordResponse]) error {
 	return status.Error(codes.Unimplemented, "method DumpRecord not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) ListDumps(context.Context, *ListDumpsRequest) (*ListDumpsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDumps not implemented")
+}
+func (UnimplementedLoadBalancerServiceServer) ReadDump(*ReadDumpRequest, grpc.ServerStreamingServer[ReadDumpResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadDump not implemented")
 }
 func (UnimplementedLoadBalancerServiceServer) GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAgent not implemented")
@@ -1042,6 +1089,35 @@ func _LoadBalancerService_DumpRecord_Handler(srv interface{}, stream grpc.Server
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadBalancerService_DumpRecordServer = grpc.ServerStreamingServer[DumpRecordResponse]
 
+func _LoadBalancerService_ListDumps_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDumpsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoadBalancerServiceServer).ListDumps(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoadBalancerService_ListDumps_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoadBalancerServiceServer).ListDumps(ctx, req.(*ListDumpsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LoadBalancerService_ReadDump_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadDumpRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LoadBalancerServiceServer).ReadDump(m, &grpc.GenericServerStream[ReadDumpRequest, ReadDumpResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadBalancerService_ReadDumpServer = grpc.ServerStreamingServer[ReadDumpResponse]
+
 func _LoadBalancerService_GetAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetAgentRequest)
 	if err := dec(in); err != nil {
@@ -1180,6 +1256,10 @@ var LoadBalancerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _LoadBalancerService_DeletePrefixList_Handler,
 		},
 		{
+			MethodName: "ListDumps",
+			Handler:    _LoadBalancerService_ListDumps_Handler,
+		},
+		{
 			MethodName: "GetAgent",
 			Handler:    _LoadBalancerService_GetAgent_Handler,
 		},
@@ -1216,6 +1296,11 @@ var LoadBalancerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "DumpRecord",
 			Handler:       _LoadBalancerService_DumpRecord_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadDump",
+			Handler:       _LoadBalancerService_ReadDump_Handler,
 			ServerStreams: true,
 		},
 	},

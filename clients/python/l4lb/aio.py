@@ -12,11 +12,22 @@ import grpc
 import tenacity
 
 from l4lb import DEFAULT_TARGET, channel
-from l4lb.calls import backends, explain, lists, services, state
+from l4lb.calls import backends, dumps, explain, lists, services, state
 from l4lb.calls.call import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
-from l4lb.streams import CaptureStream, DrainProgress, DrainWait, Event, FlowsStream, RecordStream, StatsStream, Stream, WatchStream
+from l4lb.streams import (
+    CaptureStream,
+    DrainProgress,
+    DrainWait,
+    DumpStream,
+    Event,
+    FlowsStream,
+    RecordStream,
+    StatsStream,
+    Stream,
+    WatchStream,
+)
 from l4lb.v1 import service_pb2_grpc
 from l4lb.v1.backend_pb2 import Backend
 from l4lb.v1.service_pb2 import CapturePacketsResponse, ListFlowsResponse
@@ -71,6 +82,7 @@ class AsyncClient:
     undrain = _awaited(backends.undrain)
     ring = _awaited(services.ring)
     explain = _awaited(explain.explain)
+    list_dumps = _awaited_list(dumps.list_dumps)
     agent = _awaited(state.agent)
     config = _awaited(state.config)
     diagnose = _awaited(state.diagnose)
@@ -111,6 +123,10 @@ class AsyncClient:
     def dump_record(self, *, timeout: float | None = channel.CALL_SECONDS) -> AsyncIterator[bytes]:
         """As Client.dump_record."""
         return self._stream(RecordStream(), timeout)
+
+    def read_dump(self, name: str, *, timeout: float | None = channel.CALL_SECONDS) -> AsyncIterator[bytes]:
+        """As Client.read_dump."""
+        return self._stream(DumpStream(name), timeout)
 
     async def wait_drained(
         self, name: str, *, timeout: float | None = None, on_progress: Callable[[DrainProgress], object] | None = None

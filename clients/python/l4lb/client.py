@@ -12,11 +12,22 @@ import grpc
 import tenacity
 
 from l4lb import DEFAULT_TARGET, channel
-from l4lb.calls import backends, explain, lists, services, state
+from l4lb.calls import backends, dumps, explain, lists, services, state
 from l4lb.calls.call import Call, Listing
 from l4lb.channel import File, Tls
 from l4lb.errors import Error
-from l4lb.streams import CaptureStream, DrainProgress, DrainWait, Event, FlowsStream, RecordStream, StatsStream, Stream, WatchStream
+from l4lb.streams import (
+    CaptureStream,
+    DrainProgress,
+    DrainWait,
+    DumpStream,
+    Event,
+    FlowsStream,
+    RecordStream,
+    StatsStream,
+    Stream,
+    WatchStream,
+)
 from l4lb.v1 import service_pb2_grpc
 from l4lb.v1.backend_pb2 import Backend
 from l4lb.v1.service_pb2 import CapturePacketsResponse, ListFlowsResponse
@@ -72,6 +83,7 @@ class Client:
     undrain = _blocking(backends.undrain)
     ring = _blocking(services.ring)
     explain = _blocking(explain.explain)
+    list_dumps = _blocking_list(dumps.list_dumps)
     agent = _blocking(state.agent)
     config = _blocking(state.config)
     diagnose = _blocking(state.diagnose)
@@ -112,6 +124,10 @@ class Client:
     def dump_record(self, *, timeout: float | None = channel.CALL_SECONDS) -> Iterator[bytes]:
         """What the flight recorder remembers, as the bytes of one file: a gzipped tar. DEADLINE_EXCEEDED after `timeout`."""
         return self._stream(RecordStream(), timeout)
+
+    def read_dump(self, name: str, *, timeout: float | None = channel.CALL_SECONDS) -> Iterator[bytes]:
+        """One of the files that the flight recorder wrote by itself; `name` is that of list_dumps, without dumps/ as well."""
+        return self._stream(DumpStream(name), timeout)
 
     def wait_drained(
         self, name: str, *, timeout: float | None = None, on_progress: Callable[[DrainProgress], object] | None = None

@@ -35,10 +35,18 @@ def prefix_list(text: str) -> str:
     raise ValueError(f"{text!r} is not the name of a list: write it like offices")
 
 
+def dump(text: str) -> str:
+    """Full name of a dump of the flight recorder. Raises ValueError for what cannot be one."""
+    found = text.removeprefix("dumps/")
+    if found and "/" not in found:
+        return f"dumps/{found}"
+    raise ValueError(f"{text!r} is not the name of a dump: write it as `record list` does")
+
+
 def short(name: str) -> str:
     """`web` or `web/a` of a full name; anything else is left as it is."""
     match name.split("/"):
-        case ["services" | "lists", one]:
+        case ["services" | "lists" | "dumps", one]:
             return one
         case ["services", service_id, "backends", backend_id]:
             return f"{service_id}/{backend_id}"

@@ -219,6 +219,27 @@ class RecordStream:
         return False
 
 
+class DumpStream:
+    """ReadDump: the bytes of the file. As RecordStream."""
+
+    rpc = "ReadDump"
+
+    def __init__(self, name: str) -> None:
+        self._name = names.dump(name)
+
+    def request(self) -> service_pb2.ReadDumpRequest:
+        """Always the same."""
+        return service_pb2.ReadDumpRequest(name=self._name)
+
+    def feed(self, message: service_pb2.ReadDumpResponse) -> Iterator[bytes]:
+        """The next bytes."""
+        yield message.chunk
+
+    def again(self, _error: BaseException) -> bool:
+        """Never."""
+        return False
+
+
 @dataclass(frozen=True)
 class DrainProgress:
     """How far a drain is."""

@@ -1,12 +1,15 @@
-"""A dump of the recorder as one file: a gzipped tar of drops.pcapng and timeline.json."""
+"""A dump of the recorder as one file, a gzipped tar of drops.pcapng and timeline.json, and those that are kept as the API lists them."""
 
 import io
 import json
 import tarfile
 from typing import Final
 
+from l4lb.v1 import dump_pb2
 from l4lb_agent.api.convert.captures import packet
+from l4lb_agent.api.convert.parts import moment
 from l4lb_agent.control.recorder.dump import Dump, timeline
+from l4lb_agent.model.capture.kept import KeptDump
 from l4lb_agent.model.capture.layout import RECORDER_BYTES
 
 DROPS: Final = "drops.pcapng"
@@ -29,3 +32,8 @@ def record(dump: Dump) -> bytes:
             member.size, member.mtime, member.mode = len(data), int(dump.time), 0o600
             archive.addfile(member, io.BytesIO(data))
     return whole.getvalue()
+
+
+def kept_dump(of: KeptDump) -> dump_pb2.Dump:
+    """One that is kept."""
+    return dump_pb2.Dump(name=f"dumps/{of.id}", create_time=moment(of.time), cause=of.cause, bytes=of.bytes)

@@ -43,7 +43,8 @@ class Recorder:
 
     def __init__(self, clock: Clock, folder: DumpFolder, encode: Callable[[Dump], bytes], version: str, stall_seconds: float) -> None:
         self.look: Look | None = None
-        self._clock, self._folder, self._encode, self._version = clock, folder, encode, version
+        self.folder = folder
+        self._clock, self._encode, self._version = clock, encode, version
         self._stall_seconds = stall_seconds
         self._timeline, self._pace = Timeline(), Pace()
         self._packets: dict[int, deque[CapturedPacket]] = {}
@@ -124,7 +125,7 @@ class Recorder:
     def _write(self, why: str, stacks: tuple[str, ...]) -> None:
         try:
             data = self._encode(self.dump(why, stacks))
-            path = self._folder.write(why, self._clock.time(), data)
+            path = self.folder.write(why, self._clock.time(), data)
         except Exception as error:  # neither a full disk nor a mistake of ours in here may cost more than the file
             _log.warning("event=record_failed why=%s error=%r", why, str(error))
             return

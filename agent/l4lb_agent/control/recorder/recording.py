@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from l4lb_agent.control.captures import Captures
 from l4lb_agent.control.facade import AgentView
@@ -12,7 +12,8 @@ from l4lb_agent.control.ports import Clock, Datapath
 from l4lb_agent.control.recorder.dump import Dump, Look
 from l4lb_agent.control.recorder.recorder import Recorder
 from l4lb_agent.control.sampler import Sampler
-from l4lb_agent.model.errors import FailedPrecondition, Refused
+from l4lb_agent.model.capture.kept import KeptDump
+from l4lb_agent.model.errors import FailedPrecondition, NotFound, Refused, Unavailable
 from l4lb_agent.model.reasons import Reason, Verdict
 
 LOOK_SECONDS: Final = 5.0
@@ -47,12 +48,37 @@ class Recording:
 
     async def dump(self) -> Dump:
         """Everything that is remembered, now. Raises FailedPrecondition when there is no recorder."""
+        recorder = self._switched_on()
+        self._captures.look()
+        await self._look(recorder)
+        return recorder.dump("asked")
+
+    async def kept(self) -> Sequence[KeptDump]:
+        """The files that were written by themselves, the oldest first. Raises FailedPrecondition when there is no recorder, Unavailable
+        when the disk does not give them."""
+        folder = self._switched_on().folder
+        try:
+            return await asyncio.to_thread(folder.kept)
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    async def open(self, dump_id: str) -> BinaryIO:
+        """One of them, to be closed by the caller. Raises NotFound when it is not there, and as kept()."""
+        folder = self._switched_on().folder
+        try:
+            return await asyncio.to_thread(folder.open, dump_id)
+        except FileNotFoundError:
+            name = f"dumps/{dump_id}"
+            message = f"{name} does not exist: newer ones may have taken its place"
+            raise NotFound(message, reason="NOT_FOUND", field="name", metadata={"name": name}) from None
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def _switched_on(self) -> Recorder:
         if self._recorder is None:
             message = "this agent does not record: [recorder] enabled in agent.toml switches it on"
             raise FailedPrecondition(message, reason="RECORDER_OFF")
-        self._captures.look()
-        await self._look(self._recorder)
-        return self._recorder.dump("asked")
+        return self._recorder
 
     async def _follow(self) -> None:
         assert self._recorder is not None
@@ -92,6 +118,10 @@ class Recording:
                 _log.warning("event=drops_surged reason=%s rate=%d", Reason(reason).name, rate)
             elif rate < SURGE / 2:
                 self._surging.discard(reason)
+
+
+def _unreadable(error: OSError) -> Unavailable:
+    return Unavailable(f"the recorder's files cannot be read: {error}", reason="DUMPS_UNREADABLE")
 
 
 def _shown(view: AgentView, warnings: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -88,8 +88,10 @@ class _Name(click.ParamType[str]):
         tls: dict[str, Any] = {name: given.get(name) or "" for name in ("ca", "cert", "key", "server_name")}
         try:
             with Client(given.get("server") or DEFAULT_TARGET, timeout=_COMPLETION_SECONDS, **tls) as lb:
-                lists: dict[str, Callable[[], Iterable[Any]]] = {"service": lb.list_services, "backend": lb.list_backends}
-                found = lists.get(self.name, lb.list_lists)()
+                lists: dict[str, Callable[[], Iterable[Any]]] = {
+                    "service": lb.list_services, "backend": lb.list_backends, "list": lb.list_lists, "dump": lb.list_dumps,
+                }  # fmt: skip
+                found = lists[self.name]()
                 return [CompletionItem(s) for s in (names.short(item.name) for item in found) if s.startswith(incomplete)]
         except Exception:  # a completion that fails says nothing, or it would spoil the line being typed
             return []
@@ -111,6 +113,7 @@ class Pairs(click.ParamType[tuple[str, str]]):
 SERVICE = _Name("service", names.service)
 BACKEND = _Name("backend", names.backend)
 LIST = _Name("list", names.prefix_list)
+DUMP = _Name("dump", names.dump)
 DURATION = Duration()
 
 

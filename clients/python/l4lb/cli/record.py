@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from l4lb.cli.base import Commands, Session
+from l4lb import names
+from l4lb.cli.base import DUMP, Commands, Session, output_option
 
 FILES = ("drops.pcapng", "timeline.json")
 
@@ -20,25 +21,59 @@ def record() -> None:
     """What the agent's flight recorder remembers: packets that were dropped, and what happened."""
 
 
-@record.command()
-@click.option(
+_write_option = click.option(
     "-w", "--write", "path", type=click.Path(allow_dash=True),
     help="A folder, to unpack into (it is there, or the name ends with /), a file, or - for standard output.  [default: a file here]",
 )  # fmt: skip
+
+
+@record.command()
+@_write_option
 @click.pass_obj
 def dump(session: Session, /, path: str | None) -> None:
     """Write the headers of the last packets that were dropped for each reason (drops.pcapng) and what happened (timeline.json), as one
     gzipped tar or into a folder."""
-    data = b"".join(session.client.dump_record())
+    name = time.strftime("l4lb-record-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime())
+    _put(b"".join(session.client.dump_record()), path, name)
+
+
+@record.command("list")
+@output_option
+@click.pass_obj
+def list_(session: Session, /) -> None:
+    """List the files that the recorder wrote by itself, when something went wrong or the agent stopped: when, why, how large."""
+    from l4lb.cli import render
+
+    dumps = list(session.client.list_dumps())
+    if render.structured(session, {"dumps": [render.as_dict(one) for one in dumps]}):
+        return
+    if not dumps:
+        click.echo("no dumps", err=True)
+        return
+    rows = [[names.short(one.name), one.create_time.ToJsonString(), one.cause, str(one.bytes)] for one in dumps]
+    render.table(rows, headers=["NAME", "WRITTEN", "CAUSE", "BYTES"])
+
+
+@record.command()
+@click.argument("name", type=DUMP)
+@_write_option
+@click.pass_obj
+def get(session: Session, /, name: str, path: str | None) -> None:
+    """Write one of the files that the recorder wrote by itself: NAME as `list` shows it."""
+    _put(b"".join(session.client.read_dump(name)), path, f"l4lb-record-{names.short(name)}.tar.gz")
+
+
+def _put(data: bytes, path: str | None, name: str) -> None:
+    """Writes a dump to where `path` says, or into a file `name`, and tells what is in it."""
     found = _unpacked(data)
     if path == "-":
         sys.stdout.buffer.write(data)
         where = "standard output"
     elif path is not None and (path.endswith("/") or Path(path).is_dir()):
         where = path
-        _write({Path(path) / name: content for name, content in found.items()})
+        _write({Path(path) / member: content for member, content in found.items()})
     else:
-        where = path or time.strftime("l4lb-record-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime())
+        where = path or name
         _write({Path(where): data})
     told: dict[str, Any] = json.loads(found["timeline.json"])
     packets = [drops["in_file"] for drops in told["drops"] if drops["in_file"]]

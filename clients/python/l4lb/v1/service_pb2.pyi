@@ -6,6 +6,7 @@ from l4lb.v1 import agent_pb2 as _agent_pb2
 from l4lb.v1 import backend_pb2 as _backend_pb2
 from l4lb.v1 import capture_pb2 as _capture_pb2
 from l4lb.v1 import doctor_pb2 as _doctor_pb2
+from l4lb.v1 import dump_pb2 as _dump_pb2
 from l4lb.v1 import explain_pb2 as _explain_pb2
 from l4lb.v1 import flow_pb2 as _flow_pb2
 from l4lb.v1 import prefix_list_pb2 as _prefix_list_pb2
@@ -492,6 +493,34 @@ class DumpRecordRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DumpRecordResponse(_message.Message):
+    __slots__ = ("chunk",)
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+
+class ListDumpsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListDumpsResponse(_message.Message):
+    __slots__ = ("dumps", "next_page_token")
+    DUMPS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    dumps: _containers.RepeatedCompositeFieldContainer[_dump_pb2.Dump]
+    next_page_token: str
+    def __init__(self, dumps: _Optional[_Iterable[_Union[_dump_pb2.Dump, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ReadDumpRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ReadDumpResponse(_message.Message):
     __slots__ = ("chunk",)
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     chunk: bytes

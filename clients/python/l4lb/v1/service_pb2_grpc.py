@@ -163,6 +163,16 @@ class LoadBalancerServiceStub:
                 request_serializer=l4lb_dot_v1_dot_service__pb2.DumpRecordRequest.SerializeToString,
                 response_deserializer=l4lb_dot_v1_dot_service__pb2.DumpRecordResponse.FromString,
                 _registered_method=True)
+        self.ListDumps = channel.unary_unary(
+                '/l4lb.v1.LoadBalancerService/ListDumps',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.ListDumpsRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.ListDumpsResponse.FromString,
+                _registered_method=True)
+        self.ReadDump = channel.unary_stream(
+                '/l4lb.v1.LoadBalancerService/ReadDump',
+                request_serializer=l4lb_dot_v1_dot_service__pb2.ReadDumpRequest.SerializeToString,
+                response_deserializer=l4lb_dot_v1_dot_service__pb2.ReadDumpResponse.FromString,
+                _registered_method=True)
         self.GetAgent = channel.unary_unary(
                 '/l4lb.v1.LoadBalancerService/GetAgent',
                 request_serializer=l4lb_dot_v1_dot_service__pb2.GetAgentRequest.SerializeToString,
@@ -370,6 +380,21 @@ class LoadBalancerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDumps(self, request, context):
+        """Lists the files that the flight recorder wrote by itself, the oldest first. FAILED_PRECONDITION when the agent does not record.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadDump(self, request, context):
+        """Sends one of them, a gzipped tar like that of DumpRecord, with the same limits: those that are read count among the four. NOT_FOUND when
+        it is not there, perhaps because newer ones have taken its place; one that is being sent is sent to its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAgent(self, request, context):
         """Reads what the agent and its datapath are and how they are.
         """
@@ -514,6 +539,16 @@ def add_LoadBalancerServiceServicer_to_server(servicer, server):
                     servicer.DumpRecord,
                     request_deserializer=l4lb_dot_v1_dot_service__pb2.DumpRecordRequest.FromString,
                     response_serializer=l4lb_dot_v1_dot_service__pb2.DumpRecordResponse.SerializeToString,
+            ),
+            'ListDumps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDumps,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.ListDumpsRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.ListDumpsResponse.SerializeToString,
+            ),
+            'ReadDump': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadDump,
+                    request_deserializer=l4lb_dot_v1_dot_service__pb2.ReadDumpRequest.FromString,
+                    response_serializer=l4lb_dot_v1_dot_service__pb2.ReadDumpResponse.SerializeToString,
             ),
             'GetAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAgent,
@@ -1188,6 +1223,60 @@ class LoadBalancerService:
             '/l4lb.v1.LoadBalancerService/DumpRecord',
             l4lb_dot_v1_dot_service__pb2.DumpRecordRequest.SerializeToString,
             l4lb_dot_v1_dot_service__pb2.DumpRecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDumps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/ListDumps',
+            l4lb_dot_v1_dot_service__pb2.ListDumpsRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.ListDumpsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadDump(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/l4lb.v1.LoadBalancerService/ReadDump',
+            l4lb_dot_v1_dot_service__pb2.ReadDumpRequest.SerializeToString,
+            l4lb_dot_v1_dot_service__pb2.ReadDumpResponse.FromString,
             options,
             channel_credentials,
             insecure,
