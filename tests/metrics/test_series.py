@@ -10,10 +10,11 @@ from l4lb_agent.metrics import families
 from l4lb_agent.model import errors
 from l4lb_agent.model.backend import DeadlineAction
 from l4lb_agent.model.changes import commands
+from l4lb_agent.model.mapspec import specs
 from l4lb_agent.model.service import Mode, Tracking
 from lab.install import cache_folder
 from tests.fakes.node import Node, until
-from tests.fakes.values import backend, service
+from tests.fakes.values import backend, config, service
 from tests.metrics.conftest import OPENMETRICS, parsed, samples, text
 
 PLAIN = "text/plain; version=0.0.4"
@@ -182,3 +183,18 @@ async def test_heartbeats_go_on_without_any_change(node: Node) -> None:
         first = samples(await text(agent), "l4lb_agent_heartbeats_total")[()]
         await until(lambda: agent.turns > first)
         assert samples(await text(agent, OPENMETRICS), "l4lb_agent_heartbeats_total")[()] > first
+
+
+async def test_elements_that_somebody_else_changed_are_counted_by_map_from_zero_on(node: Node) -> None:
+    async with node.running() as agent:
+        await fill(node, agent)
+        before = samples(await text(agent), "l4lb_map_drift_elements_total")
+        for name in ("services", "backends"):
+            elements = node.datapath.maps_in_kernel[name]
+            for key in sorted(elements)[:2]:
+                elements[key] = bytes(len(elements[key]) - 1) + b"\7"
+            await agent.diagnose()
+        after = samples(await text(agent), "l4lb_map_drift_elements_total")
+    assert set(before) == {(spec.name,) for spec in specs(config().sizes) if spec.control}
+    assert set(before.values()) == {0}
+    assert after == before | {("services",): 2, ("backends",): 2}

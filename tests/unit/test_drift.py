@@ -40,6 +40,7 @@ async def test_what_somebody_else_changes_is_put_right_by_itself_and_told(quick:
         assert any("2 elements of the map backends" in text and A in text for text in told), told
         assert any("1 element of the map lists" in text for text in told), told
         assert node.served_by() == {"10.0.0.1", "10.0.0.2"}
+        assert agent._reconciler.drift.restored == dict.fromkeys(CONTROL, 0) | {"backends": 2, "lists": 1}
         node.clock.ahead += drift.TOLD_SECONDS
         assert "MAP_DRIFTED" not in dict(agent.agent().warnings)
 
@@ -52,6 +53,7 @@ async def test_changes_of_our_own_are_none(quick: None) -> None:
             await agent.change(commands.DeleteService(WEB, force=True))
         await asyncio.sleep(0.1)
         assert agent._reconciler.drift.found == {}
+        assert not any(agent._reconciler.drift.restored.values())
 
 
 @pytest.mark.parametrize("name", ["services", "config", "index", "addresses"])

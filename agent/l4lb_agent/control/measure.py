@@ -61,6 +61,7 @@ class Measured:
     images: Images
     held: Mapping[int, Held]
     with_way: frozenset[str]
+    restored: Mapping[str, int]  # elements by map that somebody else had changed, and this process has put right
 
     @property
     def counts(self) -> FlowCounts:
@@ -122,5 +123,5 @@ class Measure:
         of = self._reconciler
         return Measured(
             agent, of.turns, self._applies.durations, self._sampler.last, counters, desired, of.ids, of.images,
-            dict(of.windows.held), of.with_way,
+            dict(of.windows.held), of.with_way, dict(of.drift.restored),
         )  # fmt: skip

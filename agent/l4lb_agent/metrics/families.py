@@ -59,6 +59,9 @@ BYTES = Family("l4lb_datapath_bytes", "counter", "Bytes of those packets, whole 
 MAP_ENTRIES = Family("l4lb_map_entries", "gauge", "Elements of a map that are in use, by the last sweep or by what was written.", ("map",))
 MAP_MAX = Family("l4lb_map_max_entries", "gauge", "Elements that a map has room for.", ("map",))
 MAP_BYTES = Family("l4lb_map_memory_bytes", "gauge", "Locked kernel memory of a map.", ("map",))
+MAP_DRIFT = Family(
+    "l4lb_map_drift_elements", "counter", "Elements of a map that somebody else had changed, and this process has put right.", ("map",)
+)  # fmt: skip
 
 SERVICE = Family("l4lb_service", "info", "A virtual service.", ("service", "vip", "port", "protocol", "mode"))
 SERVICE_PACKETS = Family("l4lb_service_packets", "counter", f"Packets of a service; {_OUT}.", _SERVICE + _DIRECTED)
@@ -103,7 +106,7 @@ AGENT = (
     BUILD, READY, STARTED, HEARTBEATS, WARNINGS, REVISION, APPLIED, MAP_WRITES, RETRIES, APPLY, RPCS, DISAGREEMENTS, SWEPT, SWEEP,
     ATTACHED,
 )  # fmt: skip
-DATAPATH = (PACKETS, BYTES, MAP_ENTRIES, MAP_MAX, MAP_BYTES)
+DATAPATH = (PACKETS, BYTES, MAP_ENTRIES, MAP_MAX, MAP_BYTES, MAP_DRIFT)
 SERVICES = (
     SERVICE, SERVICE_PACKETS, SERVICE_BYTES, SERVICE_FLOWS, SERVICE_ACTIVE, SERVICE_READS, SERVICE_ENTRIES, SERVICE_EVICTIONS,
     SERVICE_BACKENDS, SERVICE_ELIGIBLE, SERVICE_UNREACHABLE, SERVICE_DIFFERING, SERVICE_AT_RISK, SERVICE_DIGEST,

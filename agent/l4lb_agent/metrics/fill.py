@@ -90,6 +90,8 @@ def _datapath(made: Sheet, look: Measured) -> None:
         made.put(f.MAP_ENTRIES, entries, state.name)
         made.put(f.MAP_MAX, state.max_entries, state.name)
         made.put(f.MAP_BYTES, state.bytes, state.name)
+    for name, elements in look.restored.items():
+        made.put(f.MAP_DRIFT, elements, name)
 
 
 def _word(names: type[Reason] | type[Verdict], number: int) -> str:

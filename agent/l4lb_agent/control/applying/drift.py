@@ -41,6 +41,7 @@ class Drift:
         owners: Callable[[], Mapping[int, str]],
     ) -> None:  # fmt: skip
         self.found: dict[str, Drifted] = {}
+        self.restored = dict.fromkeys(names, 0)  # elements that were put right, by map
         self._datapath, self._clock, self._names = datapath, clock, names
         self._wake, self._beat, self._owners = wake, beat, owners
         self._next, self._due = 0, 0.0
@@ -87,6 +88,7 @@ class Drift:
             writes = [Write(name, key, wanted.get(key, bytes(len(value))), "drift") for key, value in sorted(wrong.items())]
             await asyncio.to_thread(self._write, writes)
             first = self._describe(name, writes[0].key)
+            self.restored[name] += len(writes)
             self.found[name] = Drifted(name, len(writes), first, self._clock.time())
             _log.warning("event=map_drifted map=%s elements=%d first=%r", name, len(writes), first)
         return True
