@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sends frames as fast as one CPU can, or at most so many a second, until its standard input ends: flood INTERFACE SEED RATE. There it
- * reads frames first, up to an empty line. A line is one frame: hexadecimal digits, then fields of it that are random each time, as
- * OFFSET:BYTES:FROM: bytes FROM and after of the frame's random ones. A frame that begins with `+` has those of the one before it, so that
- * an ACK can follow its SYN. IPv4 header, TCP, UDP and ICMP checksums are made right. Prints how many frames were sent, and in how many
- * milliseconds. */
+/* Sends frames as fast as one CPU can until its standard input ends: flood INTERFACE SEED. There it reads frames first, up to an empty
+ * line. A line is one frame: hexadecimal digits, then fields of it that are random each time, as OFFSET:BYTES:FROM: bytes FROM and after
+ * of the frame's random ones. A frame that begins with `+` has those of the one before it, so that an ACK can follow its SYN. IPv4 header,
+ * TCP, UDP and ICMP checksums are made right.
+ *
+ * A frame that begins with `?` is an ARP request, which is sent after each batch: the next one waits for its answer. So no queue on the way
+ * there and back overflows, which others would lose packets by, however fast or slow the machine is.
+ *
+ * Prints how many frames were sent, how many milliseconds it took, and how many requests had no answer. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
@@ -23,8 +28,14 @@
 #define MOST_FIELDS 8
 #define FRAME_BYTES 256
 #define BATCH 64
+#define PATIENCE_MS 100 /* for an answer */
 #define RANDOM_BYTES 64
 #define IP 14
+#define ARP_BYTES 42
+#define ARP_OPERATION 20
+#define ARP_REPLY 2
+#define ARP_SENDER 28 /* addresses */
+#define ARP_TARGET 38
 
 struct field {
 	uint16_t offset, bytes, from;
@@ -38,7 +49,7 @@ struct frame {
 	struct field field[MOST_FIELDS];
 };
 
-static struct frame frames[MOST_FRAMES];
+static struct frame frames[MOST_FRAMES], question;
 static int count;
 
 /* splitmix64 (Steele et al. 2014) */
@@ -104,8 +115,8 @@ static void mend(uint8_t *bytes, size_t length)
 
 static void read_frame(char *line)
 {
-	struct frame *f = &frames[count++];
-	char *part = strtok(line, " \n");
+	struct frame *f = *line == '?' ? &question : &frames[count++];
+	char *part = strtok(line + (*line == '?'), " \n");
 	unsigned int byte;
 
 	f->follows = *part == '+';
@@ -137,8 +148,12 @@ static void read_frames(void)
 
 static int open_interface(const char *name)
 {
-	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = if_nametoindex(name)};
-	int made = socket(AF_PACKET, SOCK_RAW, 0), on = 1;
+	struct sockaddr_ll to = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = question.length ? htons(ETH_P_ARP) : 0,
+		.sll_ifindex = if_nametoindex(name),
+	};
+	int made = socket(AF_PACKET, SOCK_RAW, 0), on = 1; /* of no protocol: receives nothing until it is bound to one */
 
 	if (made < 0 || !to.sll_ifindex || bind(made, (struct sockaddr *)&to, sizeof(to)) ||
 	    setsockopt(made, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on))) {
@@ -162,6 +177,21 @@ static bool input_ended(void)
 	char byte;
 
 	return poll(&input, 1, 0) > 0 && read(0, &byte, 1) <= 0;
+}
+
+/* Asks, and waits for the answer; false when none comes */
+static bool ask(int out)
+{
+	struct pollfd answers = {.fd = out, .events = POLLIN};
+	uint8_t got[FRAME_BYTES];
+
+	if (send(out, question.bytes, question.length, 0) < 0)
+		return false;
+	while (poll(&answers, 1, PATIENCE_MS) > 0)
+		if (recv(out, got, sizeof(got), 0) >= ARP_BYTES && get16(got + ARP_OPERATION) == ARP_REPLY &&
+		    !memcmp(got + ARP_SENDER, question.bytes + ARP_TARGET, 4))
+			return true;
+	return false;
 }
 
 static struct mmsghdr messages[BATCH];
@@ -188,18 +218,17 @@ static void fill_batch(uint64_t *state, int *next, uint64_t *random)
 
 int main(int argc, char **argv)
 {
-	uint64_t state, sent = 0, random[RANDOM_BYTES / 8];
-	double began, rate;
+	uint64_t state, sent = 0, unanswered = 0, random[RANDOM_BYTES / 8];
 	int out, next = 0;
+	double began;
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: flood INTERFACE SEED RATE\n");
+	if (argc != 3) {
+		fprintf(stderr, "usage: flood INTERFACE SEED\n");
 		return 2;
 	}
-	out = open_interface(argv[1]);
 	state = strtoull(argv[2], NULL, 0);
-	rate = atof(argv[3]);
 	read_frames();
+	out = open_interface(argv[1]);
 	printf("ready\n");
 	fflush(stdout);
 	began = now();
@@ -213,10 +242,9 @@ int main(int argc, char **argv)
 			return 1;
 		}
 		sent += done > 0 ? done : 0;
-		if (rate > 0)
-			while (sent > (now() - began) * rate)
-				usleep(200);
+		if (question.length && !ask(out))
+			unanswered++;
 	}
-	printf("%lu %ld\n", (unsigned long)sent, (long)((now() - began) * 1000));
+	printf("%lu %ld %lu\n", (unsigned long)sent, (long)((now() - began) * 1000), (unsigned long)unanswered);
 	return 0;
 }

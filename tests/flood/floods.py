@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6, IPv6ExtHdrFragment
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
 from l4lb_agent.model import hashing
@@ -50,6 +50,12 @@ class Target:
             made.append(Field(_TRANSPORT[self.family] + offset, count, start))
             start += count
         return Frame(bytes(packet), tuple(made), follows)
+
+
+def question(target: Target) -> bytes:
+    """An ARP request for the VIP, which the datapath answers itself."""
+    client, _ = target.macs
+    return bytes(Ether(src=client, dst="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=client, psrc=target.client, pdst=target.vip))
 
 
 def syn(target: Target) -> list[Frame]:
@@ -123,9 +129,9 @@ FLOODS: Mapping[str, Callable[[Target], list[Frame]]] = {
 }
 
 
-def together(names: Sequence[str], target: Target) -> list[Frame]:
-    """Several floods in turn, each as often as every other."""
-    each = [_rounds(FLOODS[name](target)) for name in names]
+def together(names: Sequence[str], targets: Sequence[Target]) -> list[Frame]:
+    """Floods in turn, each as often as every other, for each of the targets."""
+    each = [_rounds(FLOODS[name](target)) for name in names for target in targets]
     turns = zip(*(itertools.cycle(rounds) for rounds in each))
     return [frame for turn in itertools.islice(turns, max(map(len, each))) for frames in turn for frame in frames]
 

@@ -40,25 +40,27 @@ class Frame:
 class Flood:
     """Under way from its making to stop()."""
 
-    def __init__(self, program: Path, namespace: str, frames: Sequence[Frame], *, seed: int = 1, rate: int = 0) -> None:
-        """Sends `frames` in turn out of eth0, at most `rate` a second (0: as fast as it goes). Raises FloodFailed."""
-        argv = netns.entering(namespace, [str(program), "eth0", str(seed), str(rate)])
+    def __init__(self, program: Path, namespace: str, frames: Sequence[Frame], question: bytes = b"") -> None:
+        """Sends `frames` in turn out of eth0, as fast as it goes. With a `question`, an ARP request, no faster than its answers come: it is
+        sent after every few frames. Raises FloodFailed."""
+        argv = netns.entering(namespace, [str(program), "eth0", "1"])
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("".join(f"{frame.line()}\n" for frame in frames) + "\n")
+        asked = f"?{question.hex()}\n" if question else ""
+        self._process.stdin.write(asked + "".join(f"{frame.line()}\n" for frame in frames) + "\n")
         self._process.stdin.flush()
         if self._process.stdout.readline() != "ready\n":
             raise FloodFailed(self._process.communicate()[1])
 
-    def stop(self) -> tuple[int, float]:
-        """End it; returns how many frames it has sent, and in how many seconds. Raises FloodFailed."""
+    def stop(self) -> tuple[int, float, int]:
+        """End it; returns how many frames it has sent, in how many seconds, and how many questions had no answer. Raises FloodFailed."""
         output, errors = self._process.communicate(timeout=10)
         if self._process.returncode != 0:
             raise FloodFailed(errors)
-        frames, milliseconds = output.split()
-        return int(frames), int(milliseconds) / 1000
+        frames, milliseconds, unanswered = output.split()
+        return int(frames), int(milliseconds) / 1000, int(unanswered)
 
     def kill(self) -> None:
         """End it at once, if it has not ended."""
