@@ -51,6 +51,7 @@ class FakeControl:
 
     def __init__(self) -> None:
         self.revision = 0
+        self.explained: list[Wanted] = []
         self.program_answer: Answer | None = None  # to any frame that is explained; None: agrees
         self.services: dict[str, ServiceView] = {}
         self.backends: dict[str, BackendView] = {}
@@ -342,6 +343,7 @@ class FakeControl:
     async def explain(self, wanted: Wanted, interface: str) -> Explained:
         """See facade.Control: by an explainer of maps that are empty, so that every packet is somebody else's."""
         self._raise()
+        self.explained.append(wanted)
         names, datapath = Names({}, {}, {"eth0": 2}), FakeDatapath(Sizes())
         datapath.answer = self.program_answer
         return await Explainer(datapath, lambda: names, self.backend).explain(wanted, interface)

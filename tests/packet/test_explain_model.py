@@ -7,19 +7,11 @@ from collections import Counter
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from scapy.layers.l2 import Ether
 
-from l4lb_agent.dataplane import syscall
-from l4lb_agent.dataplane.fib import Routes
 from l4lb_agent.dataplane.program import Objects
-from l4lb_agent.dataplane.ticks import Ticks
-from l4lb_agent.dataplane.twin import Twin
-from l4lb_agent.model.explain.compare import differences
-from l4lb_agent.model.explain.moment import Moment
-from l4lb_agent.model.explain.road import Explanation, explain
 from l4lb_agent.model.reasons import Reason, Verdict
-from tests.packet.balancer import LOOPBACK, Balancer
 from tests.packet.conftest import Make
+from tests.packet.explaining import Explainer, compare
 from tests.packet.test_ways import Link, link
 from tests.packet.worlds import WORLD, World
 
@@ -27,60 +19,8 @@ __all__ = ["link"]
 pytestmark = pytest.mark.timeout(900)  # in an emulated machine
 
 WORLDS, STEPS = 20, 400
-FORWARDED = {Reason.FLOW_CREATED, Reason.TO_BACKEND, Reason.TO_CLIENT, Reason.ICMP_TO_BACKEND, Reason.ICMP_TO_CLIENT}
 NEVER = {Reason.UNSPECIFIED, Reason.MALFORMED, Reason.TAIL_CALL_FAILED, Reason.NO_HEADROOM}  # cannot be, in a test
 SELDOM = {Reason.FLOW_TABLE_FULL, Reason.NO_SOURCE_PORT, Reason.PROTOCOL_UNSUPPORTED, Reason.TCP_OFFSET_WRONG, Reason.VERSION_WRONG}
-
-
-class Explainer:
-    """Explains from the maps of a balancer whose clock counts jiffies, beside the twin of its program."""
-
-    def __init__(self, lb: Balancer, objects: Objects) -> None:
-        self._lb, self._ticks, self._routes = lb, Ticks(), Routes()
-        self.twin = Twin(objects, lb.specs, {name: fd.fileno() for name, fd in lb.maps.items()})
-
-    def explain(self, frame: bytes, ifindex: int = LOOPBACK) -> Explanation:
-        """What becomes of a frame."""
-        jiffies = self._ticks.fine() // self._ticks.multiplier
-        return explain(frame, ifindex, Moment(self._lookup, jiffies * self._lb.config.second_multiplier, self._routes.ask))
-
-    def _lookup(self, name: str, key: bytes) -> bytes | None:
-        return syscall.map_lookup(self._lb.maps[name].fileno(), key, self._lb.specs[name].value_size)
-
-    def close(self) -> None:
-        """Give everything back to the kernel."""
-        self._ticks.close()
-        self._routes.close()
-        self.twin.close()
-
-
-def told(explanation: Explanation) -> str:
-    return "\n".join(f"{step.name}: {step.finding} {dict(step.evidence)}" for step in explanation.steps)
-
-
-def shown(frame: bytes) -> str:
-    return f"{Ether(frame[:200]).show(dump=True)}{frame[:200].hex()}, {len(frame)} bytes"
-
-
-def counted(lb: Balancer) -> dict[int, tuple[int, int]]:
-    """Packets in and out of each backend."""
-    return {number: (words[0], words[2]) for number, words in lb.sums("backend_counters", 8)}
-
-
-def compare(lb: Balancer, explainer: Explainer, frame: bytes) -> Explanation:
-    """Asks both, and the twin of every fourth packet."""
-    meant, before = explainer.explain(frame), counted(lb)
-    answer = explainer.twin.ask(LOOPBACK, frame) if lb.packets % 4 == 0 else None
-    done = lb.send(frame)
-    there = f"{told(meant)}\n{shown(frame)}"
-    assert (meant.verdict, meant.reason) == (done.verdict, done.reason), f"explained {meant.reason.name}, was {done.reason.name}\n{there}"
-    assert answer is None or differences(meant, answer) == (), there
-    if done.verdict != Verdict.DROP:
-        assert meant.frame == done.data, f"{there}\nexplained\n{shown(meant.frame)}\nwas\n{shown(done.data)}"
-    if done.reason in FORWARDED:
-        moved = [number for number, counts in counted(lb).items() if counts != before.get(number, (0, 0))]
-        assert moved == [meant.backend], there
-    return meant
 
 
 def test_the_program_and_its_twin_do_what_is_explained(make: Make, objects: Objects, link: Link) -> None:

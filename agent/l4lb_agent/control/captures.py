@@ -28,11 +28,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Names:
-    """What the numbers in captured packets are called."""
+    """What the numbers in captured packets and in the datapath's maps are called."""
 
     services: Mapping[str, int] = field(default_factory=dict)
     backends: Mapping[str, int] = field(default_factory=dict)
     interfaces: Mapping[str, int] = field(default_factory=dict)
+    lists: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Called:
     services: Mapping[int, str]
     backends: Mapping[int, str]
     interfaces: Mapping[int, str]
+    lists: Mapping[int, str]
 
     @classmethod
     def of(cls, names: Names) -> "Called":
         """The names that `names` gives."""
-        return cls(*({number: name for name, number in one.items()} for one in (names.services, names.backends, names.interfaces)))
+        kinds = names.services, names.backends, names.interfaces, names.lists
+        return cls(*({number: name for name, number in one.items()} for one in kinds))
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ class Views:
         numbers = self._reconciler.ids.services
         services = {name: numbers[service.identity] for name, service in desired.services.items() if service.identity in numbers}
         backends = {name: number for name, backend in desired.backends.items() if (number := self._reconciler.ids.number(desired, backend))}
-        return Names(services, backends, {state.name: state.ifindex for state in interfaces if state.ifindex})
+        lists = {name: one.number for name, one in desired.lists.items()}
+        return Names(services, backends, {state.name: state.ifindex for state in interfaces if state.ifindex}, lists)
 
     async def ring(self, desired: Desired, name: str, *, slots: bool) -> RingView | None:
         """The ring of the virtual service of that name, if there is one."""

@@ -35,6 +35,14 @@ const (
 	PacketKind_PACKET_KIND_UDP PacketKind = 2
 	// ICMP or ICMPv6 echo request.
 	PacketKind_PACKET_KIND_ECHO_REQUEST PacketKind = 3
+	// Any other ICMP or ICMPv6 message, with `icmp`: mostly an error about a packet that went the other way.
+	PacketKind_PACKET_KIND_ICMP PacketKind = 4
+	// Any other protocol over IP, with `ip_protocol`.
+	PacketKind_PACKET_KIND_IP PacketKind = 5
+	// Asks which MAC has `destination`: an ARP request, or of IPv6 a neighbour solicitation.
+	PacketKind_PACKET_KIND_NEIGHBOUR_REQUEST PacketKind = 6
+	// No IP at all, with `ether_type`.
+	PacketKind_PACKET_KIND_ETHERNET PacketKind = 7
 )
 
 // Enum value maps for PacketKind.
@@ -44,12 +52,20 @@ var (
 		1: "PACKET_KIND_TCP",
 		2: "PACKET_KIND_UDP",
 		3: "PACKET_KIND_ECHO_REQUEST",
+		4: "PACKET_KIND_ICMP",
+		5: "PACKET_KIND_IP",
+		6: "PACKET_KIND_NEIGHBOUR_REQUEST",
+		7: "PACKET_KIND_ETHERNET",
 	}
 	PacketKind_value = map[string]int32{
-		"PACKET_KIND_UNSPECIFIED":  0,
-		"PACKET_KIND_TCP":          1,
-		"PACKET_KIND_UDP":          2,
-		"PACKET_KIND_ECHO_REQUEST": 3,
+		"PACKET_KIND_UNSPECIFIED":       0,
+		"PACKET_KIND_TCP":               1,
+		"PACKET_KIND_UDP":               2,
+		"PACKET_KIND_ECHO_REQUEST":      3,
+		"PACKET_KIND_ICMP":              4,
+		"PACKET_KIND_IP":                5,
+		"PACKET_KIND_NEIGHBOUR_REQUEST": 6,
+		"PACKET_KIND_ETHERNET":          7,
 	}
 )
 
@@ -210,19 +226,159 @@ func (Comparison) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{2}
 }
 
+// An ICMP or ICMPv6 message.
+type AskedIcmp struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// IANA's number, such as 3 of ICMP (destination unreachable) and 2 of ICMPv6 (packet too big).
+	Type uint32 `protobuf:"varint,1,opt,name=type,proto3" json:"type,omitempty"`
+	// IANA's number for what the type leaves open, such as 4 of ICMP's type 3 (fragmentation needed).
+	Code uint32 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	// Of "fragmentation needed" and "packet too big": the MTU that it tells. Of other messages what stands in the same place.
+	Mtu uint32 `protobuf:"varint,3,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// The packet that an error is about: it went the other way, from whom the error is for. Of kind TCP, UDP, ECHO_REQUEST or IP, and without
+	// the fields of a frame. Absent: the message has `payload_bytes` zeros in its place.
+	Quoted *AskedPacket `protobuf:"bytes,4,opt,name=quoted,proto3" json:"quoted,omitempty"`
+	// How many bytes of it are quoted after its IP header; 0: all of them. A router quotes 8 at least.
+	QuotedBytes   uint32 `protobuf:"varint,5,opt,name=quoted_bytes,json=quotedBytes,proto3" json:"quoted_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskedIcmp) Reset() {
+	*x = AskedIcmp{}
+	mi := &file_l4lb_v1_explain_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskedIcmp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskedIcmp) ProtoMessage() {}
+
+func (x *AskedIcmp) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_explain_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskedIcmp.ProtoReflect.Descriptor instead.
+func (*AskedIcmp) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *AskedIcmp) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *AskedIcmp) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *AskedIcmp) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *AskedIcmp) GetQuoted() *AskedPacket {
+	if x != nil {
+		return x.Quoted
+	}
+	return nil
+}
+
+func (x *AskedIcmp) GetQuotedBytes() uint32 {
+	if x != nil {
+		return x.QuotedBytes
+	}
+	return 0
+}
+
+// An extension header of an IPv6 packet.
+type AskedExtensionHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// IANA's number: 0 hop-by-hop options, 43 routing, 44 fragment, 51 authentication, 60 destination options, 135 mobility, 139 HIP,
+	// 140 Shim6. 44 is the place of the fragment header, which the fields of a fragment fill; without one it is the last header.
+	Kind uint32 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// What it holds after its own length, filled up with zeros to a multiple of 8 with the two bytes before; not of 44.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskedExtensionHeader) Reset() {
+	*x = AskedExtensionHeader{}
+	mi := &file_l4lb_v1_explain_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskedExtensionHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskedExtensionHeader) ProtoMessage() {}
+
+func (x *AskedExtensionHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_l4lb_v1_explain_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskedExtensionHeader.ProtoReflect.Descriptor instead.
+func (*AskedExtensionHeader) Descriptor() ([]byte, []int) {
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AskedExtensionHeader) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *AskedExtensionHeader) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // A packet that an interface would receive, of which the agent makes a frame. Source and destination are of one family: a client's packet has
-// the VIP for its destination, a backend's reply through NAT the SNAT address.
+// the VIP for its destination, a backend's reply through NAT the SNAT address. Fields that a packet of its kind or family does not have are
+// refused.
 type AskedPacket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Must be set.
 	Kind PacketKind `protobuf:"varint,1,opt,name=kind,proto3,enum=l4lb.v1.PacketKind" json:"kind,omitempty"`
-	// Address of who sends it; any that an IP header can have.
+	// Address of who sends it; any that an IP header can have. Not of ETHERNET.
 	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
-	// Not of an echo request.
+	// Of TCP and UDP only.
 	SourcePort uint32 `protobuf:"varint,3,opt,name=source_port,json=sourcePort,proto3" json:"source_port,omitempty"`
-	// Address of whom it is for.
+	// Address of whom it is for. Not of ETHERNET.
 	Destination string `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`
-	// Not of an echo request.
+	// Of TCP and UDP only.
 	DestinationPort uint32 `protobuf:"varint,5,opt,name=destination_port,json=destinationPort,proto3" json:"destination_port,omitempty"`
 	// Of TCP only; none is SYN alone.
 	TcpFlags []TcpFlag `protobuf:"varint,6,rep,packed,name=tcp_flags,json=tcpFlags,proto3,enum=l4lb.v1.TcpFlag" json:"tcp_flags,omitempty"`
@@ -230,9 +386,9 @@ type AskedPacket struct {
 	Sequence uint32 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Of TCP: acknowledgement number.
 	Acknowledgement uint32 `protobuf:"varint,8,opt,name=acknowledgement,proto3" json:"acknowledgement,omitempty"`
-	// Bytes after the transport header; of a later fragment those that it brings. At most 3400.
+	// Zeros after the transport header; of a later fragment those that it brings. At most 3400.
 	PayloadBytes uint32 `protobuf:"varint,9,opt,name=payload_bytes,json=payloadBytes,proto3" json:"payload_bytes,omitempty"`
-	// Hops that it has left: TTL or hop limit; 0 is 64.
+	// Hops that it has left: TTL or hop limit; 0 is 64. One that has 1 left is as one that has none.
 	Hops uint32 `protobuf:"varint,10,opt,name=hops,proto3" json:"hops,omitempty"`
 	// IPv4: routers may fragment it (DF is not set).
 	MayFragment bool `protobuf:"varint,11,opt,name=may_fragment,json=mayFragment,proto3" json:"may_fragment,omitempty"`
@@ -240,19 +396,39 @@ type AskedPacket struct {
 	FragmentOffset uint32 `protobuf:"varint,12,opt,name=fragment_offset,json=fragmentOffset,proto3" json:"fragment_offset,omitempty"`
 	// Of a fragment: it is not the last.
 	MoreFragments bool `protobuf:"varint,13,opt,name=more_fragments,json=moreFragments,proto3" json:"more_fragments,omitempty"`
-	// Of a fragment: which datagram it belongs to. IPv4 takes 16 bits.
+	// Of a fragment, and of every IPv4 packet: which datagram it belongs to. IPv4 takes 16 bits.
 	Identification uint32 `protobuf:"varint,14,opt,name=identification,proto3" json:"identification,omitempty"`
 	// Tag of the frame, 1 to 4094; 0: none, or that of the way back to `source` when `interface` is not set.
 	Vlan uint32 `protobuf:"varint,15,opt,name=vlan,proto3" json:"vlan,omitempty"`
 	// Name of the interface that receives it, one of the agent's; empty: the one by which the kernel would send to `source`, else the first.
-	Interface     string `protobuf:"bytes,16,opt,name=interface,proto3" json:"interface,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Interface string `protobuf:"bytes,16,opt,name=interface,proto3" json:"interface,omitempty"`
+	// Of kind ICMP, which needs it.
+	Icmp *AskedIcmp `protobuf:"bytes,17,opt,name=icmp,proto3" json:"icmp,omitempty"`
+	// Of kind IP, which needs it: IANA's number of what the packet carries, such as 132 for SCTP.
+	IpProtocol uint32 `protobuf:"varint,18,opt,name=ip_protocol,json=ipProtocol,proto3" json:"ip_protocol,omitempty"`
+	// Of kind ETHERNET, which needs it, such as 35020 (0x88cc) for LLDP.
+	EtherType uint32 `protobuf:"varint,19,opt,name=ether_type,json=etherType,proto3" json:"ether_type,omitempty"`
+	// IPv4: options as they stand in the header, filled up with zeros to a multiple of 4; at most 40 bytes.
+	Ipv4Options []byte `protobuf:"bytes,20,opt,name=ipv4_options,json=ipv4Options,proto3" json:"ipv4_options,omitempty"`
+	// IPv6: headers between the IP header and what it carries, in this order.
+	ExtensionHeaders []*AskedExtensionHeader `protobuf:"bytes,21,rep,name=extension_headers,json=extensionHeaders,proto3" json:"extension_headers,omitempty"`
+	// Priority in the tag of the frame, 1 to 7; without `vlan` in one of VLAN 0.
+	VlanPriority uint32 `protobuf:"varint,22,opt,name=vlan_priority,json=vlanPriority,proto3" json:"vlan_priority,omitempty"`
+	// VLAN of a second tag outside of the first, one of a service provider (802.1ad); 0: none.
+	ServiceVlan uint32 `protobuf:"varint,23,opt,name=service_vlan,json=serviceVlan,proto3" json:"service_vlan,omitempty"`
+	// Bytes of the whole frame: it ends before its packet does, or has zeros after it. 14 to 3516; 0: as many as its packet needs.
+	FrameBytes uint32 `protobuf:"varint,24,opt,name=frame_bytes,json=frameBytes,proto3" json:"frame_bytes,omitempty"`
+	// MAC of who sends the frame, such as 02:00:00:00:00:01; empty: of the gateway or neighbour towards `source`.
+	SourceMac string `protobuf:"bytes,25,opt,name=source_mac,json=sourceMac,proto3" json:"source_mac,omitempty"`
+	// MAC of whom the frame is for; empty: of the interface, and of a neighbour request that of the group which is asked.
+	DestinationMac string `protobuf:"bytes,26,opt,name=destination_mac,json=destinationMac,proto3" json:"destination_mac,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AskedPacket) Reset() {
 	*x = AskedPacket{}
-	mi := &file_l4lb_v1_explain_proto_msgTypes[0]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -264,7 +440,7 @@ func (x *AskedPacket) String() string {
 func (*AskedPacket) ProtoMessage() {}
 
 func (x *AskedPacket) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_explain_proto_msgTypes[0]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -277,7 +453,7 @@ func (x *AskedPacket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskedPacket.ProtoReflect.Descriptor instead.
 func (*AskedPacket) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{0}
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *AskedPacket) GetKind() PacketKind {
@@ -392,6 +568,76 @@ func (x *AskedPacket) GetInterface() string {
 	return ""
 }
 
+func (x *AskedPacket) GetIcmp() *AskedIcmp {
+	if x != nil {
+		return x.Icmp
+	}
+	return nil
+}
+
+func (x *AskedPacket) GetIpProtocol() uint32 {
+	if x != nil {
+		return x.IpProtocol
+	}
+	return 0
+}
+
+func (x *AskedPacket) GetEtherType() uint32 {
+	if x != nil {
+		return x.EtherType
+	}
+	return 0
+}
+
+func (x *AskedPacket) GetIpv4Options() []byte {
+	if x != nil {
+		return x.Ipv4Options
+	}
+	return nil
+}
+
+func (x *AskedPacket) GetExtensionHeaders() []*AskedExtensionHeader {
+	if x != nil {
+		return x.ExtensionHeaders
+	}
+	return nil
+}
+
+func (x *AskedPacket) GetVlanPriority() uint32 {
+	if x != nil {
+		return x.VlanPriority
+	}
+	return 0
+}
+
+func (x *AskedPacket) GetServiceVlan() uint32 {
+	if x != nil {
+		return x.ServiceVlan
+	}
+	return 0
+}
+
+func (x *AskedPacket) GetFrameBytes() uint32 {
+	if x != nil {
+		return x.FrameBytes
+	}
+	return 0
+}
+
+func (x *AskedPacket) GetSourceMac() string {
+	if x != nil {
+		return x.SourceMac
+	}
+	return ""
+}
+
+func (x *AskedPacket) GetDestinationMac() string {
+	if x != nil {
+		return x.DestinationMac
+	}
+	return ""
+}
+
 // One step of a packet's road.
 type ExplainStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -407,7 +653,7 @@ type ExplainStep struct {
 
 func (x *ExplainStep) Reset() {
 	*x = ExplainStep{}
-	mi := &file_l4lb_v1_explain_proto_msgTypes[1]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +665,7 @@ func (x *ExplainStep) String() string {
 func (*ExplainStep) ProtoMessage() {}
 
 func (x *ExplainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_explain_proto_msgTypes[1]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +678,7 @@ func (x *ExplainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainStep.ProtoReflect.Descriptor instead.
 func (*ExplainStep) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{1}
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ExplainStep) GetName() string {
@@ -477,7 +723,7 @@ type FrameSummary struct {
 	OuterSourcePort uint32 `protobuf:"varint,8,opt,name=outer_source_port,json=outerSourcePort,proto3" json:"outer_source_port,omitempty"`
 	// See outer_source_port.
 	OuterDestinationPort uint32 `protobuf:"varint,9,opt,name=outer_destination_port,json=outerDestinationPort,proto3" json:"outer_destination_port,omitempty"`
-	// Addresses of the packet, of the inner one under an outer header.
+	// Addresses of the packet, of the inner one under an outer header; of ARP those that it asks about. Empty of what has none.
 	Source string `protobuf:"bytes,10,opt,name=source,proto3" json:"source,omitempty"`
 	// See source.
 	Destination string `protobuf:"bytes,11,opt,name=destination,proto3" json:"destination,omitempty"`
@@ -487,13 +733,17 @@ type FrameSummary struct {
 	SourcePort uint32 `protobuf:"varint,13,opt,name=source_port,json=sourcePort,proto3" json:"source_port,omitempty"`
 	// See source_port.
 	DestinationPort uint32 `protobuf:"varint,14,opt,name=destination_port,json=destinationPort,proto3" json:"destination_port,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What the frame holds after its tags, such as 2048 (0x0800) for IPv4.
+	EtherType uint32 `protobuf:"varint,15,opt,name=ether_type,json=etherType,proto3" json:"ether_type,omitempty"`
+	// VLAN of a service provider's tag (802.1ad) outside of the other, 0 without one.
+	ServiceVlan   uint32 `protobuf:"varint,16,opt,name=service_vlan,json=serviceVlan,proto3" json:"service_vlan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FrameSummary) Reset() {
 	*x = FrameSummary{}
-	mi := &file_l4lb_v1_explain_proto_msgTypes[2]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +755,7 @@ func (x *FrameSummary) String() string {
 func (*FrameSummary) ProtoMessage() {}
 
 func (x *FrameSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_explain_proto_msgTypes[2]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +768,7 @@ func (x *FrameSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameSummary.ProtoReflect.Descriptor instead.
 func (*FrameSummary) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{2}
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FrameSummary) GetFrame() []byte {
@@ -619,6 +869,20 @@ func (x *FrameSummary) GetDestinationPort() uint32 {
 	return 0
 }
 
+func (x *FrameSummary) GetEtherType() uint32 {
+	if x != nil {
+		return x.EtherType
+	}
+	return 0
+}
+
+func (x *FrameSummary) GetServiceVlan() uint32 {
+	if x != nil {
+		return x.ServiceVlan
+	}
+	return 0
+}
+
 // What the datapath's own program does with the very frame, run aside in the same state, without a trace in counters or tables.
 type ProgramAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -636,7 +900,7 @@ type ProgramAnswer struct {
 
 func (x *ProgramAnswer) Reset() {
 	*x = ProgramAnswer{}
-	mi := &file_l4lb_v1_explain_proto_msgTypes[3]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +912,7 @@ func (x *ProgramAnswer) String() string {
 func (*ProgramAnswer) ProtoMessage() {}
 
 func (x *ProgramAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_explain_proto_msgTypes[3]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +925,7 @@ func (x *ProgramAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramAnswer.ProtoReflect.Descriptor instead.
 func (*ProgramAnswer) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{3}
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ProgramAnswer) GetVerdict() Verdict {
@@ -726,7 +990,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_l4lb_v1_explain_proto_msgTypes[4]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +1002,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_l4lb_v1_explain_proto_msgTypes[4]
+	mi := &file_l4lb_v1_explain_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +1015,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{4}
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Explanation) GetReceived() *FrameSummary {
@@ -842,7 +1106,16 @@ var File_l4lb_v1_explain_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/explain.proto\x12\al4lb.v1\x1a\x14l4lb/v1/reason.proto\"\xb7\x04\n" +
+	"\x15l4lb/v1/explain.proto\x12\al4lb.v1\x1a\x14l4lb/v1/reason.proto\"\x96\x01\n" +
+	"\tAskedIcmp\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\rR\x04type\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x10\n" +
+	"\x03mtu\x18\x03 \x01(\rR\x03mtu\x12,\n" +
+	"\x06quoted\x18\x04 \x01(\v2\x14.l4lb.v1.AskedPacketR\x06quoted\x12!\n" +
+	"\fquoted_bytes\x18\x05 \x01(\rR\vquotedBytes\">\n" +
+	"\x14AskedExtensionHeader\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xbf\a\n" +
 	"\vAskedPacket\x12'\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x13.l4lb.v1.PacketKindR\x04kind\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x1f\n" +
@@ -861,14 +1134,28 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\x0emore_fragments\x18\r \x01(\bR\rmoreFragments\x12&\n" +
 	"\x0eidentification\x18\x0e \x01(\rR\x0eidentification\x12\x12\n" +
 	"\x04vlan\x18\x0f \x01(\rR\x04vlan\x12\x1c\n" +
-	"\tinterface\x18\x10 \x01(\tR\tinterface\"\xb8\x01\n" +
+	"\tinterface\x18\x10 \x01(\tR\tinterface\x12&\n" +
+	"\x04icmp\x18\x11 \x01(\v2\x12.l4lb.v1.AskedIcmpR\x04icmp\x12\x1f\n" +
+	"\vip_protocol\x18\x12 \x01(\rR\n" +
+	"ipProtocol\x12\x1d\n" +
+	"\n" +
+	"ether_type\x18\x13 \x01(\rR\tetherType\x12!\n" +
+	"\fipv4_options\x18\x14 \x01(\fR\vipv4Options\x12J\n" +
+	"\x11extension_headers\x18\x15 \x03(\v2\x1d.l4lb.v1.AskedExtensionHeaderR\x10extensionHeaders\x12#\n" +
+	"\rvlan_priority\x18\x16 \x01(\rR\fvlanPriority\x12!\n" +
+	"\fservice_vlan\x18\x17 \x01(\rR\vserviceVlan\x12\x1f\n" +
+	"\vframe_bytes\x18\x18 \x01(\rR\n" +
+	"frameBytes\x12\x1d\n" +
+	"\n" +
+	"source_mac\x18\x19 \x01(\tR\tsourceMac\x12'\n" +
+	"\x0fdestination_mac\x18\x1a \x01(\tR\x0edestinationMac\"\xb8\x01\n" +
 	"\vExplainStep\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\afinding\x18\x02 \x01(\tR\afinding\x12>\n" +
 	"\bevidence\x18\x03 \x03(\v2\".l4lb.v1.ExplainStep.EvidenceEntryR\bevidence\x1a;\n" +
 	"\rEvidenceEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf2\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x04\n" +
 	"\fFrameSummary\x12\x14\n" +
 	"\x05frame\x18\x01 \x01(\fR\x05frame\x12\x1c\n" +
 	"\tinterface\x18\x02 \x01(\tR\tinterface\x12\x12\n" +
@@ -886,7 +1173,10 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\bprotocol\x18\f \x01(\rR\bprotocol\x12\x1f\n" +
 	"\vsource_port\x18\r \x01(\rR\n" +
 	"sourcePort\x12)\n" +
-	"\x10destination_port\x18\x0e \x01(\rR\x0fdestinationPort\"\x98\x01\n" +
+	"\x10destination_port\x18\x0e \x01(\rR\x0fdestinationPort\x12\x1d\n" +
+	"\n" +
+	"ether_type\x18\x0f \x01(\rR\tetherType\x12!\n" +
+	"\fservice_vlan\x18\x10 \x01(\rR\vserviceVlan\"\x98\x01\n" +
 	"\rProgramAnswer\x12*\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x10.l4lb.v1.VerdictR\averdict\x12'\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x0f.l4lb.v1.ReasonR\x06reason\x12\x14\n" +
@@ -907,13 +1197,17 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\n" +
 	"comparison\x18\v \x01(\x0e2\x13.l4lb.v1.ComparisonR\n" +
 	"comparison\x12 \n" +
-	"\vdifferences\x18\f \x03(\tR\vdifferences*q\n" +
+	"\vdifferences\x18\f \x03(\tR\vdifferences*\xd8\x01\n" +
 	"\n" +
 	"PacketKind\x12\x1b\n" +
 	"\x17PACKET_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fPACKET_KIND_TCP\x10\x01\x12\x13\n" +
 	"\x0fPACKET_KIND_UDP\x10\x02\x12\x1c\n" +
-	"\x18PACKET_KIND_ECHO_REQUEST\x10\x03*\x8f\x01\n" +
+	"\x18PACKET_KIND_ECHO_REQUEST\x10\x03\x12\x14\n" +
+	"\x10PACKET_KIND_ICMP\x10\x04\x12\x12\n" +
+	"\x0ePACKET_KIND_IP\x10\x05\x12!\n" +
+	"\x1dPACKET_KIND_NEIGHBOUR_REQUEST\x10\x06\x12\x18\n" +
+	"\x14PACKET_KIND_ETHERNET\x10\a*\x8f\x01\n" +
 	"\aTcpFlag\x12\x18\n" +
 	"\x14TCP_FLAG_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fTCP_FLAG_FIN\x10\x01\x12\x10\n" +
@@ -943,38 +1237,43 @@ func file_l4lb_v1_explain_proto_rawDescGZIP() []byte {
 }
 
 var file_l4lb_v1_explain_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_l4lb_v1_explain_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_l4lb_v1_explain_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_l4lb_v1_explain_proto_goTypes = []any{
-	(PacketKind)(0),       // 0: l4lb.v1.PacketKind
-	(TcpFlag)(0),          // 1: l4lb.v1.TcpFlag
-	(Comparison)(0),       // 2: l4lb.v1.Comparison
-	(*AskedPacket)(nil),   // 3: l4lb.v1.AskedPacket
-	(*ExplainStep)(nil),   // 4: l4lb.v1.ExplainStep
-	(*FrameSummary)(nil),  // 5: l4lb.v1.FrameSummary
-	(*ProgramAnswer)(nil), // 6: l4lb.v1.ProgramAnswer
-	(*Explanation)(nil),   // 7: l4lb.v1.Explanation
-	nil,                   // 8: l4lb.v1.ExplainStep.EvidenceEntry
-	(Verdict)(0),          // 9: l4lb.v1.Verdict
-	(Reason)(0),           // 10: l4lb.v1.Reason
+	(PacketKind)(0),              // 0: l4lb.v1.PacketKind
+	(TcpFlag)(0),                 // 1: l4lb.v1.TcpFlag
+	(Comparison)(0),              // 2: l4lb.v1.Comparison
+	(*AskedIcmp)(nil),            // 3: l4lb.v1.AskedIcmp
+	(*AskedExtensionHeader)(nil), // 4: l4lb.v1.AskedExtensionHeader
+	(*AskedPacket)(nil),          // 5: l4lb.v1.AskedPacket
+	(*ExplainStep)(nil),          // 6: l4lb.v1.ExplainStep
+	(*FrameSummary)(nil),         // 7: l4lb.v1.FrameSummary
+	(*ProgramAnswer)(nil),        // 8: l4lb.v1.ProgramAnswer
+	(*Explanation)(nil),          // 9: l4lb.v1.Explanation
+	nil,                          // 10: l4lb.v1.ExplainStep.EvidenceEntry
+	(Verdict)(0),                 // 11: l4lb.v1.Verdict
+	(Reason)(0),                  // 12: l4lb.v1.Reason
 }
 var file_l4lb_v1_explain_proto_depIdxs = []int32{
-	0,  // 0: l4lb.v1.AskedPacket.kind:type_name -> l4lb.v1.PacketKind
-	1,  // 1: l4lb.v1.AskedPacket.tcp_flags:type_name -> l4lb.v1.TcpFlag
-	8,  // 2: l4lb.v1.ExplainStep.evidence:type_name -> l4lb.v1.ExplainStep.EvidenceEntry
-	9,  // 3: l4lb.v1.ProgramAnswer.verdict:type_name -> l4lb.v1.Verdict
-	10, // 4: l4lb.v1.ProgramAnswer.reason:type_name -> l4lb.v1.Reason
-	5,  // 5: l4lb.v1.Explanation.received:type_name -> l4lb.v1.FrameSummary
-	4,  // 6: l4lb.v1.Explanation.steps:type_name -> l4lb.v1.ExplainStep
-	9,  // 7: l4lb.v1.Explanation.verdict:type_name -> l4lb.v1.Verdict
-	10, // 8: l4lb.v1.Explanation.reason:type_name -> l4lb.v1.Reason
-	5,  // 9: l4lb.v1.Explanation.sent:type_name -> l4lb.v1.FrameSummary
-	6,  // 10: l4lb.v1.Explanation.program:type_name -> l4lb.v1.ProgramAnswer
-	2,  // 11: l4lb.v1.Explanation.comparison:type_name -> l4lb.v1.Comparison
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	5,  // 0: l4lb.v1.AskedIcmp.quoted:type_name -> l4lb.v1.AskedPacket
+	0,  // 1: l4lb.v1.AskedPacket.kind:type_name -> l4lb.v1.PacketKind
+	1,  // 2: l4lb.v1.AskedPacket.tcp_flags:type_name -> l4lb.v1.TcpFlag
+	3,  // 3: l4lb.v1.AskedPacket.icmp:type_name -> l4lb.v1.AskedIcmp
+	4,  // 4: l4lb.v1.AskedPacket.extension_headers:type_name -> l4lb.v1.AskedExtensionHeader
+	10, // 5: l4lb.v1.ExplainStep.evidence:type_name -> l4lb.v1.ExplainStep.EvidenceEntry
+	11, // 6: l4lb.v1.ProgramAnswer.verdict:type_name -> l4lb.v1.Verdict
+	12, // 7: l4lb.v1.ProgramAnswer.reason:type_name -> l4lb.v1.Reason
+	7,  // 8: l4lb.v1.Explanation.received:type_name -> l4lb.v1.FrameSummary
+	6,  // 9: l4lb.v1.Explanation.steps:type_name -> l4lb.v1.ExplainStep
+	11, // 10: l4lb.v1.Explanation.verdict:type_name -> l4lb.v1.Verdict
+	12, // 11: l4lb.v1.Explanation.reason:type_name -> l4lb.v1.Reason
+	7,  // 12: l4lb.v1.Explanation.sent:type_name -> l4lb.v1.FrameSummary
+	8,  // 13: l4lb.v1.Explanation.program:type_name -> l4lb.v1.ProgramAnswer
+	2,  // 14: l4lb.v1.Explanation.comparison:type_name -> l4lb.v1.Comparison
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_explain_proto_init() }
@@ -989,7 +1288,7 @@ func file_l4lb_v1_explain_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_explain_proto_rawDesc), len(file_l4lb_v1_explain_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -5,10 +5,11 @@ whether the value may be is control's to decide. Fields that only the agent writ
 AIP-154).
 """
 
+from l4lb_agent.api.convert.asked_packets import asked
 from l4lb_agent.api.convert.backends import add_backend, backend, drain_backend, event, remove_backend, undrain_backend, update_backend
 from l4lb_agent.api.convert.captures import capture, captured
 from l4lb_agent.api.convert.diagnosis import findings, findings_json
-from l4lb_agent.api.convert.explanations import asked, explanation
+from l4lb_agent.api.convert.explanations import explanation
 from l4lb_agent.api.convert.flows import flows, flows_wanted
 from l4lb_agent.api.convert.lists import create_list, delete_list, prefix_list, update_list
 from l4lb_agent.api.convert.record import kept_dump, record

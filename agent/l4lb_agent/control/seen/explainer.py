@@ -90,6 +90,8 @@ class Explainer:
 def _arrival(now: Moment, wanted: Wanted, interface: str, attached: Mapping[int, str]) -> tuple[Wanted, int, bytes]:
     """By which interface the packet comes, with which tag, and from which MAC: as the kernel would answer it."""
     first = next((ifindex for ifindex, name in attached.items() if name == interface), next(iter(attached)))
+    if wanted.ether_type:
+        return wanted, first, SOMEBODY
     ends = wanted.destination, wanted.source, wanted.destination_port, wanted.source_port
     route = now.route(Asked(first, wanted.protocol, *ends))
     if route.why:
@@ -98,12 +100,14 @@ def _arrival(now: Moment, wanted: Wanted, interface: str, attached: Mapping[int,
     ifindex, vlan = out & sending.INTERFACE, out >> layout.OUT_VLAN_SHIFT
     if ifindex not in attached or interface not in ("", attached[ifindex]):
         return wanted, first, SOMEBODY
-    return replace(wanted, vlan=wanted.vlan or vlan), ifindex, route.destination_mac
+    tagged = interface or wanted.vlan or wanted.priority or wanted.service_vlan
+    return wanted if tagged else replace(wanted, vlan=vlan), ifindex, route.destination_mac
 
 
 def _named(of: Explained, names: Called, view: View) -> Explained:
     """With names beside ids, and with what the agent knows of the backend right after what the datapath does."""
-    kinds = {"service_id": names.services, "backend_id": names.backends, "interface": names.interfaces}  # by how a fact's name ends
+    # by how a fact's name ends
+    kinds = {"service_id": names.services, "backend_id": names.backends, "interface": names.interfaces, "list_id": names.lists}
     steps: list[Step] = []
     for step in of.explanation.steps:
         facts = dict(step.evidence)

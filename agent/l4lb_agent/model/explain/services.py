@@ -70,8 +70,10 @@ def barred(packet: Packet, service: int, client: bytes) -> Reason | None:
     skipped = 97 if packet.family == 4 else 1  # of the number: what maps IPv4, and one more
     facts = {
         "client": Address(client),
-        "allow_list": _match(policy.allow_list, allowed, skipped),
-        "deny_list": _match(policy.deny_list, denied, skipped),
+        "allow_list_id": policy.allow_list or "",
+        "allow_list_match": _match(policy.allow_list, allowed, skipped),
+        "deny_list_id": policy.deny_list or "",
+        "deny_list_match": _match(policy.deny_list, denied, skipped),
     }
     why = None
     if policy.allow_list and not allowed:
@@ -100,7 +102,7 @@ def source_fault(packet: Packet, *, link_local: bool) -> Reason | None:
 def _match(number: int, bits: int, skipped: int) -> str:
     if not number:
         return ""
-    return f"list {number}: " + (f"a prefix of {bits - skipped} bits has it" if bits else "does not have it")
+    return f"a prefix of {bits - skipped} bits has it" if bits else "does not have it"
 
 
 def _martian(packet: Packet) -> bool:

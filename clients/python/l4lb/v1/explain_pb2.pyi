@@ -14,6 +14,10 @@ class PacketKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PACKET_KIND_TCP: _ClassVar[PacketKind]
     PACKET_KIND_UDP: _ClassVar[PacketKind]
     PACKET_KIND_ECHO_REQUEST: _ClassVar[PacketKind]
+    PACKET_KIND_ICMP: _ClassVar[PacketKind]
+    PACKET_KIND_IP: _ClassVar[PacketKind]
+    PACKET_KIND_NEIGHBOUR_REQUEST: _ClassVar[PacketKind]
+    PACKET_KIND_ETHERNET: _ClassVar[PacketKind]
 
 class TcpFlag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -36,6 +40,10 @@ PACKET_KIND_UNSPECIFIED: PacketKind
 PACKET_KIND_TCP: PacketKind
 PACKET_KIND_UDP: PacketKind
 PACKET_KIND_ECHO_REQUEST: PacketKind
+PACKET_KIND_ICMP: PacketKind
+PACKET_KIND_IP: PacketKind
+PACKET_KIND_NEIGHBOUR_REQUEST: PacketKind
+PACKET_KIND_ETHERNET: PacketKind
 TCP_FLAG_UNSPECIFIED: TcpFlag
 TCP_FLAG_FIN: TcpFlag
 TCP_FLAG_SYN: TcpFlag
@@ -49,8 +57,30 @@ COMPARISON_AGREED: Comparison
 COMPARISON_DISAGREED: Comparison
 COMPARISON_UNSTEADY: Comparison
 
+class AskedIcmp(_message.Message):
+    __slots__ = ("type", "code", "mtu", "quoted", "quoted_bytes")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MTU_FIELD_NUMBER: _ClassVar[int]
+    QUOTED_FIELD_NUMBER: _ClassVar[int]
+    QUOTED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    type: int
+    code: int
+    mtu: int
+    quoted: AskedPacket
+    quoted_bytes: int
+    def __init__(self, type: _Optional[int] = ..., code: _Optional[int] = ..., mtu: _Optional[int] = ..., quoted: _Optional[_Union[AskedPacket, _Mapping]] = ..., quoted_bytes: _Optional[int] = ...) -> None: ...
+
+class AskedExtensionHeader(_message.Message):
+    __slots__ = ("kind", "data")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    kind: int
+    data: bytes
+    def __init__(self, kind: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
 class AskedPacket(_message.Message):
-    __slots__ = ("kind", "source", "source_port", "destination", "destination_port", "tcp_flags", "sequence", "acknowledgement", "payload_bytes", "hops", "may_fragment", "fragment_offset", "more_fragments", "identification", "vlan", "interface")
+    __slots__ = ("kind", "source", "source_port", "destination", "destination_port", "tcp_flags", "sequence", "acknowledgement", "payload_bytes", "hops", "may_fragment", "fragment_offset", "more_fragments", "identification", "vlan", "interface", "icmp", "ip_protocol", "ether_type", "ipv4_options", "extension_headers", "vlan_priority", "service_vlan", "frame_bytes", "source_mac", "destination_mac")
     KIND_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_PORT_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +97,16 @@ class AskedPacket(_message.Message):
     IDENTIFICATION_FIELD_NUMBER: _ClassVar[int]
     VLAN_FIELD_NUMBER: _ClassVar[int]
     INTERFACE_FIELD_NUMBER: _ClassVar[int]
+    ICMP_FIELD_NUMBER: _ClassVar[int]
+    IP_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    ETHER_TYPE_FIELD_NUMBER: _ClassVar[int]
+    IPV4_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    EXTENSION_HEADERS_FIELD_NUMBER: _ClassVar[int]
+    VLAN_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_VLAN_FIELD_NUMBER: _ClassVar[int]
+    FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_MAC_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_MAC_FIELD_NUMBER: _ClassVar[int]
     kind: PacketKind
     source: str
     source_port: int
@@ -83,7 +123,17 @@ class AskedPacket(_message.Message):
     identification: int
     vlan: int
     interface: str
-    def __init__(self, kind: _Optional[_Union[PacketKind, str]] = ..., source: _Optional[str] = ..., source_port: _Optional[int] = ..., destination: _Optional[str] = ..., destination_port: _Optional[int] = ..., tcp_flags: _Optional[_Iterable[_Union[TcpFlag, str]]] = ..., sequence: _Optional[int] = ..., acknowledgement: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., hops: _Optional[int] = ..., may_fragment: _Optional[bool] = ..., fragment_offset: _Optional[int] = ..., more_fragments: _Optional[bool] = ..., identification: _Optional[int] = ..., vlan: _Optional[int] = ..., interface: _Optional[str] = ...) -> None: ...
+    icmp: AskedIcmp
+    ip_protocol: int
+    ether_type: int
+    ipv4_options: bytes
+    extension_headers: _containers.RepeatedCompositeFieldContainer[AskedExtensionHeader]
+    vlan_priority: int
+    service_vlan: int
+    frame_bytes: int
+    source_mac: str
+    destination_mac: str
+    def __init__(self, kind: _Optional[_Union[PacketKind, str]] = ..., source: _Optional[str] = ..., source_port: _Optional[int] = ..., destination: _Optional[str] = ..., destination_port: _Optional[int] = ..., tcp_flags: _Optional[_Iterable[_Union[TcpFlag, str]]] = ..., sequence: _Optional[int] = ..., acknowledgement: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., hops: _Optional[int] = ..., may_fragment: _Optional[bool] = ..., fragment_offset: _Optional[int] = ..., more_fragments: _Optional[bool] = ..., identification: _Optional[int] = ..., vlan: _Optional[int] = ..., interface: _Optional[str] = ..., icmp: _Optional[_Union[AskedIcmp, _Mapping]] = ..., ip_protocol: _Optional[int] = ..., ether_type: _Optional[int] = ..., ipv4_options: _Optional[bytes] = ..., extension_headers: _Optional[_Iterable[_Union[AskedExtensionHeader, _Mapping]]] = ..., vlan_priority: _Optional[int] = ..., service_vlan: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., source_mac: _Optional[str] = ..., destination_mac: _Optional[str] = ...) -> None: ...
 
 class ExplainStep(_message.Message):
     __slots__ = ("name", "finding", "evidence")
@@ -103,7 +153,7 @@ class ExplainStep(_message.Message):
     def __init__(self, name: _Optional[str] = ..., finding: _Optional[str] = ..., evidence: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class FrameSummary(_message.Message):
-    __slots__ = ("frame", "interface", "vlan", "source_mac", "destination_mac", "outer_source", "outer_destination", "outer_source_port", "outer_destination_port", "source", "destination", "protocol", "source_port", "destination_port")
+    __slots__ = ("frame", "interface", "vlan", "source_mac", "destination_mac", "outer_source", "outer_destination", "outer_source_port", "outer_destination_port", "source", "destination", "protocol", "source_port", "destination_port", "ether_type", "service_vlan")
     FRAME_FIELD_NUMBER: _ClassVar[int]
     INTERFACE_FIELD_NUMBER: _ClassVar[int]
     VLAN_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +168,8 @@ class FrameSummary(_message.Message):
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     SOURCE_PORT_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_PORT_FIELD_NUMBER: _ClassVar[int]
+    ETHER_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_VLAN_FIELD_NUMBER: _ClassVar[int]
     frame: bytes
     interface: str
     vlan: int
@@ -132,7 +184,9 @@ class FrameSummary(_message.Message):
     protocol: int
     source_port: int
     destination_port: int
-    def __init__(self, frame: _Optional[bytes] = ..., interface: _Optional[str] = ..., vlan: _Optional[int] = ..., source_mac: _Optional[str] = ..., destination_mac: _Optional[str] = ..., outer_source: _Optional[str] = ..., outer_destination: _Optional[str] = ..., outer_source_port: _Optional[int] = ..., outer_destination_port: _Optional[int] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., protocol: _Optional[int] = ..., source_port: _Optional[int] = ..., destination_port: _Optional[int] = ...) -> None: ...
+    ether_type: int
+    service_vlan: int
+    def __init__(self, frame: _Optional[bytes] = ..., interface: _Optional[str] = ..., vlan: _Optional[int] = ..., source_mac: _Optional[str] = ..., destination_mac: _Optional[str] = ..., outer_source: _Optional[str] = ..., outer_destination: _Optional[str] = ..., outer_source_port: _Optional[int] = ..., outer_destination_port: _Optional[int] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., protocol: _Optional[int] = ..., source_port: _Optional[int] = ..., destination_port: _Optional[int] = ..., ether_type: _Optional[int] = ..., service_vlan: _Optional[int] = ...) -> None: ...
 
 class ProgramAnswer(_message.Message):
     __slots__ = ("verdict", "reason", "frame", "interface")

@@ -14,11 +14,91 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/explain.proto.
  */
 export const file_l4lb_v1_explain: GenFile = /*@__PURE__*/
-  fileDesc("ChVsNGxiL3YxL2V4cGxhaW4ucHJvdG8SB2w0bGIudjEi+QIKC0Fza2VkUGFja2V0EiEKBGtpbmQYASABKA4yEy5sNGxiLnYxLlBhY2tldEtpbmQSDgoGc291cmNlGAIgASgJEhMKC3NvdXJjZV9wb3J0GAMgASgNEhMKC2Rlc3RpbmF0aW9uGAQgASgJEhgKEGRlc3RpbmF0aW9uX3BvcnQYBSABKA0SIwoJdGNwX2ZsYWdzGAYgAygOMhAubDRsYi52MS5UY3BGbGFnEhAKCHNlcXVlbmNlGAcgASgNEhcKD2Fja25vd2xlZGdlbWVudBgIIAEoDRIVCg1wYXlsb2FkX2J5dGVzGAkgASgNEgwKBGhvcHMYCiABKA0SFAoMbWF5X2ZyYWdtZW50GAsgASgIEhcKD2ZyYWdtZW50X29mZnNldBgMIAEoDRIWCg5tb3JlX2ZyYWdtZW50cxgNIAEoCBIWCg5pZGVudGlmaWNhdGlvbhgOIAEoDRIMCgR2bGFuGA8gASgNEhEKCWludGVyZmFjZRgQIAEoCSKTAQoLRXhwbGFpblN0ZXASDAoEbmFtZRgBIAEoCRIPCgdmaW5kaW5nGAIgASgJEjQKCGV2aWRlbmNlGAMgAygLMiIubDRsYi52MS5FeHBsYWluU3RlcC5FdmlkZW5jZUVudHJ5Gi8KDUV2aWRlbmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASK9AgoMRnJhbWVTdW1tYXJ5Eg0KBWZyYW1lGAEgASgMEhEKCWludGVyZmFjZRgCIAEoCRIMCgR2bGFuGAMgASgNEhIKCnNvdXJjZV9tYWMYBCABKAkSFwoPZGVzdGluYXRpb25fbWFjGAUgASgJEhQKDG91dGVyX3NvdXJjZRgGIAEoCRIZChFvdXRlcl9kZXN0aW5hdGlvbhgHIAEoCRIZChFvdXRlcl9zb3VyY2VfcG9ydBgIIAEoDRIeChZvdXRlcl9kZXN0aW5hdGlvbl9wb3J0GAkgASgNEg4KBnNvdXJjZRgKIAEoCRITCgtkZXN0aW5hdGlvbhgLIAEoCRIQCghwcm90b2NvbBgMIAEoDRITCgtzb3VyY2VfcG9ydBgNIAEoDRIYChBkZXN0aW5hdGlvbl9wb3J0GA4gASgNInUKDVByb2dyYW1BbnN3ZXISIQoHdmVyZGljdBgBIAEoDjIQLmw0bGIudjEuVmVyZGljdBIfCgZyZWFzb24YAiABKA4yDy5sNGxiLnYxLlJlYXNvbhINCgVmcmFtZRgDIAEoDBIRCglpbnRlcmZhY2UYBCABKAki7gIKC0V4cGxhbmF0aW9uEicKCHJlY2VpdmVkGAEgASgLMhUubDRsYi52MS5GcmFtZVN1bW1hcnkSIwoFc3RlcHMYAiADKAsyFC5sNGxiLnYxLkV4cGxhaW5TdGVwEiEKB3ZlcmRpY3QYAyABKA4yEC5sNGxiLnYxLlZlcmRpY3QSHwoGcmVhc29uGAQgASgOMg8ubDRsYi52MS5SZWFzb24SDwoHbWVhbmluZxgFIAEoCRIOCgZhZHZpY2UYBiABKAkSDwoHc2VydmljZRgHIAEoCRIPCgdiYWNrZW5kGAggASgJEiMKBHNlbnQYCSABKAsyFS5sNGxiLnYxLkZyYW1lU3VtbWFyeRInCgdwcm9ncmFtGAogASgLMhYubDRsYi52MS5Qcm9ncmFtQW5zd2VyEicKCmNvbXBhcmlzb24YCyABKA4yEy5sNGxiLnYxLkNvbXBhcmlzb24SEwoLZGlmZmVyZW5jZXMYDCADKAkqcQoKUGFja2V0S2luZBIbChdQQUNLRVRfS0lORF9VTlNQRUNJRklFRBAAEhMKD1BBQ0tFVF9LSU5EX1RDUBABEhMKD1BBQ0tFVF9LSU5EX1VEUBACEhwKGFBBQ0tFVF9LSU5EX0VDSE9fUkVRVUVTVBADKo8BCgdUY3BGbGFnEhgKFFRDUF9GTEFHX1VOU1BFQ0lGSUVEEAASEAoMVENQX0ZMQUdfRklOEAESEAoMVENQX0ZMQUdfU1lOEAISEAoMVENQX0ZMQUdfUlNUEAMSEAoMVENQX0ZMQUdfUFNIEAQSEAoMVENQX0ZMQUdfQUNLEAUSEAoMVENQX0ZMQUdfVVJHEAYqjAEKCkNvbXBhcmlzb24SGgoWQ09NUEFSSVNPTl9VTlNQRUNJRklFRBAAEhgKFENPTVBBUklTT05fTk9UX0FTS0VEEAESFQoRQ09NUEFSSVNPTl9BR1JFRUQQAhIYChRDT01QQVJJU09OX0RJU0FHUkVFRBADEhcKE0NPTVBBUklTT05fVU5TVEVBRFkQBGIGcHJvdG8z", [file_l4lb_v1_reason]);
+  fileDesc("ChVsNGxiL3YxL2V4cGxhaW4ucHJvdG8SB2w0bGIudjEicAoJQXNrZWRJY21wEgwKBHR5cGUYASABKA0SDAoEY29kZRgCIAEoDRILCgNtdHUYAyABKA0SJAoGcXVvdGVkGAQgASgLMhQubDRsYi52MS5Bc2tlZFBhY2tldBIUCgxxdW90ZWRfYnl0ZXMYBSABKA0iMgoUQXNrZWRFeHRlbnNpb25IZWFkZXISDAoEa2luZBgBIAEoDRIMCgRkYXRhGAIgASgMIoMFCgtBc2tlZFBhY2tldBIhCgRraW5kGAEgASgOMhMubDRsYi52MS5QYWNrZXRLaW5kEg4KBnNvdXJjZRgCIAEoCRITCgtzb3VyY2VfcG9ydBgDIAEoDRITCgtkZXN0aW5hdGlvbhgEIAEoCRIYChBkZXN0aW5hdGlvbl9wb3J0GAUgASgNEiMKCXRjcF9mbGFncxgGIAMoDjIQLmw0bGIudjEuVGNwRmxhZxIQCghzZXF1ZW5jZRgHIAEoDRIXCg9hY2tub3dsZWRnZW1lbnQYCCABKA0SFQoNcGF5bG9hZF9ieXRlcxgJIAEoDRIMCgRob3BzGAogASgNEhQKDG1heV9mcmFnbWVudBgLIAEoCBIXCg9mcmFnbWVudF9vZmZzZXQYDCABKA0SFgoObW9yZV9mcmFnbWVudHMYDSABKAgSFgoOaWRlbnRpZmljYXRpb24YDiABKA0SDAoEdmxhbhgPIAEoDRIRCglpbnRlcmZhY2UYECABKAkSIAoEaWNtcBgRIAEoCzISLmw0bGIudjEuQXNrZWRJY21wEhMKC2lwX3Byb3RvY29sGBIgASgNEhIKCmV0aGVyX3R5cGUYEyABKA0SFAoMaXB2NF9vcHRpb25zGBQgASgMEjgKEWV4dGVuc2lvbl9oZWFkZXJzGBUgAygLMh0ubDRsYi52MS5Bc2tlZEV4dGVuc2lvbkhlYWRlchIVCg12bGFuX3ByaW9yaXR5GBYgASgNEhQKDHNlcnZpY2VfdmxhbhgXIAEoDRITCgtmcmFtZV9ieXRlcxgYIAEoDRISCgpzb3VyY2VfbWFjGBkgASgJEhcKD2Rlc3RpbmF0aW9uX21hYxgaIAEoCSKTAQoLRXhwbGFpblN0ZXASDAoEbmFtZRgBIAEoCRIPCgdmaW5kaW5nGAIgASgJEjQKCGV2aWRlbmNlGAMgAygLMiIubDRsYi52MS5FeHBsYWluU3RlcC5FdmlkZW5jZUVudHJ5Gi8KDUV2aWRlbmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLnAgoMRnJhbWVTdW1tYXJ5Eg0KBWZyYW1lGAEgASgMEhEKCWludGVyZmFjZRgCIAEoCRIMCgR2bGFuGAMgASgNEhIKCnNvdXJjZV9tYWMYBCABKAkSFwoPZGVzdGluYXRpb25fbWFjGAUgASgJEhQKDG91dGVyX3NvdXJjZRgGIAEoCRIZChFvdXRlcl9kZXN0aW5hdGlvbhgHIAEoCRIZChFvdXRlcl9zb3VyY2VfcG9ydBgIIAEoDRIeChZvdXRlcl9kZXN0aW5hdGlvbl9wb3J0GAkgASgNEg4KBnNvdXJjZRgKIAEoCRITCgtkZXN0aW5hdGlvbhgLIAEoCRIQCghwcm90b2NvbBgMIAEoDRITCgtzb3VyY2VfcG9ydBgNIAEoDRIYChBkZXN0aW5hdGlvbl9wb3J0GA4gASgNEhIKCmV0aGVyX3R5cGUYDyABKA0SFAoMc2VydmljZV92bGFuGBAgASgNInUKDVByb2dyYW1BbnN3ZXISIQoHdmVyZGljdBgBIAEoDjIQLmw0bGIudjEuVmVyZGljdBIfCgZyZWFzb24YAiABKA4yDy5sNGxiLnYxLlJlYXNvbhINCgVmcmFtZRgDIAEoDBIRCglpbnRlcmZhY2UYBCABKAki7gIKC0V4cGxhbmF0aW9uEicKCHJlY2VpdmVkGAEgASgLMhUubDRsYi52MS5GcmFtZVN1bW1hcnkSIwoFc3RlcHMYAiADKAsyFC5sNGxiLnYxLkV4cGxhaW5TdGVwEiEKB3ZlcmRpY3QYAyABKA4yEC5sNGxiLnYxLlZlcmRpY3QSHwoGcmVhc29uGAQgASgOMg8ubDRsYi52MS5SZWFzb24SDwoHbWVhbmluZxgFIAEoCRIOCgZhZHZpY2UYBiABKAkSDwoHc2VydmljZRgHIAEoCRIPCgdiYWNrZW5kGAggASgJEiMKBHNlbnQYCSABKAsyFS5sNGxiLnYxLkZyYW1lU3VtbWFyeRInCgdwcm9ncmFtGAogASgLMhYubDRsYi52MS5Qcm9ncmFtQW5zd2VyEicKCmNvbXBhcmlzb24YCyABKA4yEy5sNGxiLnYxLkNvbXBhcmlzb24SEwoLZGlmZmVyZW5jZXMYDCADKAkq2AEKClBhY2tldEtpbmQSGwoXUEFDS0VUX0tJTkRfVU5TUEVDSUZJRUQQABITCg9QQUNLRVRfS0lORF9UQ1AQARITCg9QQUNLRVRfS0lORF9VRFAQAhIcChhQQUNLRVRfS0lORF9FQ0hPX1JFUVVFU1QQAxIUChBQQUNLRVRfS0lORF9JQ01QEAQSEgoOUEFDS0VUX0tJTkRfSVAQBRIhCh1QQUNLRVRfS0lORF9ORUlHSEJPVVJfUkVRVUVTVBAGEhgKFFBBQ0tFVF9LSU5EX0VUSEVSTkVUEAcqjwEKB1RjcEZsYWcSGAoUVENQX0ZMQUdfVU5TUEVDSUZJRUQQABIQCgxUQ1BfRkxBR19GSU4QARIQCgxUQ1BfRkxBR19TWU4QAhIQCgxUQ1BfRkxBR19SU1QQAxIQCgxUQ1BfRkxBR19QU0gQBBIQCgxUQ1BfRkxBR19BQ0sQBRIQCgxUQ1BfRkxBR19VUkcQBiqMAQoKQ29tcGFyaXNvbhIaChZDT01QQVJJU09OX1VOU1BFQ0lGSUVEEAASGAoUQ09NUEFSSVNPTl9OT1RfQVNLRUQQARIVChFDT01QQVJJU09OX0FHUkVFRBACEhgKFENPTVBBUklTT05fRElTQUdSRUVEEAMSFwoTQ09NUEFSSVNPTl9VTlNURUFEWRAEYgZwcm90bzM", [file_l4lb_v1_reason]);
+
+/**
+ * An ICMP or ICMPv6 message.
+ *
+ * @generated from message l4lb.v1.AskedIcmp
+ */
+export type AskedIcmp = Message<"l4lb.v1.AskedIcmp"> & {
+  /**
+   * IANA's number, such as 3 of ICMP (destination unreachable) and 2 of ICMPv6 (packet too big).
+   *
+   * @generated from field: uint32 type = 1;
+   */
+  type: number;
+
+  /**
+   * IANA's number for what the type leaves open, such as 4 of ICMP's type 3 (fragmentation needed).
+   *
+   * @generated from field: uint32 code = 2;
+   */
+  code: number;
+
+  /**
+   * Of "fragmentation needed" and "packet too big": the MTU that it tells. Of other messages what stands in the same place.
+   *
+   * @generated from field: uint32 mtu = 3;
+   */
+  mtu: number;
+
+  /**
+   * The packet that an error is about: it went the other way, from whom the error is for. Of kind TCP, UDP, ECHO_REQUEST or IP, and without
+   * the fields of a frame. Absent: the message has `payload_bytes` zeros in its place.
+   *
+   * @generated from field: l4lb.v1.AskedPacket quoted = 4;
+   */
+  quoted?: AskedPacket | undefined;
+
+  /**
+   * How many bytes of it are quoted after its IP header; 0: all of them. A router quotes 8 at least.
+   *
+   * @generated from field: uint32 quoted_bytes = 5;
+   */
+  quotedBytes: number;
+};
+
+/**
+ * Describes the message l4lb.v1.AskedIcmp.
+ * Use `create(AskedIcmpSchema)` to create a new message.
+ */
+export const AskedIcmpSchema: GenMessage<AskedIcmp> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_explain, 0);
+
+/**
+ * An extension header of an IPv6 packet.
+ *
+ * @generated from message l4lb.v1.AskedExtensionHeader
+ */
+export type AskedExtensionHeader = Message<"l4lb.v1.AskedExtensionHeader"> & {
+  /**
+   * IANA's number: 0 hop-by-hop options, 43 routing, 44 fragment, 51 authentication, 60 destination options, 135 mobility, 139 HIP,
+   * 140 Shim6. 44 is the place of the fragment header, which the fields of a fragment fill; without one it is the last header.
+   *
+   * @generated from field: uint32 kind = 1;
+   */
+  kind: number;
+
+  /**
+   * What it holds after its own length, filled up with zeros to a multiple of 8 with the two bytes before; not of 44.
+   *
+   * @generated from field: bytes data = 2;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message l4lb.v1.AskedExtensionHeader.
+ * Use `create(AskedExtensionHeaderSchema)` to create a new message.
+ */
+export const AskedExtensionHeaderSchema: GenMessage<AskedExtensionHeader> = /*@__PURE__*/
+  messageDesc(file_l4lb_v1_explain, 1);
 
 /**
  * A packet that an interface would receive, of which the agent makes a frame. Source and destination are of one family: a client's packet has
- * the VIP for its destination, a backend's reply through NAT the SNAT address.
+ * the VIP for its destination, a backend's reply through NAT the SNAT address. Fields that a packet of its kind or family does not have are
+ * refused.
  *
  * @generated from message l4lb.v1.AskedPacket
  */
@@ -31,28 +111,28 @@ export type AskedPacket = Message<"l4lb.v1.AskedPacket"> & {
   kind: PacketKind;
 
   /**
-   * Address of who sends it; any that an IP header can have.
+   * Address of who sends it; any that an IP header can have. Not of ETHERNET.
    *
    * @generated from field: string source = 2;
    */
   source: string;
 
   /**
-   * Not of an echo request.
+   * Of TCP and UDP only.
    *
    * @generated from field: uint32 source_port = 3;
    */
   sourcePort: number;
 
   /**
-   * Address of whom it is for.
+   * Address of whom it is for. Not of ETHERNET.
    *
    * @generated from field: string destination = 4;
    */
   destination: string;
 
   /**
-   * Not of an echo request.
+   * Of TCP and UDP only.
    *
    * @generated from field: uint32 destination_port = 5;
    */
@@ -80,14 +160,14 @@ export type AskedPacket = Message<"l4lb.v1.AskedPacket"> & {
   acknowledgement: number;
 
   /**
-   * Bytes after the transport header; of a later fragment those that it brings. At most 3400.
+   * Zeros after the transport header; of a later fragment those that it brings. At most 3400.
    *
    * @generated from field: uint32 payload_bytes = 9;
    */
   payloadBytes: number;
 
   /**
-   * Hops that it has left: TTL or hop limit; 0 is 64.
+   * Hops that it has left: TTL or hop limit; 0 is 64. One that has 1 left is as one that has none.
    *
    * @generated from field: uint32 hops = 10;
    */
@@ -115,7 +195,7 @@ export type AskedPacket = Message<"l4lb.v1.AskedPacket"> & {
   moreFragments: boolean;
 
   /**
-   * Of a fragment: which datagram it belongs to. IPv4 takes 16 bits.
+   * Of a fragment, and of every IPv4 packet: which datagram it belongs to. IPv4 takes 16 bits.
    *
    * @generated from field: uint32 identification = 14;
    */
@@ -134,6 +214,76 @@ export type AskedPacket = Message<"l4lb.v1.AskedPacket"> & {
    * @generated from field: string interface = 16;
    */
   interface: string;
+
+  /**
+   * Of kind ICMP, which needs it.
+   *
+   * @generated from field: l4lb.v1.AskedIcmp icmp = 17;
+   */
+  icmp?: AskedIcmp | undefined;
+
+  /**
+   * Of kind IP, which needs it: IANA's number of what the packet carries, such as 132 for SCTP.
+   *
+   * @generated from field: uint32 ip_protocol = 18;
+   */
+  ipProtocol: number;
+
+  /**
+   * Of kind ETHERNET, which needs it, such as 35020 (0x88cc) for LLDP.
+   *
+   * @generated from field: uint32 ether_type = 19;
+   */
+  etherType: number;
+
+  /**
+   * IPv4: options as they stand in the header, filled up with zeros to a multiple of 4; at most 40 bytes.
+   *
+   * @generated from field: bytes ipv4_options = 20;
+   */
+  ipv4Options: Uint8Array;
+
+  /**
+   * IPv6: headers between the IP header and what it carries, in this order.
+   *
+   * @generated from field: repeated l4lb.v1.AskedExtensionHeader extension_headers = 21;
+   */
+  extensionHeaders: AskedExtensionHeader[];
+
+  /**
+   * Priority in the tag of the frame, 1 to 7; without `vlan` in one of VLAN 0.
+   *
+   * @generated from field: uint32 vlan_priority = 22;
+   */
+  vlanPriority: number;
+
+  /**
+   * VLAN of a second tag outside of the first, one of a service provider (802.1ad); 0: none.
+   *
+   * @generated from field: uint32 service_vlan = 23;
+   */
+  serviceVlan: number;
+
+  /**
+   * Bytes of the whole frame: it ends before its packet does, or has zeros after it. 14 to 3516; 0: as many as its packet needs.
+   *
+   * @generated from field: uint32 frame_bytes = 24;
+   */
+  frameBytes: number;
+
+  /**
+   * MAC of who sends the frame, such as 02:00:00:00:00:01; empty: of the gateway or neighbour towards `source`.
+   *
+   * @generated from field: string source_mac = 25;
+   */
+  sourceMac: string;
+
+  /**
+   * MAC of whom the frame is for; empty: of the interface, and of a neighbour request that of the group which is asked.
+   *
+   * @generated from field: string destination_mac = 26;
+   */
+  destinationMac: string;
 };
 
 /**
@@ -141,7 +291,7 @@ export type AskedPacket = Message<"l4lb.v1.AskedPacket"> & {
  * Use `create(AskedPacketSchema)` to create a new message.
  */
 export const AskedPacketSchema: GenMessage<AskedPacket> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_explain, 0);
+  messageDesc(file_l4lb_v1_explain, 2);
 
 /**
  * One step of a packet's road.
@@ -176,7 +326,7 @@ export type ExplainStep = Message<"l4lb.v1.ExplainStep"> & {
  * Use `create(ExplainStepSchema)` to create a new message.
  */
 export const ExplainStepSchema: GenMessage<ExplainStep> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_explain, 1);
+  messageDesc(file_l4lb_v1_explain, 3);
 
 /**
  * What a frame looks like on the wire, as far as it decides who gets it.
@@ -248,7 +398,7 @@ export type FrameSummary = Message<"l4lb.v1.FrameSummary"> & {
   outerDestinationPort: number;
 
   /**
-   * Addresses of the packet, of the inner one under an outer header.
+   * Addresses of the packet, of the inner one under an outer header; of ARP those that it asks about. Empty of what has none.
    *
    * @generated from field: string source = 10;
    */
@@ -281,6 +431,20 @@ export type FrameSummary = Message<"l4lb.v1.FrameSummary"> & {
    * @generated from field: uint32 destination_port = 14;
    */
   destinationPort: number;
+
+  /**
+   * What the frame holds after its tags, such as 2048 (0x0800) for IPv4.
+   *
+   * @generated from field: uint32 ether_type = 15;
+   */
+  etherType: number;
+
+  /**
+   * VLAN of a service provider's tag (802.1ad) outside of the other, 0 without one.
+   *
+   * @generated from field: uint32 service_vlan = 16;
+   */
+  serviceVlan: number;
 };
 
 /**
@@ -288,7 +452,7 @@ export type FrameSummary = Message<"l4lb.v1.FrameSummary"> & {
  * Use `create(FrameSummarySchema)` to create a new message.
  */
 export const FrameSummarySchema: GenMessage<FrameSummary> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_explain, 2);
+  messageDesc(file_l4lb_v1_explain, 4);
 
 /**
  * What the datapath's own program does with the very frame, run aside in the same state, without a trace in counters or tables.
@@ -330,7 +494,7 @@ export type ProgramAnswer = Message<"l4lb.v1.ProgramAnswer"> & {
  * Use `create(ProgramAnswerSchema)` to create a new message.
  */
 export const ProgramAnswerSchema: GenMessage<ProgramAnswer> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_explain, 3);
+  messageDesc(file_l4lb_v1_explain, 5);
 
 /**
  * What becomes of a packet, and why.
@@ -429,7 +593,7 @@ export type Explanation = Message<"l4lb.v1.Explanation"> & {
  * Use `create(ExplanationSchema)` to create a new message.
  */
 export const ExplanationSchema: GenMessage<Explanation> = /*@__PURE__*/
-  messageDesc(file_l4lb_v1_explain, 4);
+  messageDesc(file_l4lb_v1_explain, 6);
 
 /**
  * What kind of packet is asked about.
@@ -464,6 +628,34 @@ export enum PacketKind {
    * @generated from enum value: PACKET_KIND_ECHO_REQUEST = 3;
    */
   ECHO_REQUEST = 3,
+
+  /**
+   * Any other ICMP or ICMPv6 message, with `icmp`: mostly an error about a packet that went the other way.
+   *
+   * @generated from enum value: PACKET_KIND_ICMP = 4;
+   */
+  ICMP = 4,
+
+  /**
+   * Any other protocol over IP, with `ip_protocol`.
+   *
+   * @generated from enum value: PACKET_KIND_IP = 5;
+   */
+  IP = 5,
+
+  /**
+   * Asks which MAC has `destination`: an ARP request, or of IPv6 a neighbour solicitation.
+   *
+   * @generated from enum value: PACKET_KIND_NEIGHBOUR_REQUEST = 6;
+   */
+  NEIGHBOUR_REQUEST = 6,
+
+  /**
+   * No IP at all, with `ether_type`.
+   *
+   * @generated from enum value: PACKET_KIND_ETHERNET = 7;
+   */
+  ETHERNET = 7,
 }
 
 /**
