@@ -1,9 +1,12 @@
 """The unit, as scripts/install puts it in place, on a real systemd, driven over its socket, with traffic through it."""
 
+import contextlib
+import io
 import json
 import os
 import re
 import signal
+import tarfile
 import time
 import uuid
 from pathlib import Path
@@ -14,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from l4lb.v1 import doctor_pb2
 from lab.services import identities
+from tests.systemd.held import Held
 from tests.systemd.machine import wait
 from tests.systemd.unit import UNIT, Unit
 
@@ -191,26 +195,44 @@ def test_an_agent_that_keeps_dying_is_started_again_each_time(started: Unit) -> 
         wait(lambda: started.show("ActiveState") == "active", "it does not become active")
 
 
-def test_an_agent_that_is_frozen_under_load_is_started_again_and_nothing_is_lost(started: Unit) -> None:
-    with started.client() as client:
-        vips = started.balanced(client).vips()
-        known, before = identities(client.agent()), started.lab.traffic.tcp_counters()
-    load = started.lab.traffic.constant(vips, RATE, "frozen")
-    pid, restarts = started.pid, int(started.show("NRestarts"))
-    frozen = time.monotonic()
-    os.kill(pid, signal.SIGSTOP)
-    wait(lambda: int(started.show("NRestarts")) == restarts + 1, "it is not started again")
-    wait(lambda: started.show("ActiveState") == "active", "it does not become active")
-    again = time.monotonic()
-    info = started.wait_ready()
-    result = load.result()
-    assert started.pid != pid
-    assert "Watchdog timeout" in started.journal()
-    assert (result["failed"], result["errors"]) == (0, {})
-    assert sum(1 for at in result["answered"] if frozen < at < again) > RATE
-    assert started.lab.traffic.tcp_counters().syn_retransmissions == before.syn_retransmissions
-    assert identities(info) == known
-    assert info.map_writes == 0
+def stalled(unit: Unit) -> list[str]:
+    """Names of the dumps that were written because the loop stood still."""
+    with unit.client() as client:
+        return [dump.name for dump in client.list_dumps() if dump.cause == "stalled"]
+
+
+def test_an_agent_that_stands_still_under_load_is_started_again_and_nothing_is_lost(started: Unit) -> None:
+    """The thread of its event loop alone, as in a call that never returns: then the recorder says where. Then all of it, as if frozen."""
+    with started.drop_in("WatchdogSec=6s"):
+        started.systemctl("restart")
+        with started.client() as client:
+            vips = started.balanced(client).vips()
+            known, before = identities(client.agent()), started.lab.traffic.tcp_counters()
+        dumps, told, restarts = stalled(started), started.journal().count("Watchdog timeout"), int(started.show("NRestarts"))
+        load, gaps = started.lab.traffic.constant(vips, RATE, "still"), []
+        for died in (1, 2):
+            pid, still = started.pid, time.monotonic()
+            with Held(pid) if died == 1 else contextlib.nullcontext():
+                if died == 2:
+                    os.kill(pid, signal.SIGSTOP)
+                wait(lambda died=died: int(started.show("NRestarts")) == restarts + died, "it is not started again")
+            wait(lambda: started.show("ActiveState") == "active", "it does not become active")
+            gaps.append((still, time.monotonic()))
+            info = started.wait_ready()
+            assert started.pid != pid
+            assert (identities(info), info.map_writes) == (known, 0)
+        result = load.result()
+        assert started.journal().count("Watchdog timeout") == told + 2
+        assert (result["failed"], result["errors"]) == (0, {})
+        for still, again in gaps:
+            assert sum(1 for at in result["answered"] if still < at < again) > RATE
+        assert started.lab.traffic.tcp_counters().syn_retransmissions == before.syn_retransmissions
+    [new] = [name for name in stalled(started) if name not in dumps]  # what is frozen writes nothing
+    with started.client() as client, tarfile.open(fileobj=io.BytesIO(b"".join(client.read_dump(new)))) as archive:
+        timeline = json.load(archive.extractfile("timeline.json"))  # type: ignore[arg-type]
+    [main] = [stack for stack in timeline["stacks"] if stack.startswith("MainThread\n")]
+    assert "selectors.py" in main.splitlines()[-2], "where it was held: waiting for events"
+    assert "stalled" in {event["event"] for event in timeline["events"]}
 
 
 def test_a_reload_takes_over_what_may_change_and_names_the_rest(started: Unit) -> None:
