@@ -114,6 +114,7 @@ struct scratch {
 	};
 	__u32 place;               /* in vlans[] */
 	__u32 out;                 /* OUT() */
+	__u32 way_mtu;             /* of an interface that is a way back, as the kernel says */
 	union {
 		__u64 tags; /* 0 = neither */
 		struct {

@@ -72,19 +72,30 @@ typedef __u64 u64;
 #define BPF_FUNC_xdp_load_bytes native_load_bytes
 #define BPF_FUNC_xdp_store_bytes native_store_bytes
 
-/* Every other client has a route, with an MTU */
+/* Every other client has a route, with an MTU. The others' neighbours are missing */
 static long bpf_fib_lookup(struct xdp_md *ctx, struct bpf_fib_lookup *route, int bytes, __u32 flags)
 {
 	const __u8 *last = (__u8 *)(route->family == 2 ? &route->ipv4_dst : &route->ipv6_dst[3]) + 3;
 
 	(void)ctx, (void)bytes, (void)flags;
+	if (!(*last & 1) && route->tot_len > 1400) {
+		route->mtu_result = 1400;
+		return BPF_FIB_LKUP_RET_FRAG_NEEDED;
+	}
+	route->ifindex = 2;
 	if (!(*last & 1))
 		return BPF_FIB_LKUP_RET_NO_NEIGH;
-	route->ifindex = 2;
 	route->mtu_result = 1400;
 	__builtin_memset(route->smac, 0x0a, sizeof(route->smac));
 	__builtin_memset(route->dmac, 0x0c, sizeof(route->dmac));
 	return BPF_FIB_LKUP_RET_SUCCESS;
+}
+
+static long bpf_check_mtu(struct xdp_md *ctx, __u32 ifindex, __u32 *mtu, __s32 more, __u64 flags)
+{
+	(void)ctx, (void)ifindex, (void)more, (void)flags;
+	*mtu = 1500;
+	return BPF_MTU_CHK_RET_SUCCESS;
 }
 
 #endif

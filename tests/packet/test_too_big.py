@@ -91,7 +91,7 @@ def test_both_ends_of_a_nat_flow_are_told(make: Make, family: Family, length: in
     assert (result.reason, result.verdict) == (Reason.TOO_BIG_ANSWERED, Verdict.TX)
     same(result.data, too_big(family, packet, MTU))
     (flow,) = lb.flows()
-    flow.element.mtu = MTU
+    flow.element.mtu, flow.element.route_generation = MTU, lb.config.route_generation
     lb.write("flows", flow.id, bytes(flow.element))
     ip = family.ip(family.backends[0], family.snat)
     back = built(Ether(src=BACKEND_MAC, dst=LB_MAC) / ip / transport(TCP, VIP_PORT, 40000, bytes(length - HEADERS[family.version, TCP])))

@@ -18,7 +18,8 @@ from l4lb_agent.model.mapspec import NO_PREALLOC, MapType
 # Those that bpf/ calls, by their numbers in linux/bpf.h.
 HELPERS: Final[Mapping[str, int]] = {
     "bpf_tail_call": 12, "bpf_redirect": 23, "bpf_csum_diff": 28, "bpf_xdp_adjust_head": 44, "bpf_xdp_adjust_tail": 65,
-    "bpf_fib_lookup": 69, "bpf_jiffies64": 118, "bpf_ktime_get_ns": 5, "bpf_ringbuf_output": 130, "bpf_xdp_load_bytes": 189,
+    "bpf_fib_lookup": 69, "bpf_jiffies64": 118, "bpf_ktime_get_ns": 5, "bpf_ringbuf_output": 130, "bpf_check_mtu": 163,
+    "bpf_xdp_load_bytes": 189,
 }  # fmt: skip
 _UNKNOWN: Final = ("unknown func", "invalid func", "program of this type cannot use helper")
 

@@ -26,18 +26,21 @@ _SLOT = 2
 
 @dataclass(frozen=True)
 class Route:
-    """What the kernel says of the way to an address, as bpf_fib_lookup() does: `why` not, "" when there is one. MACs are 6 bytes."""
+    """What the kernel says of the way to an address, as bpf_fib_lookup() does: `why` not, "" when there is one. MACs are 6 bytes. Where
+    only the neighbour is missing interface and MTU are those of the route, and 0 without a route; `back_mtu` is that of `Asked.back`."""
 
     why: str = ""
     ifindex: int = 0
     mtu: int = 0
+    back_mtu: int = 0
     source_mac: bytes = bytes(6)
     destination_mac: bytes = bytes(6)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a route is asked for: the interface by which the packet came, and the addresses (16 bytes) and ports of what is to be sent."""
+    """What a route is asked for: the interface by which the packet came, and the addresses (16 bytes) and ports of what is to be sent; and
+    the interface of the way that is taken where the kernel knows none."""
 
     ifindex: int
     protocol: int
@@ -45,6 +48,7 @@ class Asked:
     destination: bytes
     source_port: int
     destination_port: int
+    back: int = 0
 
 
 class Moment:

@@ -13,6 +13,7 @@ from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.ways.vlan import first_place
 
 INTERFACE: Final = (1 << layout.OUT_VLAN_SHIFT) - 1
+_LONGEST: Final = 0xFFFF  # bytes of an IP packet
 
 
 def out_to(backend: layout.Backend) -> int:
@@ -100,38 +101,51 @@ def to_client(packet: Packet, record: Record) -> End | Reason:
 
 
 def first_way_back(packet: Packet, flow: layout.Flow) -> None:
-    """Of a new flow: the kernel's, or else the way that the client's packet came."""
+    """Of a new flow: the kernel's, or else the way that the client's packet came, until the first reply asks again."""
     flow.route_generation = packet.now.config.route_generation & 0xFFFF
-    if _ask(packet, flow, packet.tuple.reversed()):
+    if not _ask(packet, flow, packet.tuple.reversed()).why:
         return
+    flow.route_generation = packet.now.config.route_generation - 1 & 0xFFFF
     flow.ifindex = packet.ifindex | ((packet.tag_in or 0) & p.VLAN) << layout.OUT_VLAN_SHIFT
     flow.mtu = 0
     flow.source_mac[:], flow.destination_mac[:] = packet.frame[0:6], packet.frame[6:12]
 
 
 def renew_way_back(packet: Packet, record: Record, to: Tuple) -> None:
-    """Looks again when routes or neighbours may have changed; what is there stays when nothing is found."""
+    """Looks again when routes or neighbours may have changed; the next hop that is there stays when none is found, with the MTU of its
+    way."""
     flow = record.flow
     if flow.route_generation == packet.now.config.route_generation & 0xFFFF:
         _note_next_hop(packet, "client", bytes(flow.destination_mac), flow.ifindex, "as the flow has it")
         return
     flow.route_generation = packet.now.config.route_generation & 0xFFFF
-    if not _ask(packet, flow, to):
-        _note_next_hop(packet, "client", bytes(flow.destination_mac), flow.ifindex, "as the flow had it before routes changed")
+    route = _ask(packet, flow, to)
+    if not route.why:
+        return
+    mtu = route.mtu if route.mtu and over(packet.now, route.ifindex) == flow.ifindex else route.back_mtu
+    flow.mtu = mtu if mtu <= _LONGEST else 0
+    _note_next_hop(packet, "client", bytes(flow.destination_mac), flow.ifindex, "as the flow had it before routes changed")
 
 
-def _ask(packet: Packet, flow: layout.Flow, to: Tuple) -> bool:
-    asked = Asked(packet.ifindex, packet.tuple.protocol, to.source, to.destination, to.source_port, to.destination_port)
-    route: Route = packet.now.route(asked)
+def _ask(packet: Packet, flow: layout.Flow, to: Tuple) -> Route:
+    ends = to.source, to.destination, to.source_port, to.destination_port
+    route: Route = packet.now.route(Asked(packet.ifindex, packet.tuple.protocol, *ends, _device(packet.now, flow.ifindex)))
     if route.why:
         packet.note("way_back", f"the kernel knows no way to the client: {route.why}")
-        return False
+        return route
     flow.ifindex, flow.mtu = over(packet.now, route.ifindex), route.mtu
     flow.source_mac[:], flow.destination_mac[:] = route.source_mac, route.destination_mac
     packet.note(
         "way_back", "by the kernel's routes and neighbours", interface=route.ifindex, mac=route.destination_mac.hex(":"), mtu=route.mtu
     )
-    return True
+    return route
+
+
+def _device(now: Moment, out: int) -> int:
+    """The interface that a way out is the kernel's way over: of one with a tag the VLAN device."""
+    ifindex, vlan = out & INTERFACE, out >> layout.OUT_VLAN_SHIFT
+    found = now.vlan(ifindex, vlan, places(ifindex, vlan)) if vlan else None
+    return int(found.other) if found else ifindex
 
 
 def over(now: Moment, ifindex: int) -> int:
