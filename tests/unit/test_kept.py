@@ -1,14 +1,16 @@
 """Backends that answer to clients through the load balancer: which ones the maps name, and that no flow goes where answers are missed."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from l4lb_agent.model import hashing, layout, tables
+from l4lb_agent.model import hashing, index, layout, mapspec, tables
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.changes import commands
-from l4lb_agent.model.errors import Refused
+from l4lb_agent.model.config import Secrets
+from l4lb_agent.model.errors import Refused, ResourceExhausted
 from l4lb_agent.model.service import Mode, Tracking
 from l4lb_agent.model.ways import kept
 from tests.fakes.packet import answers
@@ -141,3 +143,20 @@ def test_it_is_fixed_at_creation_and_the_refusal_names_the_apis_field(present: M
     with pytest.raises(Refused) as caught:
         node.ask(commands.UpdateService("services/web", mode=asked))
     assert (caught.value.reason, caught.value.field, caught.value.metadata["value"]) == ("FIELD_FIXED", "service.client_address", words)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_as_many_backends_as_there_may_be_find_a_place(seed: int) -> None:
+    """What finds none would keep every later change out of the kernel."""
+    sizes, drawn = mapspec.Sizes(), random.Random(seed)
+    many = {Address(b"\xfd" + drawn.randbytes(15)): number for number in range(1, sizes.backends)}
+    placed = kept.elements(many, Secrets(drawn.randbytes(16), drawn.randbytes(16)), sizes, {})
+    assert sum(1 for bucket in placed.values() for word in index.words(bucket) if word) == sizes.backends - 1
+
+
+def test_a_full_map_of_backends_says_which_size_to_raise() -> None:
+    sizes = mapspec.Sizes(backends=4)
+    many = {Address(b"\xfd" + number.to_bytes(15, "big")): number for number in range(1, 8 * mapspec.kept_buckets(sizes) + 2)}
+    with pytest.raises(ResourceExhausted, match="the map kept are full.*backends") as full:
+        kept.elements(many, Secrets(bytes(16), bytes(16)), sizes, {})
+    assert (full.value.reason, full.value.metadata) == ("KEPT_FULL", {"setting": "backends"})

@@ -33,10 +33,11 @@ def entry(kind: int, id_: int, address: bytes, port: int, protocol: int, secret:
     return Entry((hashed >> 32) << 32 | kind << 16 | id_, first, second ^ 1 if second == first else second)
 
 
-def place(actual: Mapping[bytes, bytes], wanted: Iterable[Entry]) -> Elements:
+def place(actual: Mapping[bytes, bytes], wanted: Iterable[Entry], name: str = "index", setting: str = "services") -> Elements:
     """Every bucket that holds something, for the `wanted` entries, close to the `actual` ones.
 
-    Raises ResourceExhausted when both buckets of an entry are full, which at the map's load of a sixteenth means that the secret is bad.
+    Raises ResourceExhausted, with the map's `name` and the `setting` of its size, when both buckets of an entry are full, which at the load
+    of a sixteenth (`kept`: an eighth) means that the secret is bad.
     """
     before = {int.from_bytes(key, "little"): words(value) for key, value in actual.items()}
     buckets: dict[int, Bucket] = {}
@@ -56,9 +57,9 @@ def place(actual: Mapping[bytes, bytes], wanted: Iterable[Entry]) -> Elements:
     for item in new:
         if not _put(buckets, item.first, item.word) and not _put(buckets, item.second, item.word):
             raise ResourceExhausted(
-                "both buckets of an index entry are full: raise [sizes] services",
-                reason="INDEX_FULL",
-                metadata={"setting": "services"},
+                f"both buckets of an entry of the map {name} are full: raise [sizes] {setting} in agent.toml",
+                reason=f"{name.upper()}_FULL",
+                metadata={"setting": setting},
             )
     return {array_key(number): packed(bucket) for number, bucket in buckets.items() if any(bucket)}
 

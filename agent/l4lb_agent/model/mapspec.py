@@ -67,8 +67,9 @@ def index_buckets(sizes: Sizes) -> int:
 
 
 def kept_buckets(sizes: Sizes) -> int:
-    """Buckets in `kept`: a power of two, at least two places for each backend (eight places each)."""
-    return max(8, 1 << (-(-sizes.backends // 4) - 1).bit_length())
+    """Buckets in `kept`: a power of two, at least one for each backend (eight places each): with a quarter of that both buckets of some
+    backend in thousands are full."""
+    return max(8, 1 << (sizes.backends - 1).bit_length())
 
 
 def flow_buckets(sizes: Sizes) -> int:

@@ -25,6 +25,7 @@ def addresses(desired: Desired, ids: Ids) -> dict[Address, int]:
 
 
 def elements(kept: Mapping[Address, int], secrets: Secrets, sizes: Sizes, actual: Elements) -> Elements:
-    """The map, close to the `actual` one; raises ResourceExhausted as index.place."""
+    """The map, close to the `actual` one; raises ResourceExhausted (KEPT_FULL) as index.place."""
     secret, mask = Secrets.words(secrets.index), mapspec.kept_buckets(sizes) - 1
-    return index.place(actual, [index.entry(layout.INDEX_BACKEND, id_, one.packed, 0, 0, secret, mask) for one, id_ in kept.items()])
+    entries = [index.entry(layout.INDEX_BACKEND, id_, one.packed, 0, 0, secret, mask) for one, id_ in kept.items()]
+    return index.place(actual, entries, MAP, "backends")
