@@ -15,7 +15,7 @@ from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.flows import tracked
 from l4lb_agent.dataplane.flows.tracked import LONG_SECONDS, Tracked, TrackedSweeper
 from l4lb_agent.model import layout
-from l4lb_agent.model.observed import FlowCounts
+from l4lb_agent.model.observed import Answers, FlowCounts
 
 NOW = 5_000_000
 IDLE = {1: 900, 2: 120, 3: 64800, 4: 3}
@@ -67,6 +67,20 @@ def table(request: pytest.FixtureRequest) -> Iterator[Table]:
 
 def test_an_empty_table_holds_nothing(table: Table) -> None:
     assert table.sweep() == Tracked({}, {}, {})
+
+
+def test_syns_that_no_client_acknowledged_are_counted_by_backend(table: Table) -> None:
+    for way, age in enumerate((-1, 1, 2, 10)):  # the first by a CPU that is ahead
+        table.put(0, way, age, state=SYN)
+    table.put(1, 0, 11, state=SYN)
+    table.put(1, 1, 5, state=SYN, to=2)
+    table.put(1, 2, 5, state=SYN, to=9)  # keeps no flows
+    for way, state in enumerate((LIVE, FIN, UDP, PINNED)):
+        table.put(2, way, 5, state=state, to=2)
+    found = table.sweep()
+    assert found.unconfirmed == {1: 2, 2: 1}
+    both = tracked.together(FlowCounts(answers={7: Answers(5, 4, 3, 2)}), found)
+    assert both.answers == {1: Answers(0, 4, 2), 2: Answers(0, 5, 1), 7: Answers(5, 4, 3, 2)}
 
 
 @pytest.mark.parametrize(("state", "seconds"), LIFETIMES)

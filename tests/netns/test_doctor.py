@@ -93,12 +93,22 @@ def test_packets_that_are_dropped_while_it_looks_are_told_with_their_reason(web:
     assert (found["PACKETS_DROPPED"]["subject"], found["PACKETS_DROPPED"]["severity"]) == ("NO_BACKEND", "SEVERITY_WARNING")
 
 
-def test_outer_headers_need_room_on_the_way() -> None:
-    with set_up(forwarding=Mode.GUE) as running:
+def test_outer_headers_need_room_and_a_backend_that_no_client_hears_is_found() -> None:
+    """Its answers would not pass here; that no ACK of a client follows does, where flows are tracked."""
+    with set_up(forwarding=Mode.GUE, options={"flow_tracking": "all"}) as running:
         running.add_web()
         code, found = l4lbctl(running)
         assert (code, found["MTU_SHORT"]["severity"]) == (5, "SEVERITY_WARNING")
         assert found["MTU_SHORT"]["commands"] in (wider("web4", 1532), wider("web6", 1552))
+        netns.batch(running.lab.namespace("b"), [f"route add blackhole {running.lab.topology.host('client').v4}/32"])
+        load = running.lab.traffic.constant(running.vips()[:1], 30, "silent")
+        for _ in range(5):  # SYNs are sent again after one second, two and four
+            code, found = l4lbctl(running)
+            if code == 6:
+                break
+        load.kill()
+        assert (code, found["BACKEND_SILENT"]["subject"]) == (6, "services/web4/backends/b")
+        assert "no ACK of the client" in str(found["BACKEND_SILENT"]["evidence"])
 
 
 def wider(service: str, mtu: int) -> list[str]:

@@ -1,6 +1,7 @@
 """The doctor's judgement: facts in, findings out. Each finding that there is comes from some facts here, and not from sound ones."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Interface, Monitor
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.control.surroundings import Surroundings
+from l4lb_agent.doctor import cure
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.config import DatapathConfig
@@ -135,6 +137,7 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ("RSTs", scope(), answering(3, 0, 0, 3), Id.BACKEND_REFUSES, ERROR, f"l4lbctl capture --prefix {THERE} --count 4"),
     ("silence of all", scope(), answering(3, 3, 3), Id.BACKEND_SILENT, ERROR, "l4lbctl flows web/a"),
     ("silence of some", scope(), answering(900, 900, 9), Id.BACKEND_SILENT, WARNING, "l4lbctl flows web/a"),
+    ("silence of DSR", scope(asked=desired(mode=Mode.DSR)), answering(0, 9, 9), Id.BACKEND_SILENT, WARNING, "l4lbctl flows web/a"),
     ("silence of UDP", scope(asked=udp()), answering(3, 3, 3), Id.BACKEND_SILENT, INFO, "l4lbctl flows web/a"),
     ("few ports", scope(), answering(48384, 0, 0), Id.SNAT_PORTS_SHORT, WARNING, "l4lbctl flows web/a"),
     ("no ports", scope(), answering(64000, 0, 0), Id.SNAT_PORTS_SHORT, ERROR, "l4lbctl flows web/a"),
@@ -249,6 +252,33 @@ def test_what_nobody_is_sent_to_is_not_told_of(admin: AdminState) -> None:
     assert worst(examine(scope(asked=desired(admin=admin)), answering(9, 9, 9, 9))) is Severity.INFO
 
 
+@pytest.mark.parametrize(
+    ("others", "severity"),
+    [
+        ((0, 9, 0), ERROR),  # of which clients have heard
+        ((0, 9, 2), ERROR),
+        ((0, 9, 3), WARNING),  # a flood goes to all
+        ((0, 0, 0), WARNING),
+        (None, WARNING),
+    ],
+)
+def test_a_backend_of_dsr_that_no_client_hears_is_one_that_differs_from_others(
+    others: tuple[int, int, int] | None, severity: Severity
+) -> None:
+    asked = desired(mode=Mode.DSR)
+    b = Backend("services/web/backends/b", ROUTER, 80, updated=NOW)
+    asked = Desired(1, asked.services, {**asked.backends, b.name: b})
+    counts = {"services/web/backends/a": Answers(0, 12, 3)} | ({b.name: Answers(*others)} if others else {})
+    found = [one for one in examine(scope(asked=asked), replace(SOUND, answers=counts)) if one.id == Id.BACKEND_SILENT]
+    assert [one.severity for one in found if one.subject.endswith("/a")] == [severity]
+    assert ("forged" in found[0].evidence) is (severity is WARNING)
+
+
+def test_few_clients_of_dsr_that_are_silent_say_nothing() -> None:
+    for counts in ((0, 2, 2), (0, 400, 3)):
+        assert not any(one.id == Id.BACKEND_SILENT for one in examine(scope(asked=desired(mode=Mode.DSR)), answering(*counts)))
+
+
 def test_services_that_share_a_server_share_its_source_ports() -> None:
     asked = desired()
     other = replace(asked.services["services/web"], name="services/other", port=81)
@@ -337,3 +367,28 @@ async def test_callers_share_a_look_and_the_next_one_looks_again() -> None:
     clock.ahead += SHARED_SECONDS + 1
     await doctor.diagnose()
     assert len(examiner.scopes) == 2
+
+
+def test_cures_are_run_after_a_yes_each_and_only_the_safe_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def one(id: Id, *commands: str, safe: bool = True) -> Finding:
+        return Finding(id, ERROR, "eth0", "it is so", tuple(commands), safe)
+
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    found = [one(Id.GRO_ON, f"touch {first}", f"touch {second}"), one(Id.XDP_FOREIGN, f"touch {third}", safe=False)]
+    asked: list[str] = []
+
+    def ask(question: str) -> bool:
+        asked.append(question)
+        return str(second) in question
+
+    assert cure(found, False, ask)
+    assert asked == [f"GRO_ON eth0: run `touch {path}`?" for path in (first, second)]
+    assert [path.exists() for path in (first, second, third)] == [False, True, False]
+    assert not cure(found, False, lambda _: False)
+    assert cure(found, True, ask)
+    assert (len(asked), first.exists(), third.exists()) == (2, True, False), "--yes asks nobody"
+    failing = [one(Id.GRO_ON, "false"), one(Id.LRO_ON, f"ls {tmp_path}/none"), one(Id.BPFFS_MISSING, "/no/such/command")]
+    assert cure(failing, True, ask)
+    said = capsys.readouterr().err
+    assert "failed: exit status 1" in said
+    assert said.count("No such file or directory") == 2

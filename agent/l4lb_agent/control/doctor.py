@@ -26,7 +26,7 @@ class Doctor:
         self, doors: Doors, host: Callable[[], Host], monitor: Monitor, surroundings: Surroundings, desired: Callable[[], Desired],
         answers: Callable[[Desired], Awaitable[Mapping[str, Answers]]],
     ) -> None:  # fmt: skip
-        """`answers` counts by backend what NAT's backends have answered; it raises OSError when the kernel does not tell."""
+        """`answers` counts what backends have answered, by name; it raises OSError when the kernel does not tell."""
         self._doors, self._host, self._monitor, self._surroundings, self._desired = doors, host, monitor, surroundings, desired
         self._answers = answers
         self._lock = asyncio.Lock()

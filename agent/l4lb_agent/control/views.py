@@ -200,7 +200,7 @@ class Views:
         return tuple((state, known.get(state.name, len(actual.get(state.name, ())))) for state in states)
 
     async def answers(self, desired: Desired) -> dict[str, Answers]:
-        """What NAT's backends have answered, by name, counted now. Raises OSError."""
+        """What backends have answered, by name, as far as it is seen; counted now. Raises OSError."""
         counts = (await self._sampler.fresh()).counts.answers
         names = self._reconciler.backend_names(desired)
         return {names[number]: seen for number, seen in counts.items() if number in names}

@@ -37,11 +37,13 @@ class InterfaceState:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a sweep saw of a NAT backend's flows. Each record has a source port towards the backend."""
+    """What a sweep saw of a backend's flows: of NAT, each of whose records has a source port towards the backend, or of DSR and ENCAP,
+    whose answers do not come by here: of flows that are tracked, then, and without records."""
 
     records: int = 0
     live: int = 0
-    unanswered: int = 0  # of the live ones: more than a second old, and no word from the backend; 65535 at most
+    unanswered: int = 0  # of the live ones: more than a second old, and no word from the backend, 65535 at most; without records: for two
+    # seconds no client's ACK after its SYN
     refused: int = 0  # closed ones that the backend answered by RST, for the seconds that they keep their port; 65535 at most
 
 
@@ -58,7 +60,7 @@ class FlowCounts:
     pinned: Mapping[int, frozenset[int]] = field(default_factory=dict)  # by service id: slots in which a live entry of flow_table names
     # another backend than the ring that the sweep was given
     at: float = 0.0  # Unix seconds
-    answers: Mapping[int, Answers] = field(default_factory=dict)  # by backend id, of NAT
+    answers: Mapping[int, Answers] = field(default_factory=dict)  # by backend id
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from itertools import compress
 
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.model import layout
-from l4lb_agent.model.observed import FlowCounts
+from l4lb_agent.model.observed import Answers, FlowCounts
 
 LONG_SECONDS = 2 * 3600  # an entry that has been over for so long may be set to zero
+SYN_SECONDS = 2  # within which who hears a SYN+ACK has acknowledged it, and who does not has mostly sent the next SYN
 FUTURE_SECONDS = 65500  # an age beyond is a stamp of a CPU that is ahead: FUTURE of bpf/entry.h
 _CHUNK = 4096  # buckets
 _WAYS = 4
@@ -42,6 +43,8 @@ class Tracked:
     entries: Mapping[int, int]  # by backend; not over, seen or not: such an id is not reused
     pinned: Mapping[int, frozenset[int]]  # by service: slots in which a live entry names another backend than `now`
     reset: int = 0  # buckets
+    unconfirmed: Mapping[int, int] = field(default_factory=dict)  # by backend: live entries that a SYN has made SYN_SECONDS ago or longer,
+    # and since when no ACK has come, nor another SYN
 
 
 def row(config: layout.Config, idle_seconds: int) -> Sequence[int]:
@@ -61,6 +64,7 @@ def together(nat: FlowCounts, tracked: Tracked) -> FlowCounts:
         entries_by_backend=Counter(nat.entries_by_backend) + Counter(tracked.entries),
         tracked=sum(tracked.entries.values()),
         pinned=tracked.pinned,
+        answers={**nat.answers, **{id: Answers(0, live, tracked.unconfirmed.get(id, 0)) for id, live in tracked.live.items()}},
     )
 
 
@@ -77,7 +81,7 @@ class TrackedSweeper:
         for keys, values, count in chunks(self._fd):
             walk.chunk(keys, values, count)
         pinned = {service: frozenset(slots) for service, slots in walk.pinned.items() if slots}
-        return Tracked(walk.live, walk.entries, pinned, walk.resets)
+        return Tracked(walk.live, walk.entries, pinned, walk.resets, walk.unconfirmed)
 
 
 def chunks(fd: int) -> Iterator[tuple[bytearray, bytearray, int]]:
@@ -107,6 +111,7 @@ class _Walk:
     live: Counter[int] = field(default_factory=Counter)
     entries: Counter[int] = field(default_factory=Counter)
     pinned: dict[int, set[int]] = field(default_factory=dict)
+    unconfirmed: Counter[int] = field(default_factory=Counter)
     resets: int = 0
     _rows: dict[int, Sequence[int]] = field(default_factory=dict)  # by backend
     _services: dict[int, int] = field(default_factory=dict)  # by backend that keeps flows
@@ -120,7 +125,8 @@ class _Walk:
         old: list[int] = []
         for place in compress(range(len(backends)), backends):
             backend = backends[place]
-            limit = (rows.get(backend) or self._row(backend))[states[place] & 7]
+            state = states[place] & 7
+            limit = (rows.get(backend) or self._row(backend))[state]
             age = (now - stamps[place]) & 0xFFFF
             if limit < age <= FUTURE_SECONDS:
                 if age - limit > LONG_SECONDS:
@@ -129,6 +135,8 @@ class _Walk:
             entries[backend] += 1
             if backend in self._services:
                 self._live(backend, picks[place])
+                if state == layout.TRACKED_SYN and SYN_SECONDS <= age <= limit:
+                    self.unconfirmed[backend] += 1
         if old:
             self._reset(keys, values, backends, old)
 

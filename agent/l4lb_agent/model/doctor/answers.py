@@ -1,4 +1,5 @@
-"""Findings about what backends answer, and about the source ports that flows towards them need. Only NAT sees answers."""
+"""Findings about what backends answer, and about the source ports that flows towards them need. Only NAT sees answers; of tracked flows of
+DSR and ENCAP it is seen whether their clients acknowledge any."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from l4lb_agent.model.service import Protocol, VirtualService
 FEW = 3  # flows that go wrong may be their clients' fault
 SHARE = 0.01  # of a backend's flows, likewise
 MOST = 0.5  # of the flows that are not over: others may be too young to be judged
+MOST_SYNS = 0.25  # of tracked flows: at any time half of the SYNs that nobody answers have been sent again a moment ago
 SHORT, SPENT = 0.75, 0.95  # of the ports
 
 Ends = tuple[Address, int, Protocol]  # that a source port must be free towards
@@ -22,8 +24,13 @@ def findings(scope: Scope, facts: Facts) -> Iterator[Finding]:
     """Of every backend that has flows."""
     for name, seen in facts.answers.items():
         backend = scope.desired.backends.get(name)
-        if backend is not None and backend.admin in (AdminState.ENABLED, AdminState.DRAINING):
-            yield from _answers(scope, scope.desired.services[backend.service], backend, seen)
+        if backend is None or backend.admin not in (AdminState.ENABLED, AdminState.DRAINING):
+            continue
+        service = scope.desired.services[backend.service]
+        if service.mode.translates:
+            yield from _answers(scope, service, backend, seen)
+        else:
+            yield from _acknowledged(scope, facts, backend, seen)
     yield from _ports(scope, facts)
 
 
@@ -51,6 +58,23 @@ def _answers(scope: Scope, service: VirtualService, backend: Backend, seen: Answ
     else:
         severity = Severity.ERROR if seen.unanswered >= MOST * seen.live else Severity.WARNING
         yield Finding(Id.BACKEND_SILENT, severity, backend.name, evidence, (look, drain))
+
+
+def _acknowledged(scope: Scope, facts: Facts, backend: Backend, seen: Answers) -> Iterator[Finding]:
+    """Clients that are silent may be forged ones; but those choose no backend."""
+    if seen.unanswered < max(FEW, SHARE * seen.live):
+        return
+    others = [facts.answers[name] for name in scope.desired.by_service[backend.service] if name != backend.name and name in facts.answers]
+    alone = seen.unanswered >= MOST_SYNS * seen.live and any(one.live and one.unanswered < MOST_SYNS * one.live for one in others)
+    why = "those of other backends do: " if alone else "a flood of forged SYNs, or "
+    evidence = (
+        f"after {seen.unanswered} of {seen.live} SYNs of flows to {backend.address} that are tracked no ACK of the client has come for two "
+        f"seconds: {why}the backend's answers do not reach clients; the VIP is not on it, its server listens elsewhere or hangs, "
+        "a firewall, no route back"
+    )
+    severity = Severity.ERROR if alone else Severity.WARNING
+    cure = (f"l4lbctl flows {short(backend.name)}", f"l4lbctl drain {short(backend.name)}")
+    yield Finding(Id.BACKEND_SILENT, severity, backend.name, evidence, cure)
 
 
 def _ports(scope: Scope, facts: Facts) -> Iterator[Finding]:

@@ -159,7 +159,7 @@ class Facts:
     ways: Mapping[Address, Way | None] = field(default_factory=dict)  # to backends; None: there is no route
     claims: tuple[Claim, ...] = ()
     drops: Mapping[Reason, float] = field(default_factory=dict)  # packets a second
-    answers: Mapping[str, Answers] = field(default_factory=dict)  # of NAT backends, by name
+    answers: Mapping[str, Answers] = field(default_factory=dict)  # of backends that have flows, by name
     kernel: Kernel = Kernel()
     pins: Pins = Pins()
     memory: Memory = Memory()
