@@ -17,6 +17,7 @@ from pathlib import Path
 from bench import direct
 from bench.figures import CaseFigures, LiveFigures, Report, Spread
 from bench.live import live
+from bench.many import Many, many
 from bench.measure import establish, measure
 from bench.network import network, next_hop
 from bench.programs import Programs
@@ -40,11 +41,12 @@ class Effort:
     live_rounds: int
     crowds: tuple[int, ...]  # ring sizes of a thousand services
     fresh: int  # among so many flows are new ones of DSR and ENCAP chosen
+    many: Many
 
 
-FULL = Effort(((1, 1024, 131072), (1, 1048576)), 50_000, 41, 75, 500_000, 7, (1021, 65537), direct.FRESH)
-QUICK = Effort(((1, 1024, 131072),), 50_000, 9, 20, 200_000, 3, (1021,), direct.FRESH)
-TINY = Effort(((1, 64),), 500, 3, 5, 2_000, 1, (1021,), direct.FRESH)
+FULL = Effort(((1, 1024, 131072), (1, 1048576)), 50_000, 41, 75, 500_000, 7, (1021, 65537), direct.FRESH, Many(10_000, 10, 10.0, 9))
+QUICK = Effort(((1, 1024, 131072),), 50_000, 9, 20, 200_000, 3, (1021,), direct.FRESH, Many(10_000, 10, 5.0, 3))
+TINY = Effort(((1, 64),), 500, 3, 5, 2_000, 1, (1021,), direct.FRESH, Many(20, 10, 1.2, 1))
 
 
 def commit() -> str:
@@ -85,6 +87,8 @@ def run(effort: Effort, cache: Path, nft: list[str]) -> Report:
     yardstick: list[float] = []
     figures: list[CaseFigures] = []
     rows: list[LiveFigures] = []
+    say(f"an agent with {effort.many.few:,} backends, and one with {effort.many.backends:,}")
+    agents = many(effort.many, cache)
     code = Programs(cache)
     with network() as (lb, far), one_cpu():
         netns.enter(lb)
@@ -111,7 +115,7 @@ def run(effort: Effort, cache: Path, nft: list[str]) -> Report:
                 figures += measure(rig, direct.crowd_cases(size), effort.chunk, effort.rounds, effort.seconds / 5)[1]
             finally:
                 rig.close()
-    return Report(commit(), machine(), platform.release(), Spread.of(yardstick), tuple(figures), code.statistics(), tuple(rows))
+    return Report(commit(), machine(), platform.release(), Spread.of(yardstick), tuple(figures), code.statistics(), tuple(rows), agents)
 
 
 def say(text: str) -> None:

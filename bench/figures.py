@@ -1,7 +1,7 @@
 """The figures of a run, their shape in JSON, and the table for people. Pure."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -83,6 +83,55 @@ class LiveFigures:
 
 
 @dataclass(frozen=True)
+class AgentFigures:
+    """An agent with so many backends. Seconds, but for `resident` (bytes) and `rest` (of one CPU, when nobody asks it for anything)."""
+
+    backends: int
+    gap: Spread  # the longest of its event loop in each second, scraped and streaming
+    gap_changing: Spread  # while backends are added besides
+    life: float  # the longest between two signs of life to the service manager
+    scrape: Spread
+    first_stats: Spread  # until the first message of StreamStats
+    add_backend: Spread
+    resident: int
+    rest: float
+
+    def values(self) -> dict[str, float]:
+        """Each figure as one number in the unit that its name ends with; medians of those that were taken often."""
+        return {
+            "gap_ms": self.gap.median * 1e3, "gap_changing_ms": self.gap_changing.median * 1e3, "life_ms": self.life * 1e3,
+            "scrape_ms": self.scrape.median * 1e3, "first_stats_ms": self.first_stats.median * 1e3,
+            "add_backend_ms": self.add_backend.median * 1e3, "resident_mb": self.resident / 1e6, "rest_percent": self.rest * 100,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AgentsFigures:
+    """An agent with many backends, beside one with few."""
+
+    few: AgentFigures
+    many: AgentFigures
+
+    def ratios(self) -> dict[str, float]:
+        """How many times what it is with few each figure is; 0 where there is nothing with few."""
+        few, many = self.few.values(), self.many.values()
+        return {name.rpartition("_")[0]: many[name] / few[name] if few[name] else 0.0 for name in few}
+
+    def to_json(self) -> dict[str, object]:
+        """As in build/bench.json."""
+        sides = {"few": self.few, "many": self.many}
+        shown = {
+            name: {"backends": of.backends, **{key: round(value, 2) for key, value in of.values().items()}} for name, of in sides.items()
+        }
+        return {**shown, "ratios": {name: round(value, 2) for name, value in self.ratios().items()}}
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """For a table."""
+        few, many = self.few.values(), self.many.values()
+        return [(name, f"{few[name]:.1f}", f"{many[name]:.1f}", f"{ratio:.1f}") for name, ratio in zip(few, self.ratios().values())]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that one run measured."""
 
@@ -93,6 +142,7 @@ class Report:
     cases: tuple[CaseFigures, ...]
     programs: tuple[ProgramFigures, ...] = ()
     live: tuple[LiveFigures, ...] = ()
+    agents: AgentsFigures | None = None
 
     def to_json(self) -> dict[str, object]:
         """The content of build/bench.json."""
@@ -104,6 +154,7 @@ class Report:
             "cases": [case.to_json(self.yardstick) for case in self.cases],
             "programs": [program.to_json() for program in self.programs],
             "live": [row.to_json() for row in self.live],
+            "agent": self.agents.to_json() if self.agents else None,
         }
 
     def table(self) -> str:
@@ -116,6 +167,9 @@ class Report:
         if self.live:
             live = [(r.name, f"{r.flows:,}", *r.mpps.cells(2), f"{1000 / r.mpps.median:.0f}") for r in self.live]
             lines += ["", *_markdown(("over veth", "flows", "Mpps median", "min", "max", "ns of the median"), live)]
+        if self.agents:
+            head = ("agent, with so many backends", f"{self.agents.few.backends:,}", f"{self.agents.many.backends:,}", "ratio")
+            lines += ["", *_markdown(head, self.agents.rows())]
         return "\n".join(lines) + "\n"
 
     def _case_rows(self) -> list[tuple[str, ...]]:
@@ -124,6 +178,10 @@ class Report:
             ratios = (f"{case.ratio(self.yardstick):.2f}", f"{case.net_ratio:.2f}")
             rows.append((case.name, f"{case.flows:,}", *case.gross.cells(0), *case.wrapper.cells(0)[:2], *ratios))
         return rows
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in values.items()}
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -36,10 +36,10 @@ def lb() -> Iterator[str]:
 def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     command = [sys.executable, "-m", "bench", "--tiny", "--output", str(output), "--cache", str(tmp_path)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stderr
     made = json.loads(output.read_text())
-    assert {"commit", "machine", "kernel", "yardstick_ns", "cases", "programs", "live"} <= made.keys()
+    assert {"commit", "machine", "kernel", "yardstick_ns", "cases", "programs", "live", "agent"} <= made.keys()
     assert made["yardstick_ns"].keys() == {"median", "min", "max"}
     promised = {"name", "flows", "median_ns", "min_ns", "max_ns", "ratio", "net_ratio"}
     assert all(promised <= case.keys() for case in made["cases"])
@@ -63,6 +63,10 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
     }
     assert all(0 < row["instructions"] <= row["processed"] and row["stack"] <= 512 for row in made["programs"])
     assert {row["name"] for row in made["live"]} == {"bare XDP_TX", "l4lb, established"}
+    agents = made["agent"]
+    assert (agents["few"]["backends"], agents["many"]["backends"]) == (10, 20)
+    assert agents["ratios"].keys() == {"gap", "gap_changing", "life", "scrape", "first_stats", "add_backend", "resident", "rest"}
+    assert all(agents[side][f"{name}_ms"] > 0 for side in ("few", "many") for name in ("gap", "scrape", "first_stats", "add_backend"))
     assert netns.existing(PREFIX) == []
 
 

@@ -25,6 +25,7 @@ from l4lb_agent.control.facade import (
 )
 from l4lb_agent.control.recorder.dump import Dump
 from l4lb_agent.control.seen.explainer import Explainer
+from l4lb_agent.control.seen.looks import Looks
 from l4lb_agent.model import errors
 from l4lb_agent.model.access.lists import Members
 from l4lb_agent.model.backend import AdminState, Backend, Drain
@@ -249,9 +250,8 @@ class FakeControl:
     def snapshot(self) -> Snapshot:
         """See facade.Control."""
         self._raise()
-        services, backends = sorted(self.services), sorted(self.backends)
-        found = [self.lists[name] for name in sorted(self.lists)]
-        return Snapshot(self.revision, [self.services[n] for n in services], [self.backends[n] for n in backends], found)
+        every = (Looks(dict(of), dict(of).__getitem__) for of in (self.services, self.backends, self.lists))
+        return Snapshot(self.revision, *every)  # type: ignore[arg-type]
 
     async def watch(self, service: str, resume_revision: int) -> AsyncGenerator[BackendEvent, None]:
         """See facade.Control."""
@@ -277,7 +277,7 @@ class FakeControl:
                 sent = self.revision
                 yield BackendEvent("BOOKMARK", sent)
 
-    def stats(self) -> StatsSample:
+    async def stats(self) -> StatsSample:
         """See facade.Control."""
         self._raise()
         self.samples += 1

@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import NextHop
+from l4lb_agent.system import network as network_module
+from l4lb_agent.system.netlink import Netlink
 from l4lb_agent.system.network import KernelNetwork
 from tests.kernel.conftest import Pair
 
@@ -99,6 +102,36 @@ async def test_a_shared_gateway_is_kept_until_the_last_address_is_forgotten(netw
     await network.forget(address("198.51.100.2"))
     assert "managed" not in inside.ip(inside.lb, "neigh", "show", "192.0.2.2")
     await network.forget(address("198.51.100.2"))
+
+
+async def test_many_behind_one_router_ask_for_it_once_until_something_changes(
+    network: KernelNetwork, inside: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside.ip(inside.lb, "route", "add", "198.51.100.0/24", "via", "192.0.2.2")
+    await resolved(network, "198.51.100.1")
+    asked: list[str] = []
+    ask = Netlink.ask
+
+    async def counted(self: Netlink, what: str, command: str, **arguments: Any) -> list[Any]:
+        asked.append(what)
+        return await ask(self, what, command, **arguments)
+
+    monkeypatch.setattr(Netlink, "ask", counted)
+    monkeypatch.setattr(network_module, "KNOWN_SECONDS", 1000.0)
+    found = await asyncio.gather(*(network.next_hop(address(f"198.51.100.{n}")) for n in range(1, 51)))
+    assert {hop.destination_mac for hop in found if hop} == {mac(inside, inside.peer)}
+    assert asked.count("route") == 50
+    assert asked.count("link") <= 1
+    changes = network.changes()
+    for _ in range(4):
+        await anext(changes)
+    inside.ip(inside.lb, "neigh", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:02", "dev", "eth0", "nud", "permanent")
+    async with asyncio.timeout(20):
+        while await anext(changes) != "neighbour":
+            pass
+    hop = await network.next_hop(address("198.51.100.1"))
+    assert hop is not None
+    assert hop.destination_mac == bytes.fromhex("020000000002")
 
 
 async def test_a_route_that_moves_changes_the_next_hop_and_frees_the_old_neighbour(network: KernelNetwork, inside: Pair) -> None:

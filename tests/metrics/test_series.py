@@ -100,7 +100,7 @@ async def test_gauges_tell_of_rings_states_and_drains(node: Node) -> None:
         whole = await text(agent)
         await agent.change(commands.DrainBackend(B, None, DeadlineAction.KEEP))
         exported = await text(agent)
-        digest = agent.snapshot().services[1].ring_digest
+        digest = list(agent.snapshot().services)[1].ring_digest
     assert samples(whole, "l4lb_backend_wanted_share_ratio") == {("web", "a"): 0.75, ("web", "b"): 0.25}
     assert abs(samples(whole, "l4lb_backend_slot_share_ratio")["web", "a"] - 0.75) < 0.01
     assert samples(exported, "l4lb_backend_slot_share_ratio") == {("web", "a"): 1.0, ("web", "b"): 0.0}

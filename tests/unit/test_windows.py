@@ -113,7 +113,7 @@ async def test_a_mark_stays_where_a_live_entry_names_another_backend() -> None:
     async with node.running() as agent:
         await web(agent)
         await settled(node, agent)
-        number, b = next(iter(agent.stats().service_ids.values())), seen(agent, B).datapath_id
+        number, b = next(iter((await agent.stats()).service_ids.values())), seen(agent, B).datapath_id
         await agent.change(commands.UpdateBackend(A, weight=3))
         slot = next(s for f, s in ((f, h * 1021 >> 32) for f, h in zip(fates(node), HASHES)) if f.first != f.without_entry)
         node.datapath.tracked = [(number, slot, b)]
@@ -188,7 +188,7 @@ async def test_a_drain_with_live_entries_goes_on_although_the_idle_timeout_is_ov
     async with node.running() as agent:
         await web(agent)
         await settled(node, agent)
-        number, a = next(iter(agent.stats().service_ids.values())), seen(agent, A).datapath_id
+        number, a = next(iter((await agent.stats()).service_ids.values())), seen(agent, A).datapath_id
         await agent.change(commands.DrainBackend(A))
         node.datapath.tracked = [(number, 0, a)]
         node.clock.ahead += IDLE + 5
@@ -507,7 +507,7 @@ async def test_the_id_of_a_removed_backend_waits_for_the_end_of_its_entries() ->
     async with node.running() as agent:
         await web(agent)
         await settled(node, agent)
-        service_id, number = next(iter(agent.stats().service_ids.values())), seen(agent, A).datapath_id
+        service_id, number = next(iter((await agent.stats()).service_ids.values())), seen(agent, A).datapath_id
         node.datapath.tracked = [(service_id, 0, number)]
         await agent.change(commands.RemoveBackend(A, force=True))
         sweeps = node.datapath.sweeps
@@ -525,7 +525,7 @@ async def test_a_service_that_is_settled_is_not_written_by_changes_of_others() -
         await agent.change(commands.CreateService(service("other", "192.0.2.2")))
         count = len(node.writes())
         await agent.change(commands.AddBackend(backend("other", "a", "10.0.0.9", 80)))
-        other = array_key(agent.stats().service_ids["services/other"])
+        other = array_key((await agent.stats()).service_ids["services/other"])
         assert {write.key for write in node.writes()[count:] if write.map == "services"} == {other}
         assert sum(write.map.startswith("rings_") for write in node.writes()[count:]) == 1
         count = len(node.writes())

@@ -30,7 +30,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         self._control, self._version, self._warnings = control, version, warnings
         self._streams = 0
         self._dumps = Dumps(control)
-        self._samples: dict[tuple[frozenset[str], bool], tuple[float, stats_pb2.Stats]] = {}  # by what is wanted: when made, what
+        self._samples: dict[tuple[frozenset[str], bool], tuple[float, asyncio.Task[stats_pb2.Stats]]] = {}  # by what is wanted
 
     async def CreateVirtualService(self, request: pb.CreateVirtualServiceRequest, _context: Context) -> pb.CreateVirtualServiceResponse:
         """Creates a virtual service without backends."""
@@ -47,8 +47,9 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     async def ListVirtualServices(self, request: pb.ListVirtualServicesRequest, _context: Context) -> pb.ListVirtualServicesResponse:
         """Reads virtual services by name."""
         snapshot = self._control.snapshot()
-        services = [(view.service.name, view) for view in snapshot.services]
-        page, token = pages.page(services, convert.service, request.page_size, request.page_token, "services")
+        services = [(name, name) for name in snapshot.services.names]
+        render = lambda name: convert.service(snapshot.services.look(name))  # noqa: E731 (one expression, used once)
+        page, token = pages.page(services, render, request.page_size, request.page_token, "services")
         return pb.ListVirtualServicesResponse(services=page, next_page_token=token, revision=snapshot.revision)
 
     async def UpdateVirtualService(self, request: pb.UpdateVirtualServiceRequest, _context: Context) -> pb.UpdateVirtualServiceResponse:
@@ -76,8 +77,9 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         """Reads the backends of one virtual service, or of all."""
         parent = self._parent(request.parent)
         snapshot = self._control.snapshot()
-        backends = [(view.backend.name, view) for view in snapshot.backends if not parent or view.backend.service == parent]
-        page, token = pages.page(backends, convert.backend, request.page_size, request.page_token, f"backends of {parent}")
+        backends = [(name, name) for name in snapshot.backends.names if not parent or name.startswith(f"{parent}/")]
+        render = lambda name: convert.backend(snapshot.backends.look(name))  # noqa: E731 (one expression, used once)
+        page, token = pages.page(backends, render, request.page_size, request.page_token, f"backends of {parent}")
         return pb.ListBackendsResponse(backends=page, next_page_token=token, revision=snapshot.revision)
 
     async def UpdateBackend(self, request: pb.UpdateBackendRequest, _context: Context) -> pb.UpdateBackendResponse:
@@ -113,8 +115,9 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     async def ListPrefixLists(self, request: pb.ListPrefixListsRequest, _context: Context) -> pb.ListPrefixListsResponse:
         """Reads lists by name, without their prefixes."""
         snapshot = self._control.snapshot()
-        lists = [(view.list.name, replace(view, members=None)) for view in snapshot.lists]
-        page, token = pages.page(lists, convert.prefix_list, request.page_size, request.page_token, "lists")
+        lists = [(name, name) for name in snapshot.lists.names]
+        render = lambda name: convert.prefix_list(replace(snapshot.lists.look(name), members=None))  # noqa: E731
+        page, token = pages.page(lists, render, request.page_size, request.page_token, "lists")
         return pb.ListPrefixListsResponse(lists=page, next_page_token=token, revision=snapshot.revision)
 
     async def UpdatePrefixList(self, request: pb.UpdatePrefixListRequest, _context: Context) -> pb.UpdatePrefixListResponse:
@@ -142,7 +145,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
             self._existing(fields.name(name, fields.SERVICE_NAME, f"services[{i}]"), f"services[{i}]")
         with self._stream():
             async for skipped in _ticks(interval, request.samples):
-                response = pb.StreamStatsResponse(stats=self._sample(frozenset(request.services), request.omit_backends))
+                response = pb.StreamStatsResponse(stats=await self._sample(frozenset(request.services), request.omit_backends))
                 response.stats.skipped_samples = skipped
                 await context.write(response)
 
@@ -215,14 +218,18 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         found = await self._control.diagnose()
         return convert.findings(found, [*self._control.agent().warnings, *self._warnings()])
 
-    def _sample(self, services: frozenset[str], omit_backends: bool) -> stats_pb2.Stats:
-        """The newest sample. Streams that want the same one share it: a thousand backends are milliseconds of work."""
+    async def _sample(self, services: frozenset[str], omit_backends: bool) -> stats_pb2.Stats:
+        """The newest sample. Streams that want the same one share it: a thousand backends are milliseconds of work, which a thread does."""
         now = asyncio.get_running_loop().time()
-        self._samples = {wanted: made for wanted, made in self._samples.items() if now - made[0] < SHARED_SECONDS}
+        self._samples = {wanted: made for wanted, made in self._samples.items() if now - made[0] < SHARED_SECONDS or not made[1].done()}
         wanted = (services, omit_backends)
         if wanted not in self._samples:
-            self._samples[wanted] = (now, convert.stats(self._control.stats(), services, omit_backends))
-        return self._samples[wanted][1]
+            self._samples[wanted] = (now, asyncio.create_task(self._sampled(services, omit_backends)))
+            self._samples[wanted][1].add_done_callback(lambda task: task.cancelled() or task.exception())  # who waits may have gone
+        return await asyncio.shield(self._samples[wanted][1])
+
+    async def _sampled(self, services: frozenset[str], omit_backends: bool) -> stats_pb2.Stats:
+        return await asyncio.to_thread(convert.stats, await self._control.stats(), services, omit_backends)
 
     async def _change(self, command: Any, request: Any) -> Outcome:
         request_id = fields.request_id(request.request_id)

@@ -38,6 +38,7 @@ from l4lb_agent.model.errors import Unavailable
 
 STOP_SECONDS = 2.0  # for a disk that is slow when the agent stops
 REPORT_SECONDS = 0.05  # several things that happen at once are told once
+PIECE = 100  # backends that are looked at in one go: some milliseconds
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             self._writer = group.create_task(self._store.run())
             try:
-                await self._surroundings.look()
+                await self._surroundings.look(self._reconciler.beat)
             except OSError as error:
                 _log.warning("event=network_lookup_failed error=%r", str(error))
             self._reconciler.wake()
@@ -171,10 +172,11 @@ class Agent:
         """See facade.Control."""
         return self._captures.capture(wanted)
 
-    def stats(self) -> facade.StatsSample:
-        """See facade.Control. Raises Unavailable when the kernel does not give the counters."""
+    async def stats(self) -> facade.StatsSample:
+        """See facade.Control."""
         try:
-            return self._views.sample(self._store.desired, self._sampler.counters(), self._doors.datapath.maps())
+            counters, maps = await self._sampler.counted(), self._doors.datapath.maps()
+            return await asyncio.to_thread(self._views.sample, self._store.desired, counters, maps)
         except OSError as error:
             raise Unavailable(f"the counters cannot be read: {error}", reason="COUNTERS_UNREADABLE") from error
 
@@ -234,14 +236,22 @@ class Agent:
         made_anew = not self._doors.datapath.adopted and drain.started < self._started
         return made_anew or drain.boot_id != self._host.boot_id
 
+    async def _seen(self, desired: Desired) -> dict[str, tuple[object, ...]]:
+        """How every backend is seen, looked at in pieces: thousands take a while, and other things go on between two."""
+        found: dict[str, tuple[object, ...]] = {}
+        for name, backend in desired.backends.items():
+            found[name] = views.seen(self._views.backend(desired, backend))
+            if not len(found) % PIECE:
+                await asyncio.sleep(0)
+        return found
+
     async def _report(self) -> None:
         """Tells watchers, the monitor and __main__ what has changed without anybody asking for it."""
         owned = self._owned()
         while True:
             began = self._doors.clock.monotonic()
             if self._watchers:
-                desired = self._store.desired
-                self._watchers.looked({n: views.seen(self._views.backend(desired, b)) for n, b in desired.backends.items()})
+                self._watchers.looked(await self._seen(self._store.desired))
             took = self._doors.clock.monotonic() - began
             if owned != self._owned():
                 owned = self._owned()

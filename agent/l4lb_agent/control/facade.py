@@ -6,6 +6,7 @@ from typing import BinaryIO, Protocol
 
 from l4lb_agent.control.captures import Batch
 from l4lb_agent.control.recorder.dump import Dump
+from l4lb_agent.control.seen.looks import Looks
 from l4lb_agent.model.access.lists import Members, PrefixList
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.capture.kept import KeptDump
@@ -133,12 +134,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All desired state at one revision."""
+    """All desired state at one revision; how it is seen is looked at when a view is made."""
 
     revision: int
-    services: Sequence[ServiceView]  # by name
-    backends: Sequence[BackendView]  # by name
-    lists: Sequence[ListView] = ()  # by name, with their prefixes
+    services: Looks[ServiceView]
+    backends: Looks[BackendView]
+    lists: Looks[ListView]  # with their prefixes
 
 
 @dataclass(frozen=True)
@@ -231,8 +232,8 @@ class Control(Protocol):
     async def open_dump(self, dump_id: str) -> BinaryIO:
         """One of them, to be closed by the caller. Raises NotFound when it is not there, and as dumps()."""
 
-    def stats(self) -> StatsSample:
-        """The counters, read now or at most 50 ms ago."""
+    async def stats(self) -> StatsSample:
+        """The counters, read now or at most 50 ms ago. Raises Unavailable."""
 
     def agent(self) -> AgentView:
         """How the agent and its datapath are."""

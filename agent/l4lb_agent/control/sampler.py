@@ -43,15 +43,8 @@ class Sampler:
         """Of the last sweep."""
         return self.last.counts if self.last else FlowCounts()
 
-    def counters(self) -> Counters:
-        """Read now, or at most 50 ms ago. Raises OSError."""
-        now = self._clock.monotonic()
-        if self._counters is None or now - self._counters[0] >= CACHE_SECONDS:
-            self._counters = (now, self._datapath.counters())
-        return self._counters[1]
-
     async def counted(self) -> Counters:
-        """The same, read by a thread: with ten thousand backends that takes a while. Raises OSError."""
+        """Read now, or at most 50 ms ago, by a thread: with ten thousand backends that takes a while. Raises OSError."""
         now = self._clock.monotonic()
         if self._counters is None or now - self._counters[0] >= CACHE_SECONDS:
             self._counters = (now, await asyncio.to_thread(self._datapath.counters))

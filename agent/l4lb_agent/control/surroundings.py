@@ -60,10 +60,10 @@ class Surroundings:
         self._forget = (self._forget | gone) - wanted
         self._wake.set()
 
-    async def look(self) -> None:
-        """Looks at everything once. Raises OSError."""
+    async def look(self, beat: Callable[[], None]) -> None:
+        """Looks at everything once; `beat` is called after each next hop, of which there may be thousands. Raises OSError."""
         await self._look_around()
-        await self._resolve(self._wanted)
+        await self._resolve(self._wanted, beat)
 
     async def _look_around(self) -> None:
         self.local = await self._network.local_addresses()
@@ -109,14 +109,15 @@ class Surroundings:
             if before != (self.next_hops, self.local, self.vlans, self.route_generation):
                 self._changed()
 
-    async def _resolve(self, addresses: Iterable[Address]) -> None:
-        gate = asyncio.Semaphore(LOOKUPS)
+    async def _resolve(self, addresses: Iterable[Address], beat: Callable[[], None] = lambda: None) -> None:
+        left = iter(list(addresses))
 
-        async def one(address: Address) -> None:
-            async with gate:
+        async def work() -> None:
+            for address in left:
                 self._found(address, await self._network.next_hop(address))
+                beat()
 
-        await asyncio.gather(*(one(address) for address in list(addresses)))
+        await asyncio.gather(*(work() for _ in range(LOOKUPS)))
 
     def _found(self, address: Address, hop: NextHop | None) -> None:
         if address not in self._wanted:

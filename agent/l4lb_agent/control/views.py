@@ -12,6 +12,7 @@ from l4lb_agent.control.facade import AgentView, BackendView, ListView, Outcome,
 from l4lb_agent.control.ports import Clock
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.seen import ring_view
+from l4lb_agent.control.seen.looks import Looks
 from l4lb_agent.control.surroundings import Surroundings
 from l4lb_agent.model.access.lists import PrefixList
 from l4lb_agent.model.backend import AdminState, Backend
@@ -89,9 +90,9 @@ class Views:
         """Everything."""
         return Snapshot(
             desired.revision,
-            [self.service(desired, desired.services[name]) for name in sorted(desired.services)],
-            [self.backend(desired, desired.backends[name]) for name in sorted(desired.backends)],
-            [replace(self.prefix_list(desired, one), members=desired.members[name]) for name, one in sorted(desired.lists.items())],
+            Looks(desired.services, lambda name: self.service(desired, desired.services[name])),
+            Looks(desired.backends, lambda name: self.backend(desired, desired.backends[name])),
+            Looks(desired.lists, lambda name: self._with_members(desired, desired.lists[name])),
         )
 
     def prefix_list(self, desired: Desired, one: PrefixList) -> ListView:
@@ -101,7 +102,10 @@ class Views:
     def list_named(self, desired: Desired, name: str) -> ListView | None:
         """The list of that name with its prefixes, if there is one."""
         one = desired.lists.get(name)
-        return replace(self.prefix_list(desired, one), members=desired.members[name]) if one else None
+        return self._with_members(desired, one) if one else None
+
+    def _with_members(self, desired: Desired, one: PrefixList) -> ListView:
+        return replace(self.prefix_list(desired, one), members=desired.members[one.name])
 
     def service_named(self, desired: Desired, name: str) -> ServiceView | None:
         """The virtual service of that name, if there is one."""
@@ -120,9 +124,9 @@ class Views:
 
     def names(self, desired: Desired, interfaces: Iterable[InterfaceState] = ()) -> Names:
         """What the datapath's numbers are called."""
-        numbers = self._reconciler.ids.services
-        services = {name: numbers[service.identity] for name, service in desired.services.items() if service.identity in numbers}
-        backends = {name: number for name, backend in desired.backends.items() if (number := self._reconciler.ids.number(desired, backend))}
+        ids = self._reconciler.ids
+        services = {name: ids.services[one.identity] for name, one in desired.services.items() if one.identity in ids.services}
+        backends = {name: number for name, backend in desired.backends.items() if (number := ids.number(desired, backend))}
         lists = {name: one.number for name, one in desired.lists.items()}
         return Names(services, backends, {state.name: state.ifindex for state in interfaces if state.ifindex}, lists)
 
@@ -138,9 +142,10 @@ class Views:
 
     def _weight(self, desired: Desired, service: str) -> int:
         """Of all backends of the service that want new flows; added up once, since a list asks for each of them."""
-        if self._weights[0] is not desired:
-            self._weights = (desired, {})
-        known = self._weights[1]
+        of, known = self._weights
+        if of is not desired:
+            known = {}
+            self._weights = (desired, known)
         if service not in known:
             known[service] = sum(backend.weight for backend in desired.backends_of(service) if backend.wants_new_flows)
         return known[service]

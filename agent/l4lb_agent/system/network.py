@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ _RTN_UNICAST = 1
 _NTF_EXT_LEARNED = 0x10
 NTF_EXT_MANAGED = 1  # in NDA_FLAGS_EXT: the kernel resolves it and keeps it resolved
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN, errno.ENODEV)
+KNOWN_SECONDS = 1.0  # and at most until the kernel tells of a change
 _KINDS = {"LINK": "link", "NEIGH": "neighbour", "ROUTE": "route", "ADDR": "address"}
 _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 
@@ -31,6 +33,8 @@ class KernelNetwork:
         self._connect = connect
         self._netlink = Netlink(connect)
         self._kept: dict[Address, Neighbour] = {}  # by the address that was asked for; several may share a gateway
+        self._uses: Counter[Neighbour] = Counter()  # how many of those
+        self._known: dict[Neighbour, tuple[float, asyncio.Task[tuple[Message, bytes]]]] = {}  # when it was asked, link and MAC
         self._made: set[Neighbour] = set()  # managed by us: `forget` deletes them
         self._gateways: frozenset[Neighbour] = frozenset()  # of the routes that `routing` saw
         self._macs: dict[Neighbour, bytes] = {}  # what `changes` saw last
@@ -47,8 +51,9 @@ class KernelNetwork:
         if self._kept.get(address) != neighbour:
             await self.forget(address)
             self._kept[address] = neighbour
-        link = (await self._netlink.ask("link", "get", index=neighbour.ifindex))[0]
-        source, destination = routing.mac(link.get("address")), await self._resolve(neighbour)
+            self._uses[neighbour] += 1
+        link, destination = await self._shared(neighbour)
+        source = routing.mac(link.get("address"))
         if not source or not destination:
             return None
         metrics = route.get("metrics")
@@ -58,6 +63,30 @@ class KernelNetwork:
             link.get("ifname"), neighbour.ifindex, source, destination, gateway, mtu, routing.address(own) if own else None
         )  # fmt: skip
         return await self._over_vlan(link, hop) if routing.kind(link) == "vlan" else hop
+
+    async def _shared(self, neighbour: Neighbour) -> tuple[Message, bytes]:
+        """The link of a neighbour, and its MAC. Thousands of backends behind one router want the same: while nothing changes they are asked
+        for once, of a neighbour that has answered."""
+        now = asyncio.get_running_loop().time()
+        known = self._known.get(neighbour)
+        if known is None or now - known[0] > KNOWN_SECONDS:
+            known = self._known[neighbour] = (now, asyncio.create_task(self._link_and_mac(neighbour)))
+        try:
+            found = await asyncio.shield(known[1])
+        except OSError:
+            self._unknow(neighbour, known)
+            raise
+        if not found[1]:
+            self._unknow(neighbour, known)
+        return found
+
+    def _unknow(self, neighbour: Neighbour, known: object) -> None:
+        if self._known.get(neighbour) is known:
+            del self._known[neighbour]
+
+    async def _link_and_mac(self, neighbour: Neighbour) -> tuple[Message, bytes]:
+        link = (await self._netlink.ask("link", "get", index=neighbour.ifindex))[0]
+        return link, await self._resolve(neighbour)
 
     async def _over_vlan(self, link: Message, hop: NextHop) -> NextHop:
         """The way over a VLAN device: by its lower device, with the tag."""
@@ -110,7 +139,14 @@ class KernelNetwork:
     async def forget(self, address: Address) -> None:
         """No longer keep the neighbour resolved, unless another address needs the same one."""
         neighbour = self._kept.pop(address, None)
-        if neighbour is None or neighbour in self._kept.values() or neighbour not in self._made:
+        if neighbour is None:
+            return
+        self._uses[neighbour] -= 1
+        if self._uses[neighbour]:
+            return
+        del self._uses[neighbour]
+        self._known.pop(neighbour, None)
+        if neighbour not in self._made:
             return
         self._made.discard(neighbour)
         self._macs.pop(neighbour, None)
@@ -153,6 +189,7 @@ class KernelNetwork:
             monitor = self._connect()
             try:
                 await monitor.bind(_GROUPS)
+                self._known.clear()
                 for kind in _KINDS.values():
                     yield kind
                 while True:
@@ -168,6 +205,7 @@ class KernelNetwork:
     async def _batch(self, monitor: AsyncIPRoute) -> list[str]:
         found: dict[str, None] = {}
         async for message in monitor.get():
+            self._known.clear()
             kind = _KINDS.get(message["event"].removeprefix("RTM_NEW").removeprefix("RTM_DEL"))
             if kind and (kind != "neighbour" or self._moved(message)):
                 found[kind] = None
@@ -177,7 +215,7 @@ class KernelNetwork:
         if message["family"] not in (socket.AF_INET, socket.AF_INET6) or not message.get("dst"):
             return False
         neighbour = Neighbour(routing.address(message.get("dst")), message["ifindex"])
-        if neighbour not in self._gateways and neighbour not in self._kept.values():
+        if neighbour not in self._gateways and neighbour not in self._uses:
             return False
         usable = message["event"] == "RTM_NEWNEIGH" and message["state"] & (NUD_USABLE | NUD_FIXED)
         mac = routing.mac(message.get("lladdr")) if usable else b""

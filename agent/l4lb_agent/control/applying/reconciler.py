@@ -89,7 +89,7 @@ class Reconciler:
         self._free: frozenset[int] = frozenset()
         self._served = set(self.ids.backends.values())  # ids of backends that may have had flows
         names = [spec.name for spec in mapspec.specs(config.sizes) if spec.control]
-        self.drift = Drift(self._datapath, self._clock, names, self.wake, self._beat, lambda: self.backend_names(self._desired()))
+        self.drift = Drift(self._datapath, self._clock, names, self.wake, self.beat, lambda: self.backend_names(self._desired()))
         self._due: float | None = None  # when a pass has something to do although nothing has changed, monotonic
         self._wake = asyncio.Event()
         self._waiters = Waiters()
@@ -99,6 +99,10 @@ class Reconciler:
     def actual(self) -> Mapping[str, Elements]:
         """Elements that are not zero, by map."""
         return self._actual
+
+    def beat(self) -> None:
+        """Something that takes long gets on."""
+        self.turns += 1
 
     def wake(self) -> None:
         """Something has changed."""
@@ -204,9 +208,6 @@ class Reconciler:
             self.in_step = False
             self._execute(steps)
         return _Worked(images, built.deferred, bool(steps), self._keeper.news(look, self.windows.held.values()))
-
-    def _beat(self) -> None:
-        self.turns += 1
 
     async def _audit(self) -> None:
         """Looks for drift. After a write that was refused the maps may be another pass away from what was asked."""
