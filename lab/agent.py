@@ -158,11 +158,16 @@ class Agent:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), cwd=self._app, start_new_session=True
             )
 
-    def wait_ready(self, client: l4lb.Client, within: float = 60.0) -> AgentInfo:
-        """Return what it says of itself once it is READY. Raises AgentFailed."""
+    def wait_answers(self, within: float = 60.0) -> None:
+        """Return once it takes calls, READY or not. Raises AgentFailed."""
         until = time.monotonic() + within
         while not self._answers():  # asked without gRPC, which would wait a second between attempts
             self._check(until, "does not answer")
+
+    def wait_ready(self, client: l4lb.Client, within: float = 60.0) -> AgentInfo:
+        """Return what it says of itself once it is READY. Raises AgentFailed."""
+        until = time.monotonic() + within
+        self.wait_answers(within)
         while not (info := client.agent()).ready:
             self._check(until, f"is not ready: {info.not_ready_reason}")
         return info

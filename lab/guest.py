@@ -168,15 +168,12 @@ def system_archive(cache: Path, kernel: Kernel) -> Path:
     return archive
 
 
-def append_checkout(out: Path, bytecode: Path, job: dict[str, object]) -> None:
-    """Appends the small archive: the sources, the datapath's bytecode and what is to be run."""
+def append_checkout(out: Path, checkout: Path, bytecode: Path, job: dict[str, object]) -> None:
+    """Appends the small archive: the copy of the checkout, the datapath's bytecode and what is to be run."""
     with out.open("ab") as file:
         archive = Archive(file)
-        for source in SOURCES:
-            top = ROOT / source
-            for path in (top, *sorted(top.rglob("*"))) if top.exists() else ():
-                if "__pycache__" not in path.parts:
-                    archive.copy(path, f"{CHECKOUT}/{path.relative_to(ROOT)}")
+        for path in sorted(checkout.rglob("*")):
+            archive.copy(path, f"{CHECKOUT}/{path.relative_to(checkout)}")
         for path in sorted(bytecode.iterdir()):
             archive.copy(path, f"{BYTECODE}/{path.name}")
         archive.file("guest/job.json", json.dumps(job).encode())
@@ -228,11 +225,13 @@ def run(kernel: Kernel, cache: Path, arguments: Sequence[str], limit: float, mem
     }
     with tempfile.TemporaryDirectory(prefix="run-", dir=cache) as name:
         scratch = Path(name)
-        root, programs = scratch / "root.cpio", scratch / "bytecode"
+        root, checkout, programs = scratch / "root.cpio", scratch / "checkout", scratch / "bytecode"
         programs.mkdir()
+        tests = [word for word in arguments if (ROOT / word.partition("::")[0]).exists()]
+        install.precompiled(ROOT, SOURCES, checkout, tests, Path("/", CHECKOUT))
         install.bytecode(install.cache_folder(), programs)  # it depends on no kernel, and there it would take minutes
         shutil.copyfile(system, root)
-        append_checkout(root, programs, job)
+        append_checkout(root, checkout, programs, job)
         result = boot(kernel.image, root, scratch, limit, memory)
     print(f"guest: {result['uname']}", flush=True)
     if "exit" not in result:

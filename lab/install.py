@@ -1,20 +1,29 @@
-"""An installed copy of this checkout that an unprivileged agent can read: $L4LB_CACHE/app-HASH with the packages l4lb_agent (bpf/ inside),
-l4lb and lab. A checkout below /root or in a 0700 folder is unreadable for everyone but root, and that is where checkouts tend to be."""
+"""Copies of this checkout: installed ones that an unprivileged agent can read, and compiled ones for the emulated machine.
+
+Installed is $L4LB_CACHE/app-HASH with the packages l4lb_agent (bpf/ inside), l4lb and lab. A checkout below /root or in a 0700 folder is
+unreadable for everyone but root, and that is where checkouts tend to be.
+"""
 
 import compileall
 import fcntl
 import hashlib
+import marshal
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import Final
 
 from l4lb_agent.dataplane import program
 
 _UNUSED_SECONDS: Final = 86400
 _PACKAGES: Final = {"l4lb_agent": "agent/l4lb_agent", "l4lb_agent/bpf": "bpf", "l4lb": "clients/python/l4lb", "lab": "lab"}
+_HEADER: Final = 16  # bytes before the code in a .pyc: magic, flags, and time and size or the hash of the source
 _LEFT_OUT: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
@@ -93,3 +102,30 @@ def _make(root: Path, cache: Path, copy: Path) -> None:
             raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def precompiled(root: Path, sources: Iterable[str], into: Path, tests: Sequence[str], named: Path) -> None:
+    """Copies `sources` of `root` to `into`, with bytecode of all that pytest imports to collect `tests`. The copy will be run as `named`.
+    Tests that cannot be collected are left to whoever runs them."""
+    for source in filter(lambda source: (root / source).exists(), sources):
+        (into / source).parent.mkdir(parents=True, exist_ok=True)
+        if (root / source).is_dir():
+            shutil.copytree(root / source, into / source, symlinks=True, ignore=_LEFT_OUT)
+        else:
+            shutil.copy2(root / source, into / source)
+    path = os.pathsep.join(str(into / part) for part in ("agent", "clients/python", ""))
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")}
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "lab.shards", *tests],
+        cwd=into, env=environment | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    for compiled in into.rglob("*.pyc"):
+        data = compiled.read_bytes()
+        code = _moved(marshal.loads(data[_HEADER:]), str(into), str(named))
+        compiled.write_bytes(data[:_HEADER] + marshal.dumps(code))
+
+
+def _moved(code: CodeType, old: str, new: str) -> CodeType:
+    """The same code from a file below another folder, where a traceback finds its lines."""
+    constants = tuple(_moved(one, old, new) if isinstance(one, CodeType) else one for one in code.co_consts)
+    return code.replace(co_filename=new + code.co_filename.removeprefix(old), co_consts=constants)

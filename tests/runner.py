@@ -16,7 +16,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +39,7 @@ KINDS = {
 
 
 # Kinds whose tests are shared between this many processes.
-PROCESSES = {"packet": 2, "netns": 2}
+PROCESSES = {"packet": 2, "netns": 4}
 # Kinds that run beside each other when all are run, lane by lane: they wait more than they compute, and no test of theirs looks at how
 # long packets take.
 BESIDE = (
@@ -51,7 +51,7 @@ _output = threading.Lock()
 
 @dataclass(frozen=True)
 class Result:
-    """Counts of one kind; `refused_skips` are those that tests/allowed_skips does not expect."""
+    """Counts of one kind; `refused_skips` are those that tests/allowed_skips does not expect, `computed` seconds of all CPUs."""
 
     kind: str
     passed: int
@@ -59,6 +59,7 @@ class Result:
     skipped: int
     refused_skips: tuple[str, ...]
     seconds: float
+    computed: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -104,12 +105,15 @@ def run_kind(kind: str, extra: list[str], later: bool = False) -> Result:
         start = ["lab.shards", str(PROCESSES[kind])] if kind in PROCESSES else ["pytest"]
         command = [sys.executable, "-m", *start, "-q", "-rfEs", f"--junitxml={folder}/{{share}}.xml", f"tests/{kind}", *extra]
         where = {"stdout": output, "stderr": subprocess.STDOUT} if later else {}
-        code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, **where).returncode  # type: ignore[call-overload]
+        tests = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, **where)  # type: ignore[call-overload]
+        _, status, usage = os.wait4(tests.pid, 0)
+        tests.returncode = os.waitstatus_to_exitcode(status)
         if later:
             output.seek(0)
             with _output:
                 print(title, output.read().decode(errors="replace"), sep="\n", end="", flush=True)
-        return read_reports(kind, Path(folder).glob("*.xml"), time.monotonic() - began, code)
+        found = read_reports(kind, Path(folder).glob("*.xml"), time.monotonic() - began, tests.returncode)
+        return replace(found, computed=usage.ru_utime + usage.ru_stime)
 
 
 def run_all(extra: list[str]) -> list[Result]:
@@ -128,7 +132,8 @@ def summary(results: list[Result]) -> int:
     """Prints the table and the closing line; exit code."""
     print()
     for result in results:
-        print(f"{result.kind:8} {result.passed:5} passed {result.failed:3} failed {result.skipped:3} skipped {result.seconds:7.1f} s")
+        took = f"{result.seconds:7.1f} s {result.computed:7.1f} s of CPU"
+        print(f"{result.kind:8} {result.passed:5} passed {result.failed:3} failed {result.skipped:3} skipped {took}")
         for line in result.refused_skips:
             print(f"    skipped without a line in tests/allowed_skips: {line}")
         if not result.passed and not result.failed:

@@ -74,6 +74,7 @@ def test_an_interface_that_does_not_exist_yet_is_attached_when_it_appears_and_ag
         def agent() -> AgentInfo:
             return running.client.agent()
 
+        running.agent.wait_answers()
         assert eventually(lambda: bool(agent().interfaces) and agent().interfaces[0].program_id > 0)
         assert not agent().ready
         assert "eth9" in agent().not_ready_reason

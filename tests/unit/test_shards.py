@@ -5,32 +5,57 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SEVEN = """
-import os, pathlib, pytest
+# Every test waits until as many processes have begun one, else a fast one would run them all.
+BEGIN = """
+import os, pathlib, pytest, time
 
+def ran():
+    return os.listdir({folder!r})
+
+def begin(name):
+    pathlib.Path({folder!r}, f"{{name}}-{{os.getpid()}}").touch()
+    while len({{name.split("-")[1] for name in ran()}}) < {processes}:
+        time.sleep(0.01)
+
+"""
+SEVEN = (
+    BEGIN
+    + """
 @pytest.mark.parametrize("number", range(7))
 def test_it(number):
-    pathlib.Path({folder!r}, f"{{number}}-{{os.getpid()}}").touch()
+    begin(number)
     assert number != {failing}
 """
-TWO_LABORATORIES = """
-import os, pathlib, pytest
-
+)
+ONE_LASTS = (
+    BEGIN
+    + """
+@pytest.mark.parametrize("number", range(7))
+def test_it(number):
+    begin(number)
+    while number == 0 and len(ran()) < 6:
+        time.sleep(0.01)
+"""
+)
+TWO_LABORATORIES = (
+    BEGIN
+    + """
 @pytest.fixture(scope="module", params=[0, 1])
 def laboratory(request):
     return request.param
 
 @pytest.mark.parametrize("number", range(7))
 def test_it(laboratory, number):
-    pathlib.Path({folder!r}, f"{{laboratory}}{{number}}-{{os.getpid()}}").touch()
+    begin(f"{{laboratory}}{{number}}")
 """
+)
 
 
-def run(tmp_path: Path, failing: int, *arguments: str, count: str = "3", tests: str = SEVEN) -> tuple[int, list[str]]:
+def run(tmp_path: Path, failing: int, *arguments: str, count: str = "3", tests: str = SEVEN, processes: int = 1) -> tuple[int, list[str]]:
     """Exit status of all processes, and number-process of every test that ran."""
     ran = tmp_path / "ran"
     ran.mkdir()
-    (tmp_path / "test_seven.py").write_text(tests.format(folder=str(ran), failing=failing))
+    (tmp_path / "test_seven.py").write_text(tests.format(folder=str(ran), failing=failing, processes=processes))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "lab.shards", count, "-q", "-c", str(tmp_path / "pytest.ini"), str(tmp_path), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
@@ -38,7 +63,7 @@ def run(tmp_path: Path, failing: int, *arguments: str, count: str = "3", tests: 
 
 
 def test_every_test_runs_once_and_in_three_processes(tmp_path: Path) -> None:
-    status, ran = run(tmp_path, -1, "--junitxml", str(tmp_path / "report-{share}.xml"))
+    status, ran = run(tmp_path, -1, "--junitxml", str(tmp_path / "report-{share}.xml"), processes=3)
     assert status == 0
     assert [name.split("-")[0] for name in ran] == list("0123456")
     assert len({name.split("-")[1] for name in ran}) == 3
@@ -62,8 +87,14 @@ def test_of_more_shares_only_the_first_are_run(tmp_path: Path) -> None:
     assert (status, [name.split("-")[0] for name in ran]) == (0, ["0", "1", "4", "5"])
 
 
+def test_while_a_test_lasts_the_others_are_run_by_the_other_process(tmp_path: Path) -> None:
+    """But for the one that its own process has taken already."""
+    status, ran = run(tmp_path, -1, count="2", tests=ONE_LASTS, processes=2)
+    assert (status, [name.split("-")[0] for name in ran]) == (0, list("0123456"))
+
+
 def test_tests_of_one_long_lived_fixture_stay_in_one_process(tmp_path: Path) -> None:
-    status, ran = run(tmp_path, -1, count="2", tests=TWO_LABORATORIES)
+    status, ran = run(tmp_path, -1, count="2", tests=TWO_LABORATORIES, processes=2)
     assert (status, len(ran)) == (0, 14)
     assert [len({name.split("-")[1] for name in ran if name[0] == laboratory}) for laboratory in "01"] == [1, 1]
     assert len({name.split("-")[1] for name in ran}) == 2
