@@ -51,7 +51,7 @@ class Frames:
         if self._family:
             return random.choice([self._few] * 12 + [self._reply] * 3 + [self._fragment])()
         kinds: list[Callable[[], bytes]] = [self._client] * 8 + [self._reply] * 5 + [self._fragment] * 3 + [self._error] * 2
-        kinds += [self._asked, self._echo, self._options, self._mutated, self._beside, self._beside]
+        kinds += [self._asked, self._echo, self._echo, self._options, self._mutated, self._beside, self._beside]
         raw = random.choice(kinds)()
         if random.random() < 0.1 and len(raw) > 14:
             raw = vlans.tagged(raw, random.choice([0, 7, 8, 9]), random.choice([0, 5]), random.choice([0x8100] * 5 + [0x88A8]))
@@ -71,7 +71,7 @@ class Frames:
         family, protocol = random.choice([4, 6]), random.choice([6, 6, 17])
         source = random.choice(CLIENTS[family] * 5 + STRANGE[family] + KEPT[family][:1])
         destination = random.choice(VIPS[family][:1] * 8 + VIPS[family][1:] + SNAT[family])
-        payload, ttl = random.choice([0, 0, 4, 700, 1395, 1440, 3000]), random.choice([64] * 9 + [1])
+        payload, ttl = random.choice([0, 0, 4, 700, 1395, 1440, 3000]), random.choice([64] * 9 + [1, 2])
         wanted = Wanted(
             protocol, address(source), address(destination), random.choice(PORTS), random.choice(VIP_PORTS), self._flags(),
             self._sequence(), random.getrandbits(32), payload, ttl, random.random() < 0.3, random.getrandbits(16),

@@ -32,6 +32,8 @@ class Place:
     protocol: int
     mode: int
     single: bool  # one port of the first VIP
+    vip: str
+    port: int  # the first one
 
     @property
     def backends(self) -> range:
@@ -43,7 +45,7 @@ class World:
     """A furnished balancer whose clock almost stands still: a second is six days."""
 
     def __init__(self, lb: Balancer) -> None:
-        family = random.choice([0, 4, 6])
+        family = random.choice([0, 0, 4, 6])
         self.few = family > 0
         self.lb, self.frames, self.unrest = lb, Frames(lb, family), 0.2 if family else 0.15
         few = random.random() < 0.3
@@ -63,9 +65,9 @@ class World:
         if random.random() < 0.2:
             lb.configure(flags=lb.config.flags | layout.CONFIG_TRANSMIT_REDIRECT)
         self._lists()
-        every = list(self._services())
-        keep.name(lb, *(id_ for place in every if place.mode == layout.MODE_KEEP for id_ in place.backends))
-        self.services = [one for one in every if one.family == family and one.single] or every
+        self.every = list(self._services())
+        keep.name(lb, *(id_ for place in self.every if place.mode == layout.MODE_KEEP for id_ in place.backends))
+        self.services = [one for one in self.every if one.family == family and one.single] or self.every
 
     def _lists(self) -> None:
         for number in (ALLOW, DENY):
@@ -87,7 +89,7 @@ class World:
 
     def _service(self, number: int, family: int, protocol: int, vip: str, ports: tuple[int, int]) -> Place:
         lb, mode = self.lb, random.choice([0, 0, 0, 1, 1, 2, 2, 3, 4, 5])
-        place = Place(number, family, protocol, mode, vip == VIPS[family][0] and not ports[1])
+        place = Place(number, family, protocol, mode, vip == VIPS[family][0] and not ports[1], vip, ports[0])
         flags = random.choice([0, 1, 2, 3]) << layout.SERVICE_ON_EMPTY_SHIFT | random.choice([0, 0, 1, 2]) << layout.SERVICE_HASH_SHIFT
         for flag in (layout.SERVICE_TRACK_ALL, layout.SERVICE_SPREAD, layout.SERVICE_OUTER_CHECKSUM):
             flags |= flag if random.random() < 0.3 else 0

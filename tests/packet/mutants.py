@@ -1,0 +1,120 @@
+"""Mistakes that somebody could make in the model, one for each of its decisions: a wrong border, a condition left out. A test of the model
+that leads packets past each of them must see that what the mistaken model explains is something else."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+from typing import Final
+
+from l4lb_agent.model.explain.road import Explanation
+
+# module, what is there, what stands there instead
+MISTAKES: Final = (
+    ("new_flows", "RETRANSMISSION_SECONDS: Final = 3", "RETRANSMISSION_SECONDS: Final = 4"),
+    ("new_flows", "RETRANSMISSION_SECONDS: Final = 3", "RETRANSMISSION_SECONDS: Final = 2"),
+    ("new_flows", "stays or state == layout.FLOW_ANSWERED or not late", "stays or not late"),
+    ("new_flows", "if stays and records.newer(packet.sequence, flow.last_sequence) else", "if stays else"),
+    ("choice", "- packet.now.second & _UNTIL", "- packet.now.second + 1 & _UNTIL"),
+    ("choice", "- packet.now.second & _UNTIL", "- packet.now.second - 1 & _UNTIL"),
+    ("choice", " or backend.service != packet.service:", ":"),
+    ("choice", "return number if number and backend and backend.flags & layout.BACKEND_KEEP else now", "return number if number else now"),
+    ("records", ") > seconds", ") >= seconds"),
+    ("records", "if record.flags & layout.FLOW_BACKEND_FIN_FIRST else", "if record.flags & layout.FLOW_BACKEND_FIN else"),
+    ("records", "0 < (sequence - than", "0 <= (sequence - than"),
+    ("records", "    if packet.flags & SYN and record.flags & layout.FLOW_LEFT:\n        return False\n", ""),
+    ("tracked", "if way.distance < NEAR", "if way.distance <= NEAR"),
+    ("tracked", "_age(packet, e) <= _timeout(packet, e.state, idle)", "_age(packet, e) < _timeout(packet, e.state, idle)"),
+    ("tracked", "and bool(backend and backend.flags & layout.BACKEND_ELIGIBLE)", "and bool(backend)"),
+    ("tracked", "return Tracked(before if spare else to)", "return Tracked(to)"),
+    ("tracked", "ends=not keeps and way.entry.state != layout.TRACKED_RST", "ends=not keeps"),
+    ("limits", "used + policy.service_interval > policy.service_tolerance", "used + policy.service_interval >= policy.service_tolerance"),
+    ("limits", "used + policy.source_interval > policy.source_tolerance", "used + policy.source_interval >= policy.source_tolerance"),
+    ("fragments", "return _age(packet, entry) > ticks", "return _age(packet, entry) >= ticks"),
+    ("fragments", "if packet.piece.offset < entry.first", "if packet.piece.offset <= entry.first"),
+    ("sending", "packet.length <= mtu", "packet.length < mtu"),
+    ("sending", "if packet.ttl <= 1", "if packet.ttl <= 2"),
+    ("claims", "<= own <= config.port_high", "<= own < config.port_high"),
+    ("services", "denied >= allowed", "denied > allowed"),
+    ("services", "<= t.destination_port <= service.port_end", "<= t.destination_port < service.port_end"),
+    ("direct", "packet.word & layout.SERVICE_LIMITED and packet.syn else", "packet.word & layout.SERVICE_LIMITED else"),
+    ("rewriting", "most = mtu - headers if", "most = mtu - headers - 1 if"),
+    ("answers", "packet.part is Part.LATER or", ""),
+    ("answers", "mtu = max(packet.way_mtu, LEAST_TOLD[packet.family])", "mtu = packet.way_mtu"),
+    ("icmp", ">= LEAST_MTU[6]", "> LEAST_MTU[6]"),
+    ("icmp", "not low or low >= LEAST_MTU[4]", "not low or low > LEAST_MTU[4]"),
+    ("icmp", " or displaced:", ":"),
+    ("odd", "piece.offset + piece.size <= LONGEST_DATAGRAM", "piece.offset + piece.size < LONGEST_DATAGRAM"),
+    ("odd", "MOST_OPTIONS: Final = 24", "MOST_OPTIONS: Final = 25"),
+    ("road", "if record is None or record.flow.backend != number:", "if record is None:"),
+    ("reading", "if not packet.u16(at + 6) and packet.family == 6:", "if not packet.u16(at + 6):"),
+)  # fmt: skip
+_PACKAGE: Final = "l4lb_agent.model.explain."
+
+
+def _functions(module: ModuleType, space: dict[str, object]) -> dict[str, FunctionType]:
+    """Those of a module that the namespace has, also of its classes, by qualified name."""
+    found = {}
+    for value in space.values():
+        for one in [value, *(vars(value).values() if inspect.isclass(value) else ())]:
+            one = one.fget if isinstance(one, property) else one
+            if isinstance(one, FunctionType) and one.__module__ == module.__name__:
+                found[one.__qualname__] = one
+    return found
+
+
+@dataclass
+class Mutant:
+    """The model with one mistake."""
+
+    name: str
+    module: ModuleType
+    codes: list[tuple[FunctionType, CodeType, CodeType]]  # of which function, right, wrong
+    numbers: list[tuple[str, int, int]]
+
+    @classmethod
+    def of(cls, name: str, there: str, instead: str) -> "Mutant":
+        """Raises AssertionError when the model does not have, or has more than once, what is to be replaced."""
+        module = importlib.import_module(_PACKAGE + name)
+        source = inspect.getsource(module)
+        assert source.count(there) == 1, f"{name}: {there!r} is there {source.count(there)} times"
+        space: dict[str, object] = {"__name__": module.__name__, "__file__": module.__file__}
+        exec(compile(source.replace(there, instead), module.__file__ or name, "exec"), space)
+        right, wrong = _functions(module, vars(module)), _functions(module, space)
+        codes = [(one, one.__code__, wrong[at].__code__) for at, one in right.items() if one.__code__ != wrong[at].__code__]
+        numbers = [(at, value, space[at]) for at, value in vars(module).items() if isinstance(value, int) and space.get(at) != value]
+        assert len(codes) + len(numbers) > 0, f"{name}: {instead!r} changes nothing"
+        return cls(f"{name}: {there} -> {instead}", module, codes, numbers)  # type: ignore[arg-type]
+
+    def explained(self, explain: Callable[[], Explanation]) -> Explanation | None:
+        """What it says; None when it fails."""
+        for function, _, wrong in self.codes:
+            function.__code__ = wrong
+        for at, _, wrong_number in self.numbers:
+            setattr(self.module, at, wrong_number)
+        try:
+            return explain()
+        except (AssertionError, ArithmeticError, LookupError, TypeError, ValueError):
+            return None
+        finally:
+            for function, right, _ in self.codes:
+                function.__code__ = right
+            for at, number, _ in self.numbers:
+                setattr(self.module, at, number)
+
+
+class Mutants:
+    """All of them that no packet has found yet."""
+
+    def __init__(self, mistakes: Iterable[tuple[str, str, str]] = MISTAKES) -> None:
+        self.left = [Mutant.of(*one) for one in mistakes]
+
+    def judge(self, explain: Callable[[], Explanation]) -> None:
+        """A packet that is explained so: those that explain it otherwise are found."""
+        right = _outcome(explain()) if self.left else ()
+        self.left = [one for one in self.left if _outcome(one.explained(explain)) == right]
+
+
+def _outcome(of: Explanation | None) -> tuple[object, ...]:
+    return (of.verdict, of.reason, of.backend, of.frame) if of else ()
