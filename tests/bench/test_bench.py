@@ -33,6 +33,7 @@ def lb() -> Iterator[str]:
         yield lb
 
 
+@pytest.mark.timeout(200)
 def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     command = [sys.executable, "-m", "bench", "--tiny", "--output", str(output), "--cache", str(tmp_path)]
