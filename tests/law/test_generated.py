@@ -1,4 +1,4 @@
-"""What is generated is what proto/ generates, and proto/ keeps its shape."""
+"""What is committed is what is generated, and proto/ keeps its shape."""
 
 import shutil
 import subprocess
@@ -31,21 +31,24 @@ def spoil(proto: Path, file: str, before: str, after: str) -> None:
     path.write_text(path.read_text().replace(before, after, 1))
 
 
-def test_the_python_clients_code_and_docs_api_are_what_proto_generates() -> None:
+def test_the_python_clients_code_docs_api_and_the_table_of_reasons_are_what_is_generated() -> None:
     """tests/clients holds the other clients to it."""
     result = script("generate", "--check", "python")
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_comment_changed_in_proto_alone_is_found(tmp_path: Path) -> None:
-    """The check compares and does not only run: in a copy with another comment it fails and shows the line."""
+def test_words_changed_in_their_source_alone_are_found(tmp_path: Path) -> None:
+    """The check compares and does not only run: in a copy with other words it fails and shows the lines."""
     copy = tmp_path / "copy"
-    for part in ("scripts", "proto", "requirements", "clients", "docs"):
+    for part in ("scripts", "proto", "requirements", "clients", "docs", "agent"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     spoil(copy / "proto", "backend.proto", "// What the operator asked of a backend.", "// What somebody asked of a backend.")
+    meanings = copy / "agent/l4lb_agent/model/explain/meanings.py"
+    meanings.write_text(meanings.read_text().replace("sent to the flow's client.", "sent to somebody."))
     result = subprocess.run([copy / "scripts/generate", "--check", "python"], capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 1
     assert "> What somebody asked of a backend." in result.stdout
+    assert "> | 12 | TO_CLIENT | A backend's packet, sent to somebody. | Nothing. |" in result.stdout
 
 
 def test_proto_is_formatted_linted_and_compatible_with_its_baseline() -> None:

@@ -1,11 +1,14 @@
 """DSR and ENCAP: the packet goes to its flow's backend with the VIP still in it (bpf/direct.h)."""
 
 from l4lb_agent.model import layout
+from l4lb_agent.model.address import Address
 from l4lb_agent.model.explain import answers, choice, limits, rewriting, sending, services, tracked
 from l4lb_agent.model.explain.answers import Rst
 from l4lb_agent.model.explain.packet import End, Packet, drop
 from l4lb_agent.model.explain.tracked import Tracked
 from l4lb_agent.model.reasons import Reason, Verdict
+from l4lb_agent.model.service import Mode
+from l4lb_agent.model.ways.mtu import outer_bytes
 
 
 def direct(packet: Packet) -> End:
@@ -55,12 +58,11 @@ def deliver(packet: Packet, backend: layout.Backend, number: int, hashed: int) -
 
 
 def _hand_over(packet: Packet, backend: layout.Backend, number: int, hashed: int, reason: Reason) -> End:
-    dsr = packet.mode == layout.MODE_DSR
     packet.backend = number
     if backend.flags & layout.BACKEND_HERE:
         packet.note("next_hop", "the backend is this host: passed up as it came")
         return End(reason, Verdict.PASS)
-    overhead = 0 if dsr else rewriting.outer_bytes(packet.mode, backend)
+    overhead = outer_bytes(Mode(packet.mode), Address(bytes(backend.address)))
     mtu = backend.mtu - overhead & 0xFFFF if backend.mtu else 0
     why = sending.obstacle(packet, backend.ifindex, mtu, overhead)
     if why:
@@ -71,7 +73,7 @@ def _hand_over(packet: Packet, backend: layout.Backend, number: int, hashed: int
     )  # fmt: skip
     if reason is Reason.FLOW_CREATED:
         rewriting.clamp_mss(packet, packet.service, mtu)
-    if dsr:
+    if packet.mode == layout.MODE_DSR:
         rewriting.set_macs(packet, bytes(backend.source_mac), bytes(backend.destination_mac))
         rewriting.leave(packet)
     else:

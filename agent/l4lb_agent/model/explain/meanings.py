@@ -1,4 +1,4 @@
-"""What each reason means and what to do about it: the words of docs/reasons.md, which tests/law holds equal."""
+"""What each reason means and what to do about it: scripts/generate makes the table of docs/reasons.md of it."""
 
 from collections.abc import Mapping
 from typing import Final

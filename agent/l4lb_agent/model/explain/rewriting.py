@@ -7,10 +7,11 @@ from l4lb_agent.model.address import MAPPED, is_mapped
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.moment import port
 from l4lb_agent.model.explain.packet import Packet, Part, Tuple
+from l4lb_agent.model.service import Mode
+from l4lb_agent.model.ways.mtu import shim_bytes
 
 OUTER_TTL: Final = 64
 PROTOCOL_IPV4, PROTOCOL_IPV6 = 4, 41
-_GUE = 4
 _ODD_STEP = 0x9E37
 _LOWEST_SPREAD_PORT = 0xC000
 _DONT_FRAGMENT = 0x4000
@@ -79,18 +80,6 @@ def sum_packet(packet: Packet) -> None:
     packet.payload = checksums.fold(total)
 
 
-def shim_bytes(mode: int) -> int:
-    """Bytes of outer headers after the IP header."""
-    if mode == layout.MODE_IPIP:
-        return 0
-    return p.UDP + _GUE if mode == layout.MODE_GUE else p.UDP
-
-
-def outer_bytes(mode: int, backend: layout.Backend) -> int:
-    """Bytes of all outer headers."""
-    return (p.IPV4 if is_mapped(bytes(backend.address)) else p.IPV6) + shim_bytes(mode)
-
-
 def encapsulate(packet: Packet, backend: layout.Backend, hashed: int) -> None:
     """Puts outer headers before the packet; `hashed` is its flow's."""
     frame, at, flow = packet.frame, p.ETHERNET, hashed & 0xFFFFFFFF
@@ -102,7 +91,7 @@ def encapsulate(packet: Packet, backend: layout.Backend, hashed: int) -> None:
         kind, fragment, identification = packet.u16(at) >> 4 & 0xFF, _DONT_FRAGMENT, 0
     payload = _payload(packet) if packet.word & layout.SERVICE_OUTER_CHECKSUM else None
     inner = bytes(frame[at:])
-    shim_size = shim_bytes(packet.mode)
+    shim_size = shim_bytes(Mode(packet.mode))
     size, protocol = shim_size + packet.length, _inner_protocol(packet) if packet.mode == layout.MODE_IPIP else p.PROTOCOL_UDP
     source, destination = _outer_source(packet, backend, flow), bytes(backend.address)
     if is_mapped(destination):

@@ -11,12 +11,17 @@ _IP_BYTES: Final = {4: 20, 6: 40}
 _TCP_BYTES: Final = 20
 LEAST_MSS: Final = {family: least - _IP_BYTES[family] - _TCP_BYTES for family, least in LEAST.items()}
 MOST_MSS: Final = {family: MAX_MTU - length - _TCP_BYTES for family, length in _IP_BYTES.items()}
-_SHIM_BYTES: Final = {Mode.IPIP: 0, Mode.GUE: 12, Mode.FOU: 8}  # after the outer IP header
+_SHIM_BYTES: Final = {Mode.IPIP: 0, Mode.GUE: 12, Mode.FOU: 8}
 
 
 def outer_bytes(mode: Mode, backend: Address) -> int:
     """Bytes of the headers that packets to `backend` get put before them."""
-    return _IP_BYTES[backend.family] + _SHIM_BYTES[mode] if mode.encapsulates else 0
+    return _IP_BYTES[backend.family] + shim_bytes(mode) if mode.encapsulates else 0
+
+
+def shim_bytes(mode: Mode) -> int:
+    """Those of them after the outer IP header: UDP and GUE's own (variant 1 of GUE has none)."""
+    return _SHIM_BYTES[mode]
 
 
 def effective(asked: int, way: int) -> int:
