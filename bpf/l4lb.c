@@ -252,6 +252,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "claim.h"
 #include "ports.h"
 #include "new_flow.h"
+#include "give_port.h"
 #include "sweep.h"
 #include "answer.h"
 #include "error.h"
@@ -303,6 +304,11 @@ int later(struct xdp_md *ctx)
 int nat_new(struct xdp_md *ctx)
 {
 	TAIL(finish(ctx, s, forgotten(s, remember_piece(s, c, new_flow(ctx, s, c)))));
+}
+
+int nat_port(struct xdp_md *ctx)
+{
+	TAIL(finish(ctx, s, forgotten(s, give_port(ctx, s, c))));
 }
 
 int answer(struct xdp_md *ctx)

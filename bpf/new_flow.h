@@ -131,11 +131,11 @@ static __always_inline __u32 no_beginning(struct scratch *s, const struct config
 }
 
 /* Makes a flow, whose record is *made. Returns the packet's reason: REASON_FLOW_CREATED; REASON_TO_BACKEND when another CPU was faster with
- * a packet of the same tuple, RACE_LOST when it took the port; else why there is no flow. */
+ * a packet of the same tuple, RACE_LOST when it took the port, NONE_FREE; else why there is no flow. */
 static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const struct config *c, __u16 chosen, const struct earlier *e,
 				    struct flow **made)
 {
-	__u64 seed = mix(s->hash, (__u64)chosen << 32 | s->now, c->index_secret);
+	__u64 seed = port_seed(s, c, chosen);
 	const struct backend *b = backend_get(chosen);
 	__u32 why = no_beginning(s, c, b, chosen), *full;
 	struct flow *f;
@@ -153,8 +153,6 @@ static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const
 		return REASON_FLOW_TABLE_FULL;
 	first_way_back(ctx, s, c, f);
 	why = port_search(s, c, f, b, seed, e->id);
-	if (why == REASON_NO_SOURCE_PORT && full)
-		*full = tick(c) + FULL_TICKS;
 	if (why) {
 		flow_give_up(s, c, f);
 		return why;
@@ -239,6 +237,8 @@ static __always_inline __u32 new_flow(struct xdp_md *ctx, struct scratch *s, con
 	}
 	if (reason == RACE_LOST)
 		return start_again(ctx, s);
+	if (reason == NONE_FREE)
+		return ask_for_port(ctx, s, chosen);
 	if (reason == REASON_NO_BACKEND)
 		return no_backend(ctx, s, DROP(reason));
 	if (reason != REASON_FLOW_CREATED && reason != REASON_TO_BACKEND)

@@ -72,6 +72,14 @@ static __always_inline __u32 start_again(struct xdp_md *ctx, struct scratch *s)
 	return DROP(REASON_TAIL_CALL_FAILED);
 }
 
+/* No port is free for a new flow: somebody may give one up */
+static __always_inline __u32 ask_for_port(struct xdp_md *ctx, struct scratch *s, __u16 chosen)
+{
+	s->chosen = chosen;
+	tail_call(ctx, TAIL_NAT_PORT);
+	return DROP(REASON_TAIL_CALL_FAILED);
+}
+
 static __always_inline bool is_syn(const struct scratch *s)
 {
 	return (s->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The source port of a new NAT flow: its entry in the index by the backend's tuple is the allocation. A search is eight tries; after one
- * that failed, new flows for that backend and address are refused without another for a while. */
+ * that failed, and for which nobody gave up a port (give_port.h), new flows for that backend and address are refused without another for a
+ * while. */
 #ifndef L4LB_PORTS_H
 #define L4LB_PORTS_H
 
 #define PORT_TRIES 8
 #define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL /* of 2^64 */
 #define RACE_LOST REASONS /* in the place of a reason */
+#define NONE_FREE (REASONS + 1) /* likewise */
 #define FULL_TICKS 2 /* of 1/16 s: how long a backend is taken for full after a failed search */
 #define LOWEST_KEPT_PORT 1024
 
@@ -95,8 +97,9 @@ static __always_inline __u32 port_inherit(struct scratch *s, const struct config
 	return port_note(s, f) && index_change(c, hash, index_entry(hash, holder), index_entry(hash, s->flow_id)) ? 0 : RACE_LOST;
 }
 
-/* Finds a port for the record's flow, which follows the flow `earlier` (0 = none); returns 0 or a reason, RACE_LOST when another CPU took
- * the port at the very moment. A claim is dear, for the verifier: there is one, for the first port that is free at a look */
+/* Finds a port for the record's flow, which follows the flow `earlier` (0 = none); returns 0, a reason, NONE_FREE, or RACE_LOST when
+ * another CPU took the port at the very moment. A claim is dear, for the verifier: there is one, for the first port that is free at a
+ * look */
 static __always_inline __u32 port_search(struct scratch *s, const struct config *c, struct flow *f, const struct backend *b, __u64 seed,
 					 __u32 earlier)
 {
@@ -116,7 +119,7 @@ static __always_inline __u32 port_search(struct scratch *s, const struct config 
 		if (keeps)
 			return port_inherit(s, c, f, holder, earlier);
 	}
-	return REASON_NO_SOURCE_PORT;
+	return NONE_FREE;
 }
 
 static __always_inline void port_release(const struct scratch *s, const struct config *c)
@@ -136,6 +139,12 @@ static __always_inline bool glance(struct scratch *s, const struct config *c, co
 		return false;
 	fill_source(s, b, source, htons(port_of_try(s, c, seed, PORT_TRIES - 1)));
 	return !port_holder(s, c);
+}
+
+/* From where ports are searched */
+static __always_inline __u64 port_seed(const struct scratch *s, const struct config *c, __u16 backend)
+{
+	return mix(s->hash, (__u64)backend << 32 | s->now, c->index_secret);
 }
 
 /* Where the searches for this backend and address leave word that they failed */

@@ -46,6 +46,13 @@ struct limit_place {
 	__u32 place;
 };
 
+/* The flow without an answer that gives up its port to a new one */
+struct giver {
+	__u32 id;    /* of its record, 0 = none */
+	__u32 age;   /* 1/16 seconds */
+	__u32 looks; /* at flows without an answer */
+};
+
 /* What `affinity` holds of the client, and where an entry of its goes */
 struct affinity {
 	__u64 entry;   /* 0 = none */
@@ -103,6 +110,7 @@ struct scratch {
 	struct piece piece;
 	struct walk walk;
 	struct affinity affinity;
+	struct giver giver;
 	__u64 word;                /* of the service, as read */
 	union {
 		__u64 known;               /* zero at the beginning */
@@ -133,6 +141,7 @@ struct scratch {
 	__u32 outcome;             /* how the packet ends */
 	__u32 owned_flags;         /* ADDRESS_* of the destination */
 	__u16 option;              /* offset in `block` of the TCP option at hand */
+	__u16 chosen;              /* backend at which a new flow found no port */
 	__u16 mtu;                 /* of the way that the packet is too long for, outer headers taken off */
 	__u8 tcp_flags;
 	__u8 ttl;                  /* or hop limit */

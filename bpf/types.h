@@ -227,6 +227,7 @@ struct vlan {
 #define TAIL_ANSWER 3
 #define TAIL_CAPTURE 4
 #define TAIL_LATER 5
-#define TAILS 6
+#define TAIL_NAT_PORT 6
+#define TAILS 7
 
 #endif

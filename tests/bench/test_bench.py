@@ -58,6 +58,7 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
         "odd",
         "later",
         "nat_new",
+        "nat_port",
         "answer",
         "capture",
         "sweep",

@@ -221,7 +221,8 @@ def withstands(bed: Bed, name: str, family: int = 4, seconds: float = SECONDS) -
     assert bed.alive() >= ALIVE * ESTABLISHED
     assert bed.resident() - resident < GROWTH_BYTES
     flood = set().union(*(COUNTED[one] for one in TOGETHER.get(name, (name,))))
-    assert sum(after[reason] for reason in flood) >= 0.9 * arrived(after)
+    # The wire may lose some; where it loses none and the flood is slow, a tenth of what arrives is established connections
+    assert sum(after[reason] for reason in flood) >= 0.9 * min(sent, arrived(after))
     assert sum(packets for reason, packets in after.items() if reason not in flood | INNOCENT) <= 0.01 * after.total()
 
 

@@ -1,6 +1,7 @@
 """SNAT ports: kept, searched, refused."""
 
 import dataclasses
+from collections import Counter
 
 import pytest
 
@@ -8,8 +9,10 @@ from l4lb_agent.model.reasons import Reason
 from tests.packet.balancer import Balancer, address
 from tests.packet.bed import SIZES
 from tests.packet.conftest import Make, furnish
+from tests.packet.test_tcp_states import play
 from tests.packet.wire import V4, V6, Family, each_family, each_protocol, from_backend, from_client, same, to_backend, to_client
 
+STATE = ("flows", "flow_index", "unanswered", "spare", "pool", "port_full")
 OTHER = {4: "198.51.100.8", 6: "2001:db8:1::8"}
 
 
@@ -59,7 +62,7 @@ def test_two_clients_with_one_port_get_two_and_their_own_answers(lb: Balancer, f
 
 def test_one_port_serves_every_backend(lb: Balancer) -> None:
     lb.ring(1, [1, 2, 3])
-    lb.configure(port_low=5000, port_high=5000)
+    lb.configure(port_low=5000, port_high=5000, second_multiplier=0)
     reasons = [lb.send(from_client(V4, port=number, flags="S")).reason for number in range(2000, 2030)]
     assert reasons.count(Reason.FLOW_CREATED) == 3
     assert {flow.backend_address for flow in lb.flows()} == {address(text) for text in V4.backends}
@@ -68,7 +71,7 @@ def test_one_port_serves_every_backend(lb: Balancer) -> None:
 def test_a_busy_port_is_looked_for_on_the_other_addresses_too(lb: Balancer) -> None:
     second = "192.0.2.21"
     lb.snat(V4.snat, second, V6.snat)
-    lb.configure(port_low=5000, port_high=5000)
+    lb.configure(port_low=5000, port_high=5000, second_multiplier=0)
     for number in range(2000, 2030):
         lb.send(from_client(V4, port=number, flags="S"))
     assert {flow.snat for flow in lb.flows()} == {address(V4.snat), address(second)}
@@ -76,12 +79,75 @@ def test_a_busy_port_is_looked_for_on_the_other_addresses_too(lb: Balancer) -> N
 
 @each_family
 def test_an_exhausted_backend_refuses_new_flows_and_keeps_old_ones(lb: Balancer, family: Family) -> None:
-    lb.configure(port_low=40000, port_high=40000)
+    lb.configure(port_low=40000, port_high=40000, second_multiplier=0)  # time stands still: the handshake has just begun
     lb.send(from_client(family, flags="S", seq=1))
     result = lb.send(from_client(family, client=OTHER[family.version], flags="S"))
     assert result.reason is Reason.NO_SOURCE_PORT
     assert len(lb.records()) == 1
     same(lb.send(from_client(family, flags="A")).data, to_backend(family, flags="A"))
+
+
+@each_family
+@each_protocol
+def test_a_flow_that_nobody_has_answered_for_a_while_gives_up_its_port(lb: Balancer, family: Family, kind: type) -> None:
+    lb.configure(port_low=40000, port_high=40000, second_multiplier=0)
+    lb.send(from_client(family, kind, flags="S"))
+    lb.age(1)
+    newcomer = OTHER[family.version]
+    same(lb.send(from_client(family, kind, client=newcomer, flags="S")).data, to_backend(family, kind, flags="S"))
+    (one,) = lb.records()
+    assert one.client == address(newcomer)
+    assert lb.tracking(one.element.service)[-1] == 1, "evicted"
+    assert lb.send(from_backend(family, kind, flags="SA")).reason is Reason.TO_CLIENT
+    assert not marks(lb)
+
+
+@each_family
+def test_what_has_been_answered_gives_up_no_port(lb: Balancer, family: Family) -> None:
+    lb.configure(port_low=40000, port_high=40000, second_multiplier=0)
+    play(lb, "c:S b:SA c:A", family)
+    lb.age(1)
+    assert lb.send(from_client(family, client=OTHER[family.version], flags="S")).reason is Reason.NO_SOURCE_PORT
+    assert len(marks(lb)) == 1
+    same(lb.send(from_client(family, flags="A")).data, to_backend(family, flags="A"))
+
+
+def test_the_oldest_of_three_gives_up_its_port(lb: Balancer) -> None:
+    """Of those that are the eighths of all by their age: the younger one is, the less probably it has to go."""
+    lb.configure(port_low=40000, port_high=40007, second_multiplier=0)
+    for own in range(40000, 40008):
+        lb.send(from_client(V4, port=own, flags="S"))
+        if own < 40007:
+            lb.age(1)
+    lb.age(1)
+    gone = Counter[int]()
+    for number in range(40):
+        before = {one.client_port: one for one in lb.records()}
+        state = {name: lb.elements(name) for name in STATE}
+        assert lb.send(from_client(V4, client=f"203.0.113.{number}", port=2000, flags="S")).reason is Reason.FLOW_CREATED
+        gone.update(set(before) - {one.client_port for one in lb.records()})
+        for name, elements in state.items():
+            for place in elements.keys() | lb.elements(name).keys():
+                lb.write(name, place, elements.get(place, bytes(lb.specs[name].value_size)))
+    assert gone.total() == 40
+    assert gone[40000] >= 8
+    assert gone[40006] + gone[40007] <= 3
+
+
+def test_under_a_flood_that_takes_all_ports_new_clients_come_in(make: Make) -> None:
+    """Four times as many SYNs as there are ports, four a second."""
+    lb = make(sizes=dataclasses.replace(SIZES, flows=256))
+    furnish(lb)
+    lb.configure(port_low=40000, port_high=40031, second_multiplier=0)
+    reasons = Counter[Reason]()
+    for number in range(128):
+        reasons[lb.send(from_client(V4, client=f"203.0.113.{number % 250}", port=2000 + number, flags="S")).reason] += 1
+        if number % 4 == 3:
+            lb.age(1)
+            for place in marks(lb):
+                lb.write("port_full", place, bytes(4))
+    assert reasons[Reason.FLOW_CREATED] >= 120, reasons
+    assert len(lb.records()) <= 32
 
 
 def marks(lb: Balancer) -> dict[int, int]:

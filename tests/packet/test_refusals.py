@@ -181,6 +181,7 @@ def test_a_packet_longer_than_the_way_out_is_dropped_by_its_own_length(lb: Balan
         ("later", L2 / IP(src=V4.client, dst=V4.vip, frag=8, proto=17) / Raw(bytes(64))),
         ("nat_new", from_client(V4, flags="S")),
         ("nat_new", from_client(V6, UDP, b"q")),
+        ("nat_port", from_client(V4, flags="S", port=2000)),
         ("answer", from_client(V4, flags="A")),
         ("answer", Ether(src=CLIENT_MAC, dst=LB_MAC) / ARP(op=1, psrc=V4.client, pdst=V4.vip)),
     ],
@@ -188,6 +189,9 @@ def test_a_packet_longer_than_the_way_out_is_dropped_by_its_own_length(lb: Balan
 def test_a_missing_tail_is_a_reason_of_its_own(make: Make, missing: str, packet: Packet) -> None:
     lb = make(missing=frozenset({missing}))
     furnish(lb)
+    if missing == "nat_port":
+        lb.configure(port_low=40000, port_high=40000)
+        lb.send(from_client(V4, flags="S"))
     result = lb.send(packet)
     assert (result.reason, result.verdict) == (Reason.TAIL_CALL_FAILED, Verdict.DROP)
 

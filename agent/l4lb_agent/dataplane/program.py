@@ -34,6 +34,7 @@ TAILS: Final = {
     "odd": layout.TAIL_ODD,
     "later": layout.TAIL_LATER,
     "nat_new": layout.TAIL_NAT_NEW,
+    "nat_port": layout.TAIL_NAT_PORT,
     "answer": layout.TAIL_ANSWER,
     "capture": layout.TAIL_CAPTURE,
 }

@@ -292,4 +292,5 @@ TAIL_NAT_NEW: Final = 2
 TAIL_ANSWER: Final = 3
 TAIL_CAPTURE: Final = 4
 TAIL_LATER: Final = 5
-TAILS: Final = 6
+TAIL_NAT_PORT: Final = 6
+TAILS: Final = 7

@@ -14,9 +14,12 @@ from l4lb_agent.model.flows.layout import SLOT_BUSY, SLOT_ID_SHIFT, Pool
 
 PORT_TRIES: Final = 8
 FULL_TICKS: Final = 2
+GIVER_LOOKS: Final = 3
+GIVER_TICKS: Final = 2
 LOWEST_KEPT_PORT: Final = 1024
 _GOLDEN_RATIO: Final = 0x9E3779B97F4A7C15
 _STAMP = 0xFFFFFF
+_SLOT_MASK = 15
 
 
 @dataclass
@@ -52,6 +55,27 @@ def search(packet: Packet, backend: layout.Backend, start: int) -> Source | None
         if tried is not None and _free(packet.now, tried):
             return Source(tried, number + 1)
     return None
+
+
+def give(packet: Packet, backend: layout.Backend, start: int) -> bool:
+    """Ends the oldest of the first few flows without an answer that have the ports of the tries; False when none is old enough."""
+    now, looks, oldest, giver = packet.now, 0, GIVER_TICKS - 1, 0
+    for number in range(PORT_TRIES):
+        tried = _try(packet, backend, start, number)
+        if tried is None or looks >= GIVER_LOOKS:
+            break
+        holder = held(now, tried)
+        age = _unanswered_age(now, holder)
+        if age is None:
+            continue
+        looks += 1
+        if age > oldest:
+            oldest, giver = age, holder
+    if not giver:
+        return False
+    packet.note("port", f"no port is free: the flow in record {giver}, which has no answer, gives up its own", record=giver)
+    _evict(now, giver)
+    return True
 
 
 def own(packet: Packet, backend: layout.Backend) -> Source:
@@ -133,6 +157,16 @@ def _free_id(now: Moment) -> int:
     if pool.taken >= ids + pool.given:
         return 0
     return pool.taken + 1 if pool.taken < ids else now.number("spare", pool.taken - ids & now.config.spare_mask)
+
+
+def _unanswered_age(now: Moment, number: int) -> int | None:
+    """1/16 seconds since the flow of a record began, None when it has an answer or there is none."""
+    flow = now.flow(number) if number else None
+    if flow is None or not flow.word >> layout.FLOW_STATE_SHIFT & 15 or not flow.word >> layout.FLOW_FLAGS_SHIFT & layout.FLOW_HELD:
+        return None
+    unanswered = now.unanswered(records.client_tuple(now, number, flow).hash(now.slot_secret))
+    slot = unanswered.slot[flow.word >> layout.FLOW_PLACE_SHIFT & _SLOT_MASK] if unanswered else 0
+    return now.tick - slot & _STAMP if slot >> SLOT_ID_SHIFT == number else None
 
 
 def _evict(now: Moment, number: int) -> None:

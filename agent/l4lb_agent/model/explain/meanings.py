@@ -125,7 +125,7 @@ MEANINGS: Final[Mapping[Reason, tuple[str, str]]] = {
         "A high rate: flows expire earlier than backends think; raise `idle_seconds`.",
     ),
     Reason.NO_SOURCE_PORT: (
-        "No free SNAT port towards the backend was found in eight tries; also while a search of the last tenth of a second failed.",
+        "None of eight SNAT ports towards the backend is free, or was a tenth of a second ago; no unanswered flow gives one up.",
         "Add SNAT addresses: each gives 64,512 flows to every backend.",
     ),
     Reason.NO_SNAT_ADDRESS: (

@@ -121,6 +121,8 @@ def _create(packet: Packet, chosen: int, hashed: int, earlier: Record | None) ->
             packet.note("claim", "no record is free, and no flow may be taken for one")
             return Reason.FLOW_TABLE_FULL, None
         source = claims.own(packet, backend) if keeps else claims.search(packet, backend, start)
+        if source is None and claims.give(packet, backend, start):
+            continue
         if source is None:
             packet.note("port", f"none of {claims.PORT_TRIES} ports that were tried is free")
             return Reason.NO_SOURCE_PORT, None
