@@ -1,5 +1,6 @@
 """Packets that are asked about: what a request may say, what the command line makes of its options, what the agent calls what it meets."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from l4lb.cli import base
 from l4lb.cli.main import cli
 from l4lb.v1 import explain_pb2, service_pb2
 from l4lb_agent.api import convert
+from l4lb_agent.api.roles import Role
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.explain.packet import ACK, FIN, SYN
@@ -103,6 +105,13 @@ def test_the_command_line_asks_for_what_it_says(agent: Agent, line: str, wanted:
     result = CliRunner().invoke(cli, ["-s", agent.target, "explain", *line.split()])
     assert result.exit_code in (0, base.EXIT_DISAGREED), result.output  # the program of the test passes all as FOREIGN
     assert agent.control.explained == [wanted]
+
+
+def test_a_viewer_may_ask(start_agent: Callable[..., Agent]) -> None:
+    agent = start_agent(Role.VIEWER)
+    result = CliRunner().invoke(cli, ["-s", agent.target, "explain", "tcp", "192.0.2.1:4000", "10.0.0.1:80"])
+    assert result.exit_code == 0, result.output
+    assert len(agent.control.explained) == 1
 
 
 def test_what_has_no_addresses_is_shown_by_its_type(agent: Agent) -> None:

@@ -114,6 +114,14 @@ def test_a_flow_that_is_there_is_found_and_both_its_directions_are_explained(web
         )
         assert (there.reason, there.backend) == (reason_pb2.REASON_TO_BACKEND, flow.backend)
         assert steps(there)["record"].evidence["state"] == "ESTABLISHED"
+        quoted = {"kind": 1, "source": topology.vip().v4, "source_port": flow.vip_port}
+        quoted |= {"destination": flow.client, "destination_port": flow.client_port}
+        error = web.client.explain(
+            "icmp", flow.client, topology.vip().v4, icmp={"type": 3, "code": 4, "mtu": 1400, "quoted": quoted}
+        )  # fmt: skip
+        assert (error.reason, error.backend, error.comparison) == (
+            reason_pb2.REASON_ICMP_TO_BACKEND, flow.backend, explain_pb2.COMPARISON_AGREED,
+        )  # fmt: skip
         address, port = there.sent.destination, there.sent.destination_port
         back = web.client.explain("tcp", address, flow.source, source_port=port, destination_port=flow.source_port, flags=["ack"])
         assert back.reason == reason_pb2.REASON_TO_CLIENT

@@ -1,13 +1,16 @@
 """Both answers about a packet: when they are the same, when that is not so loudly said, when nobody can tell."""
 
+import asyncio
 import logging
+import threading
+from collections import Counter
 
 import pytest
 
 from l4lb_agent.control.captures import Names
 from l4lb_agent.control.facade import Explained
-from l4lb_agent.control.seen.explainer import Explainer
-from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument
+from l4lb_agent.control.seen.explainer import MOST, Explainer
+from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from l4lb_agent.model.explain.compare import Comparison, differences
 from l4lb_agent.model.explain.packet import Step
 from l4lb_agent.model.explain.road import Explanation
@@ -81,6 +84,32 @@ async def test_interfaces_are_those_of_the_agent() -> None:
         await asked.explainer.explain(SYN, "eth1")
     with pytest.raises(FailedPrecondition, match="no interface"):
         await Explainer(asked.datapath, Names, lambda _: None).explain(SYN, "")
+
+
+async def test_questions_are_answered_one_after_the_other_also_when_those_who_asked_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, goes_on = Asked(), threading.Event()
+    begun: list[bytes] = []
+
+    def wait(ifindex: int, frame: bytes) -> Answer:
+        begun.append(frame)
+        goes_on.wait(20)
+        return Answer(Verdict.PASS, frame, Reason.FOREIGN)
+
+    monkeypatch.setattr(asked.datapath, "ask", wait)
+    questions = [asyncio.ensure_future(asked.explained()) for _ in range(MOST + 3)]
+    try:
+        while not begun:
+            await asyncio.sleep(0.001)
+        for gone in questions[:20]:
+            gone.cancel()
+        await asyncio.sleep(0.05)
+        assert len(begun) == 1
+    finally:
+        goes_on.set()
+    ended = await asyncio.gather(*questions, return_exceptions=True)
+    kinds = Counter(type(one) for one in ended)
+    assert kinds == {ResourceExhausted: 3, asyncio.CancelledError: 20, Explained: MOST - 20}
+    assert (await asked.explained()).compared.comparison is Comparison.AGREED
 
 
 def test_each_part_of_an_answer_is_compared_and_a_budget_is_no_difference() -> None:

@@ -103,7 +103,8 @@ type LoadBalancerServiceClient interface {
 	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*GetRingResponse, error)
 	// Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
 	// The same is asked of the datapath's own program.
-	// Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
+	// Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read, FAILED_PRECONDITION while the datapath
+	// is on no interface. Questions are answered one after the other; beyond 128 at once they are RESOURCE_EXHAUSTED.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Creates a list of prefixes.
 	CreatePrefixList(ctx context.Context, in *CreatePrefixListRequest, opts ...grpc.CallOption) (*CreatePrefixListResponse, error)
@@ -541,7 +542,8 @@ type LoadBalancerServiceServer interface {
 	GetRing(context.Context, *GetRingRequest) (*GetRingResponse, error)
 	// Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
 	// The same is asked of the datapath's own program.
-	// Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
+	// Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read, FAILED_PRECONDITION while the datapath
+	// is on no interface. Questions are answered one after the other; beyond 128 at once they are RESOURCE_EXHAUSTED.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Creates a list of prefixes.
 	CreatePrefixList(context.Context, *CreatePrefixListRequest) (*CreatePrefixListResponse, error)

@@ -3,14 +3,15 @@ same, and names what it meets."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from l4lb_agent.control.captures import Called, Names
 from l4lb_agent.control.facade import BackendView, Explained
 from l4lb_agent.control.ports import Datapath
 from l4lb_agent.model import layout
-from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument, Unavailable
+from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from l4lb_agent.model.explain import sending
 from l4lb_agent.model.explain.compare import Compared, Comparison, differences
 from l4lb_agent.model.explain.moment import Asked, Moment
@@ -23,10 +24,12 @@ SOMEBODY, OURS = (bytes.fromhex(text) for text in ("020000000001", "020000000002
 
 LOGGED_BYTES = 256  # of a frame
 ATTEMPTS = 3  # to ask both while nothing changes
+MOST = 128  # questions at once, those that wait for their turn among them: nobody fills the doors with them
 
 _log = logging.getLogger(__name__)
 
 View = Callable[[str], BackendView | None]
+T = TypeVar("T")
 
 
 class Explainer:
@@ -37,9 +40,23 @@ class Explainer:
         self.disagreements = 0
         self._datapath, self._names, self._view = datapath, names, view
         self._alone = asyncio.Lock()
+        self._asking = 0
 
     async def explain(self, wanted: Wanted, interface: str) -> Explained:
         """See facade.Control."""
+        if self._asking >= MOST:
+            raise ResourceExhausted(
+                f"{MOST} packets are being explained, one after the other: ask again when some are answered",
+                reason="TOO_MANY_QUESTIONS", metadata={"maximum": str(MOST)},
+            )  # fmt: skip
+        self._asking += 1
+        try:
+            async with self._alone:
+                return await self._answer(wanted, interface)
+        finally:
+            self._asking -= 1
+
+    async def _answer(self, wanted: Wanted, interface: str) -> Explained:
         names = Called.of(self._names())
         attached = names.interfaces
         if interface and interface not in attached.values():
@@ -51,8 +68,7 @@ class Explainer:
         if not attached:
             raise FailedPrecondition("the datapath is on no interface that there is: see GetAgent", reason="NOT_ATTACHED")
         try:
-            async with self._alone:
-                made = await asyncio.to_thread(self._explain, wanted, interface, attached)
+            made = await _to_its_end(asyncio.to_thread(self._explain, wanted, interface, attached))
         except OSError as error:
             raise Unavailable(f"the maps cannot be read: {error}", reason="MAPS_UNREADABLE") from error
         if made.compared.comparison is Comparison.DISAGREED:
@@ -85,6 +101,16 @@ class Explainer:
             comparison = Comparison.DISAGREED if answer.steady else Comparison.UNSTEADY
             compared = Compared(comparison, differences(found, answer), answer)
         return found, compared
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What it returns. Whoever is cancelled meanwhile still waits for it: questions that nobody awaits would fill up the threads."""
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
 
 
 def _arrival(now: Moment, wanted: Wanted, interface: str, attached: Mapping[int, str]) -> tuple[Wanted, int, bytes]:

@@ -320,7 +320,8 @@ class LoadBalancerServiceServicer:
     def Explain(self, request, context):
         """Says what would become of a packet that an interface received now, and why: every step of the datapath with what it finds there.
         The same is asked of the datapath's own program.
-        Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read.
+        Changes nothing: nothing is counted, no flow begins. UNAVAILABLE when the maps cannot be read, FAILED_PRECONDITION while the datapath
+        is on no interface. Questions are answered one after the other; beyond 128 at once they are RESOURCE_EXHAUSTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
