@@ -66,6 +66,23 @@ def echoes(running: Balanced) -> None:
     assert (probes["failed"], probes["errors"]) == (0, {})
 
 
+def downloads_whole(running: Balanced, family: int) -> int:
+    """A client's download of BULK_BYTES arrives as it is; the bytes that the load balancer has sent meanwhile."""
+    before = running.lab.sent_by_balancer()
+    download = running.lab.traffic.download(running.lab.topology.vip().of(family), "/bulk.bin", "down").result()
+    assert (download["errors"], download["sha256"]) == ({}, running.lab.digests["bulk.bin"])
+    return running.lab.sent_by_balancer() - before
+
+
+def uploads_whole(running: Balanced, family: int) -> None:
+    """A client's upload arrives as it is."""
+    name = f"up{family}"
+    upload = running.lab.traffic.upload(running.lab.topology.vip().of(family), f"/upload/{name}", 10_000_000, name)
+    assert upload["errors"] == {}
+    [server] = [server for server in running.lab.nginx.values() if server.logged(name)]
+    assert server.uploaded(name) == upload["sha256"]
+
+
 def hears_that_nobody_listens(running: Balanced, family: int) -> None:
     """A client's connected UDP socket is told by the VIP that nothing listens at the backend's port; the service for it is added."""
     running.add_service(f"closed{family}", family, protocol="udp", port=9, weights={"a": 1})

@@ -7,9 +7,10 @@ import pytest
 
 from l4lb.v1.reason_pb2 import Reason
 from lab.direct.modes import Mode
+from lab.nginx import BULK_BYTES
 from lab.services import EVEN, Balanced
 from lab.topology import FAMILIES, PORT_HTTP
-from tests.netns.conftest import set_up
+from tests.netns.conftest import downloads_whole, set_up, uploads_whole
 
 # In ENCAP backend-a is reached over IPv4 and backend-b over IPv6, whatever the VIP's family: all four pairs.
 BOTH = {"a": 4, "b": 6}
@@ -74,18 +75,11 @@ def test_by_dsr_nothing_goes_to_a_router() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_download_arrives_whole_and_does_not_pass_the_load_balancer(running: Balanced, family: int) -> None:
-    before = running.lab.sent_by_balancer()
-    download = running.lab.traffic.download(running.lab.topology.vip().of(family), "/bulk.bin", "down").result()
-    assert (download["errors"], download["sha256"]) == ({}, running.lab.digests["bulk.bin"])
-    assert 0 < running.lab.sent_by_balancer() - before < download["bytes"] / 10  # acknowledgements
+    assert 0 < downloads_whole(running, family) < BULK_BYTES / 10  # acknowledgements
     [sample] = running.client.stats(samples=1)
     assert sum(service.traffic.bytes_out for service in sample.services) == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_upload_arrives_whole_in_segments_that_fit(running: Balanced, family: int) -> None:
-    name = f"up{family}"
-    upload = running.lab.traffic.upload(running.lab.topology.vip().of(family), f"/upload/{name}", 10_000_000, name)
-    assert upload["errors"] == {}
-    [server] = [server for server in running.lab.nginx.values() if server.logged(name)]
-    assert server.uploaded(name) == upload["sha256"]
+    uploads_whole(running, family)

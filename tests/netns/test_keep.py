@@ -13,7 +13,7 @@ from lab.direct.modes import Mode
 from lab.nginx import BULK_BYTES
 from lab.services import Balanced
 from lab.topology import FAMILIES, PORT_HTTP
-from tests.netns.conftest import MODES, counted, echoes, hears_that_nobody_listens, learnt, set_up
+from tests.netns.conftest import MODES, counted, downloads_whole, echoes, hears_that_nobody_listens, learnt, set_up, uploads_whole
 from tests.netns.test_drain import slow_download_from
 
 LAYOUTS = [*((mode, True) for mode in MODES), ("native-tx", False)]
@@ -62,16 +62,8 @@ def test_tcp_and_udp_echo(everything: Balanced) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bulk_transfers_arrive_whole_and_pass_the_load_balancer_both_ways(everything: Balanced, family: int) -> None:
-    traffic, vip = everything.lab.traffic, everything.lab.topology.vip().of(family)
-    before = everything.lab.sent_by_balancer()
-    download = traffic.download(vip, "/bulk.bin", "down").result()
-    assert (download["errors"], download["sha256"]) == ({}, everything.lab.digests["bulk.bin"])
-    assert everything.lab.sent_by_balancer() - before > BULK_BYTES
-    name = f"up{family}"
-    upload = traffic.upload(vip, f"/upload/{name}", 10_000_000, name)
-    assert upload["errors"] == {}
-    [server] = [server for server in everything.lab.nginx.values() if server.logged(name)]
-    assert server.uploaded(name) == upload["sha256"]
+    assert downloads_whole(everything, family) > BULK_BYTES
+    uploads_whole(everything, family)
 
 
 def test_flows_are_listed_with_the_clients_address_as_their_source(everything: Balanced) -> None:

@@ -8,7 +8,7 @@ from l4lb.v1.agent_pb2 import XdpMode
 from l4lb.v1.reason_pb2 import Verdict
 from lab.services import Balanced
 from lab.topology import FAMILIES
-from tests.netns.conftest import MODES, echoes, set_up
+from tests.netns.conftest import MODES, downloads_whole, echoes, set_up, uploads_whole
 
 LAYOUTS = [*((mode, False) for mode in MODES), ("native-tx", True)]
 
@@ -52,15 +52,8 @@ def test_tcp_and_udp_echo(everything: tuple[str, Balanced]) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bulk_transfers_arrive_whole_in_both_directions(everything: tuple[str, Balanced], family: int) -> None:
-    running = everything[1]
-    traffic, vip = running.lab.traffic, running.lab.topology.vip().of(family)
-    download = traffic.download(vip, "/bulk.bin", "down").result()
-    assert (download["errors"], download["sha256"]) == ({}, running.lab.digests["bulk.bin"])
-    name = f"up{family}"
-    upload = traffic.upload(vip, f"/upload/{name}", 10_000_000, name)
-    assert upload["errors"] == {}
-    [server] = [server for server in running.lab.nginx.values() if server.logged(name)]
-    assert server.uploaded(name) == upload["sha256"]
+    downloads_whole(everything[1], family)
+    uploads_whole(everything[1], family)
 
 
 def test_packets_leave_in_the_way_that_was_configured(everything: tuple[str, Balanced]) -> None:

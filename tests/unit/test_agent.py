@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,15 @@ async def web(agent: Agent) -> None:
     await agent.change(commands.CreateService(service("web")))
     await agent.change(commands.AddBackend(backend("web", "a", "10.0.0.1", 80)))
     await agent.change(commands.AddBackend(backend("web", "b", "10.0.0.2", 80)))
+
+
+async def draining(node: Node, agent: Agent, flows: int, *policy: Any) -> int:
+    """Backend A with so many flows is being drained; its datapath id."""
+    await web(agent)
+    number = seen(agent, A).datapath_id
+    node.datapath.live[number] = flows
+    await agent.change(commands.DrainBackend(A, *policy))
+    return number
 
 
 def seen(agent: Agent, name: str) -> BackendView:
@@ -469,10 +479,7 @@ async def test_a_drain_lasts_until_a_sweep_finds_no_flow() -> None:
 async def test_the_deadline_ends_a_drain_across_a_restart(action: DeadlineAction, result: DrainResult, flags: int) -> None:
     node = Node()
     async with node.running() as agent:
-        await web(agent)
-        number = seen(agent, A).datapath_id
-        node.datapath.live[number] = 2
-        await agent.change(commands.DrainBackend(A, 3600.0, action))
+        number = await draining(node, agent, 2, 3600.0, action)
     node.restarted()
     async with node.running() as agent:
         assert seen(agent, A).backend.admin is AdminState.DRAINING
@@ -490,9 +497,7 @@ async def test_the_deadline_ends_a_drain_across_a_restart(action: DeadlineAction
 async def test_a_step_of_the_wall_clock_does_not_end_a_drain() -> None:
     node = Node()
     async with node.running() as agent:
-        await web(agent)
-        node.datapath.live[seen(agent, A).datapath_id] = 2
-        await agent.change(commands.DrainBackend(A, 60.0))
+        await draining(node, agent, 2, 60.0)
         node.clock.wall += 3600
         sweeps = node.datapath.sweeps
         await until(lambda: node.datapath.sweeps > sweeps + 1)
@@ -502,9 +507,7 @@ async def test_a_step_of_the_wall_clock_does_not_end_a_drain() -> None:
 async def test_a_drain_that_a_reboot_interrupts_has_lost_its_state() -> None:
     node = Node()
     async with node.running() as agent:
-        await web(agent)
-        node.datapath.live[seen(agent, A).datapath_id] = 2
-        await agent.change(commands.DrainBackend(A))
+        await draining(node, agent, 2)
     node.rebooted()
     async with node.running() as agent:
         await until(lambda: seen(agent, A).backend.admin is AdminState.DRAINED)
@@ -655,7 +658,10 @@ async def test_a_watcher_sees_everything_then_every_change() -> None:
         kinds = await collect(events, 1)
         assert kinds == [("DELETED", A)]
         await agent.change(commands.AddBackend(backend("web", "c", "10.0.0.3", 80)))
-        assert (await collect(events, 1))[0] == ("ADDED", f"{WEB}/backends/c")
+        told = await collect(events, 1)
+        if told == [("MODIFIED", B)]:  # its share of the ring has changed: on a slow machine that is told before
+            told = await collect(events, 1)
+        assert told == [("ADDED", f"{WEB}/backends/c")]
 
 
 async def test_a_slow_watcher_gets_one_newest_event_for_each_backend() -> None:
@@ -679,10 +685,7 @@ async def test_a_slow_watcher_gets_one_newest_event_for_each_backend() -> None:
 async def test_what_changes_right_after_a_watcher_was_told_of_everything_reaches_it() -> None:
     node = Node()
     async with node.running() as agent:
-        await web(agent)
-        number = seen(agent, A).datapath_id
-        node.datapath.live[number] = 3
-        await agent.change(commands.DrainBackend(A))
+        number = await draining(node, agent, 3)
         before = seen(agent, A).live_flows
         events = agent.watch(WEB, 0)
         await collect(events, 3)
@@ -709,10 +712,7 @@ async def test_a_watcher_resumes_across_a_restart_and_is_told_when_it_cannot() -
 async def test_a_watcher_follows_the_progress_of_a_drain() -> None:
     node = Node()
     async with node.running() as agent:
-        await web(agent)
-        number = seen(agent, A).datapath_id
-        node.datapath.live[number] = 3
-        await agent.change(commands.DrainBackend(A))
+        number = await draining(node, agent, 3)
         events = agent.watch(WEB, 0)
         await collect(events, 3)
         node.datapath.live[number] = 1
@@ -729,10 +729,7 @@ async def test_a_watcher_follows_the_progress_of_a_drain() -> None:
 async def test_the_end_of_a_drain_is_told_at_once_and_once_more_when_the_kernel_has_it() -> None:
     node = Node()
     async with node.running() as agent:
-        await web(agent)
-        number = seen(agent, A).datapath_id
-        node.datapath.live[number] = 3
-        await agent.change(commands.DrainBackend(A))
+        number = await draining(node, agent, 3)
         events = agent.watch(WEB, 0)
         await collect(events, 3)
         node.datapath.live[number] = 0
