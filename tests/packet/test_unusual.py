@@ -192,6 +192,17 @@ def test_a_reset_with_any_sequence_cuts_nobody_who_goes_on(road: Road, family: F
 
 
 @each_family
+def test_a_reset_ends_a_flow_of_which_nothing_is_heard_for_its_quarantine(road: Road, family: Family) -> None:
+    """Whether the receiver took it shows only by what comes after."""
+    road.opened(family)
+    road.there(from_client(family, flags="R", seq=0), None)
+    road.lb.age(road.lb.config.quarantine_short + 1)
+    assert road.lb.send(from_client(family, flags="A", seq=1001, ack=6)).reason is Reason.RST_LIMITED
+    answer = road.lb.send(from_backend(family, flags="A", seq=6, ack=1001, snat=road.source(family)))
+    assert answer.reason is (Reason.NOT_A_REPLY if road.kept else Reason.NO_FLOW)
+
+
+@each_family
 def test_a_window_of_zero_and_a_keepalive_of_an_old_byte_go_along(road: Road, family: Family) -> None:
     road.opened(family)
     road.both(family, flags="A", window=0)
