@@ -36,6 +36,7 @@ MODULES = (  # in the order of their dependencies
     "net/llc/llc.ko", "net/802/stp.ko", "net/bridge/bridge.ko", "drivers/net/veth.ko", "net/ipv4/tunnel4.ko", "net/ipv4/ip_tunnel.ko",
     "net/ipv4/ipip.ko", "net/ipv6/sit.ko", "net/ipv6/tunnel6.ko", "net/ipv6/ip6_tunnel.ko", "net/ipv4/udp_tunnel.ko",
     "net/ipv6/ip6_udp_tunnel.ko", "net/ipv4/fou.ko", "net/ipv6/fou6.ko", "net/802/garp.ko", "net/802/mrp.ko", "net/8021q/8021q.ko",
+    "drivers/net/team/team.ko",
 )  # fmt: skip
 SOURCES = ("agent", "bpf", "clients/python", "lab", "tests", "bench", "proto", "pyproject.toml")
 CHECKOUT = "l4lb"  # where the checkout lies in the guest, from its root

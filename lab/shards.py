@@ -2,10 +2,10 @@
 
 A process that is done with a test takes the next that nobody has taken, so that all end together. Tests that share a fixture of their
 module with the same parameter stay together, since each process would make that fixture anew, and come first, as long as there is
-something left to balance them. With SHARES the tests are dealt into that many shares, of which only the first COUNT are run. `{share}`
-in an argument stands for the number of the process. The same module is the pytest plugin that takes the tests. The first process prints
-as it goes, the others when they are done; every one ends with its own closing line. Exit status: 0 when all tests passed, else that of a
-process that failed.
+something left to balance them. With SHARES the tests are dealt into that many shares, of which only the first COUNT are run, beside those
+marked `always`. `{share}` in an argument stands for the number of the process. The same module is the pytest plugin that takes the tests.
+The first process prints as it goes, the others when they are done; every one ends with its own closing line. Exit status: 0 when all tests
+passed, else that of a process that failed.
 """
 
 import fcntl
@@ -63,8 +63,9 @@ def claims(end: int) -> Iterator[int]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves the tests of the shares that are run, in the order in which they are taken."""
     _, running, shares = place()
-    dealt = list(enumerate(companies(items)))
-    items[:] = [item for number, group in dealt if number % shares < running for item in group]
+    always = [item for item in items if item.get_closest_marker("always")]
+    dealt = list(enumerate(companies([item for item in items if item not in always])))
+    items[:] = [*always, *(item for number, group in dealt if number % shares < running for item in group)]
     config.hook.pytest_deselected(items=[item for number, group in dealt if number % shares >= running for item in group])
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -77,6 +78,22 @@ class Host:
         return {finding.id: finding for finding in examine(scope, self.facts(scope))}
 
 
+def fix(host: Host, id: Id) -> None:
+    """As `doctor --fix` does with that finding: it asks, a no changes nothing, a yes cures it."""
+    asked: list[str] = []
+
+    def answer(yes: bool) -> Callable[[str], bool]:
+        return lambda question: (asked.append(question), yes)[1]
+
+    finding = host.found()[id]
+    assert finding.safe
+    assert not doctor.cure([finding], yes=False, ask=answer(False))
+    assert id in host.found()
+    assert doctor.cure([finding], yes=False, ask=answer(True))
+    assert id not in host.found()
+    assert asked == 2 * [f"{id} {finding.subject}: run `{command}`?" for command in finding.cure]
+
+
 @pytest.fixture
 def host(inside: Pair, bpffs: Path, tmp_path: Path) -> Host:
     """A host without defects, but for what every veth has, and a kernel whose clock nobody sets."""
@@ -133,9 +150,7 @@ def test_a_program_in_generic_mode_and_merged_packets_before_it(host: Host, pass
         assert found[Id.XDP_GENERIC].severity is Severity.WARNING
         assert Id.GRO_ON not in found
         ethtool("-K", "eth0", "gro", "on")
-        merged = host.found()[Id.GRO_ON]
-        run(*merged.cure[0].split())
-        assert Id.GRO_ON not in host.found()
+        fix(host, Id.GRO_ON)
 
 
 def test_an_interface_that_takes_no_native_program(host: Host) -> None:
@@ -302,10 +317,8 @@ def test_asking_leaves_managed_neighbours_managed(host: Host) -> None:
 def test_a_pin_directory_that_is_not_on_a_bpffs_and_mounting_one_cures_it(host: Host, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     host.settings = replace(host.settings, pin_dir=tmp_path / "empty/pins")
-    [command] = host.found()[Id.BPFFS_MISSING].cure
     try:
-        run(*command.split())
-        assert Id.BPFFS_MISSING not in host.found()
+        fix(host, Id.BPFFS_MISSING)
     finally:
         run("umount", str(tmp_path / "empty"))
     (tmp_path / "empty/file").touch()
@@ -340,6 +353,23 @@ def test_the_journal_tells_of_services_and_of_a_clock_that_was_ahead(host: Host)
     assert any(finding.id == Id.NOT_EXAMINED and finding.subject == "journal" for finding in doctor.look(host.settings, BPF_DIR))
 
 
+def beside(host: Host, *before: str) -> subprocess.CompletedProcess[str]:
+    """`l4lb-agent doctor` for this host, run by the command `before`."""
+    code = "import sys; from l4lb_agent.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    file = host.settings.state_dir / "agent.toml"
+    file.write_text(f'[agent]\npin_dir = "{host.bpffs}/pins"\nstate_dir = "{file.parent}"\n[[interface]]\nname = "eth0"\n')
+    command = [*before, sys.executable, "-c", code, "doctor", "--config", str(file)]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", timeout=60, check=False)
+
+
+def test_a_kernel_that_calls_itself_older_than_any_that_was_tried(host: Host) -> None:
+    """As each of them answers uname(2) in the personality of Linux 2.6."""
+    assert "KERNEL_UNTRIED" not in beside(host).stdout
+    lines = beside(host, "setarch", "--uname-2.6").stdout.splitlines()
+    assert any(line.startswith("WARNING  KERNEL_UNTRIED  2.6.") for line in lines), lines
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path / "pki")
@@ -366,11 +396,6 @@ def test_certificates_that_are_good_expire_soon_expired_or_belong_to_another_key
 
 def test_what_is_refused_is_not_examined_and_said_so(host: Host) -> None:
     """Root without capabilities, as in a plain container."""
-    code = "import sys; from l4lb_agent.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    file = host.settings.state_dir / "agent.toml"
-    file.write_text(f'[agent]\npin_dir = "{host.bpffs}/pins"\nstate_dir = "{file.parent}"\n[[interface]]\nname = "eth0"\n')
-    command = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", "--", sys.executable, "-c", code, "doctor", "--config", str(file)]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", timeout=60, check=False)
+    done = beside(host, "setpriv", "--inh-caps=-all", "--bounding-set=-all", "--")
     assert "kernel features could not be looked at" in done.stdout, done.stderr
     assert done.returncode in (5, 6)

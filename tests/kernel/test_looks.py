@@ -3,7 +3,6 @@
 import asyncio
 import re
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -74,19 +73,17 @@ def test_what_the_driver_takes_is_told_or_not_known(inside: Pair) -> None:
     assert device.takes_native(socket.if_nametoindex("br0")) in (False, None)
 
 
-def test_vlan_devices_need_their_tags_left_in_the_packets(inside: Pair) -> None:
-    """On kernels without VLAN devices the decision is shown by injected facts alone: tests/unit/test_doctor.py."""
-    make = ["ip", "link", "add", "link", "eth0", "name", "eth0.7", "type", "vlan", "id", "7"]
-    made = subprocess.run(make, capture_output=True, text=True, timeout=30, check=False)
-    if "Unknown device type" in made.stderr:
-        pytest.skip("this kernel has no VLAN devices")
-    assert made.returncode == 0, made.stderr
-    found = {finding.id: finding for finding in examine(Scope({"eth0": "auto"}), Facts(devices={"eth0": seen("eth0")}))}
-    tagged = found[Id.VLAN_OFFLOAD_ON]
-    assert (tagged.severity, tagged.safe) == (Severity.WARNING, True)
-    assert "eth0.7" in tagged.evidence
-    run(*tagged.cure[0].split())
-    assert Id.VLAN_OFFLOAD_ON not in {finding.id for finding in examine(Scope({"eth0": "auto"}), Facts(devices={"eth0": seen("eth0")}))}
+def test_packets_that_a_card_merges() -> None:
+    """A card of this very machine, which is only looked at."""
+    shown = {name: run("ethtool", "-k", name) for _, name in socket.if_nameindex()}
+    on = [name for name, features in shown.items() if "rx-gro-hw: on" in features]
+    if not on:
+        pytest.skip("no card of this machine merges packets")
+    merged = {one.subject: one for one in examine(Scope({on[0]: "auto"}), Facts(devices={on[0]: seen(on[0])})) if one.id == Id.GRO_HW_ON}
+    assert merged[on[0]].cure == (f"ethtool -K {on[0]} rx-gro-hw off",)
+    assert merged[on[0]].safe is ("rx-gro-hw: on [fixed]" not in shown[on[0]])
+    others = set(shown) - set(on)
+    assert not {one.id for name in others for one in examine(Scope({name: "auto"}), Facts(devices={name: seen(name)}))} & {Id.GRO_HW_ON}
 
 
 def test_memory_clock_and_cpus_are_those_of_this_machine() -> None:

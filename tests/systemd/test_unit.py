@@ -144,6 +144,8 @@ def test_the_doctor_s_cure_for_forwarding_is_there_and_safe(started: Unit) -> No
     asked = started.machine.run("sh", "-c", "l4lb-agent doctor --json; echo $?")
     found = {finding["id"]: finding for finding in json.loads(asked.splitlines()[0])["findings"]}
     assert (asked.splitlines()[1], found["FORWARDING_OFF"]["safe_to_fix"]) == ("6", True)
+    started.machine.run("sh", "-c", "echo y | l4lb-agent doctor --fix; test $? = 6")  # which is nobody at a terminal
+    assert started.machine.run("cat", *settings).split() == ["0", "0"]
     started.machine.run("sh", "-c", "l4lb-agent doctor --yes || test $? = 5")
     assert started.machine.run("cat", *settings).split() == ["1", "1"]
 

@@ -94,7 +94,7 @@ class KernelNetwork:
         lower = (await self._netlink.ask("link", "get", index=link.get("link")))[0] if here else None
         found = routing.vlan(link, lower)
         if isinstance(found, str):
-            return replace(hop, trouble=f"{hop.interface}, over which {hop.gateway or 'it'} is reached, {found}")
+            return replace(hop, trouble=routing.trouble(link, lower, hop.gateway))
         return replace(hop, ifindex=found.lower, vlan=found.vlan)
 
     async def vlans(self) -> frozenset[Vlan]:

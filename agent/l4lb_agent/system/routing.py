@@ -80,6 +80,12 @@ def vlan(link: Message, lower: Message | None) -> Vlan | str:
     return Vlan(link["index"], lower["index"], data.get("vlan_id"))
 
 
+def trouble(link: Message, lower: Message | None, gateway: Address | None) -> str:
+    """Why nothing can be sent over `link`, a device on `lower` if it is a VLAN, to a neighbour or to `gateway`; "" when it can."""
+    found = vlan(link, lower) if kind(link) == "vlan" else ""
+    return f"{link.get('ifname')}, over which {gateway or 'it'} is reached, {found}" if isinstance(found, str) and found else ""
+
+
 def vlans(links: Iterable[Message]) -> frozenset[Vlan]:
     """Those over which packets can be sent and received."""
     by_index = {link["index"]: link for link in links}
