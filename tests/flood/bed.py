@@ -55,7 +55,8 @@ STARTING = {
 }  # fmt: skip
 COUNTED = {
     "syn": STARTING,
-    "pairs": STARTING | {Reason.REASON_TO_BACKEND},
+    "pairs": STARTING
+    | {Reason.REASON_TO_BACKEND, Reason.REASON_RST_ANSWERED, Reason.REASON_RST_LIMITED},  # ACKs after a SYN without a port
     "udp": {Reason.REASON_NO_SERVICE},
     "icmp": {Reason.REASON_ICMP_NO_FLOW, Reason.REASON_ICMP_TO_BACKEND, Reason.REASON_ICMP_TO_CLIENT},
     "fragments": {

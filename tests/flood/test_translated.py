@@ -11,8 +11,8 @@ from tests.flood.floods import FLOODS
 
 pytestmark = pytest.mark.timeout(180)
 
-# Half of the records are for flows without an answer, twice as many as a backend has ports: a flood takes both many times over
-SMALL = {"ports": (20000, 24095), "more": "\n[sizes]\nflows = 16384\n"}
+# As many flows without an answer as there are ports, half of the records, and twice as many while one backend is left: a flood takes all
+SMALL = {"ports": (20000, 24095), "more": "\n[sizes]\nflows = 32768\n"}
 
 
 @pytest.fixture(scope="module")
