@@ -3,7 +3,7 @@
 #ifndef L4LB_COUNTERS_H
 #define L4LB_COUNTERS_H
 
-/* service_counters[service], backend_counters[backend]: per CPU */
+/* service_counters[service]: per CPU */
 struct traffic {
 	__u64 packets_in; /* client to backend */
 	__u64 bytes_in;   /* whole frames */
@@ -15,7 +15,15 @@ struct traffic {
 	__u64 evicted;     /* live entries of others that had to go for them */
 };
 
-/* reason_counters[reason * 8 + verdict]: per CPU. Their sum is the number of packets seen. */
+/* backend_in[backend], backend_out[backend]: per CPU. There are many backends, and a packet counts in one of the two only: the less room
+ * both take, the more often a cache still has what the packet needs. */
+struct backend_in {
+	__u64 packets;
+	__u64 bytes;
+	__u64 flows;
+};
+
+/* The latter; and reason_counters[reason * 8 + verdict]: per CPU. Their sum is the number of packets seen. */
 struct count {
 	__u64 packets;
 	__u64 bytes;

@@ -46,8 +46,7 @@ static __always_inline __u32 hand_over(struct xdp_md *ctx, struct scratch *s, co
 	s->backend = id;
 	if (!here && !(dsr ? rewrite_macs(ctx, s, b) : encapsulate(ctx, s, c, b, hash)))
 		return DROP(REASON_NO_HEADROOM);
-	count_in(s, service_traffic(s->service), created);
-	count_in(s, backend_traffic(id), created);
+	count_in(s, s->service, id, created);
 	return here ? PASS(reason) : OUTCOME(reason, transmit(ctx, s, c, out_to(b)));
 }
 

@@ -162,8 +162,7 @@ static __always_inline __u32 error_to_backend(struct xdp_md *ctx, struct scratch
 		return DROP(REASON_ICMP_MALFORMED);
 	if (!still(s, f))
 		return DROP(REASON_ICMP_NO_FLOW);
-	count_in(s, service_traffic(f->service), false);
-	count_in(s, backend_traffic(f->backend), false);
+	count_in(s, f->service, f->backend, false);
 	return OUTCOME(REASON_ICMP_TO_BACKEND, transmit(ctx, s, c, out_to(backend)));
 }
 
@@ -193,8 +192,7 @@ static __always_inline __u32 error_to_client(struct xdp_md *ctx, struct scratch 
 		return DROP(REASON_ICMP_MALFORMED);
 	if (!still(s, f))
 		return DROP(REASON_ICMP_NO_FLOW);
-	count_out(s, service_traffic(f->service));
-	count_out(s, backend_traffic(f->backend));
+	count_out(s, f->service, f->backend);
 	return OUTCOME(REASON_ICMP_TO_CLIENT, transmit(ctx, s, c, f->ifindex));
 }
 

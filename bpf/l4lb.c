@@ -137,9 +137,14 @@ static __always_inline struct traffic *service_traffic(__u32 element)
 	return service_counters.lookup(&element);
 }
 
-static __always_inline struct traffic *backend_traffic(__u32 element)
+static __always_inline struct backend_in *backend_in_get(__u32 element)
 {
-	return backend_counters.lookup(&element);
+	return backend_in.lookup(&element);
+}
+
+static __always_inline struct count *backend_out_get(__u32 element)
+{
+	return backend_out.lookup(&element);
 }
 
 static __always_inline struct count *reason_count(__u32 element)

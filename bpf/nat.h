@@ -117,21 +117,34 @@ static __always_inline __u32 obstacle(struct scratch *s, __u32 ifindex, __u16 mt
 	return REASON_MTU_EXCEEDED;
 }
 
-static __always_inline void count_in(const struct scratch *s, struct traffic *t, bool created)
+/* A client's packet that is sent to a backend; `created`: a flow's first */
+static __always_inline void count_in(const struct scratch *s, __u32 service, __u32 backend, bool created)
 {
-	if (!t)
+	struct traffic *t = service_traffic(service);
+	struct backend_in *b = backend_in_get(backend);
+
+	if (!t || !b)
 		return;
 	t->packets_in++;
 	t->bytes_in += s->received_bytes;
 	t->flows += created;
+	b->packets++;
+	b->bytes += s->received_bytes;
+	b->flows += created;
 }
 
-static __always_inline void count_out(const struct scratch *s, struct traffic *t)
+/* A backend's packet that is sent to a client */
+static __always_inline void count_out(const struct scratch *s, __u32 service, __u32 backend)
 {
-	if (!t)
+	struct traffic *t = service_traffic(service);
+	struct count *b = backend_out_get(backend);
+
+	if (!t || !b)
 		return;
 	t->packets_out++;
 	t->bytes_out += s->received_bytes;
+	b->packets++;
+	b->bytes += s->received_bytes;
 }
 
 /* Sends a client's packet along its flow; returns the outcome. `reason` is REASON_FLOW_CREATED with the flow's first packet. */
@@ -157,8 +170,7 @@ static __always_inline __u32 send_to_backend(struct xdp_md *ctx, struct scratch 
 		return DROP(REASON_MALFORMED);
 	if (!still(s, f))
 		return DROP(REASON_NO_FLOW);
-	count_in(s, service_traffic(f->service), reason == REASON_FLOW_CREATED);
-	count_in(s, backend_traffic(f->backend), reason == REASON_FLOW_CREATED);
+	count_in(s, f->service, f->backend, reason == REASON_FLOW_CREATED);
 	return OUTCOME(reason, transmit(ctx, s, c, out_to(backend)));
 }
 
@@ -185,8 +197,7 @@ static __always_inline __u32 send_to_client(struct xdp_md *ctx, struct scratch *
 		return DROP(REASON_MALFORMED);
 	if (!still(s, f))
 		return DROP(REASON_NO_FLOW);
-	count_out(s, service_traffic(f->service));
-	count_out(s, backend_traffic(f->backend));
+	count_out(s, f->service, f->backend);
 	return OUTCOME(REASON_TO_CLIENT, transmit(ctx, s, c, f->ifindex));
 }
 

@@ -26,14 +26,20 @@ def test_counters_are_summed_over_cpus_and_zeros_left_out(bpffs: Path) -> None:
             syscall.map_update(fd.fileno(), array_key(index), each_cpu)
 
     fill("service_counters", 3, [1, 2, 3, 4, 5, 6, 7, 8])
-    fill("backend_counters", 39999, [10, 20, 30, 40, 50, 60, 70, 80])
+    fill("backend_in", 39999, [10, 20, 30])
+    fill("backend_out", 39999, [40, 50])
+    fill("backend_out", 7, [60, 70])
     fill("reason_counters", 11 * 8 + 3, [7, 700])
     extra = sum(range(cpus))
     counters = datapath.counters()
     assert counters.services == {3: TrafficCount(*(cpus * word + extra for word in range(1, 9)))}
-    assert counters.backends == {39999: TrafficCount(*(cpus * word + extra for word in range(10, 90, 10)))}
+    assert counters.backends == {
+        39999: TrafficCount(*(cpus * word + extra for word in (10, 20, 40, 50, 30))),
+        7: TrafficCount(packets_out=cpus * 60 + extra, bytes_out=cpus * 70 + extra),
+    }
     assert counters.reasons == {(11, 3): (cpus * 7 + extra, cpus * 700 + extra)}
     datapath.clear_backend_counters(39999)
+    datapath.clear_backend_counters(7)
     assert datapath.counters().backends == {}
     datapath.close()
 

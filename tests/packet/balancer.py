@@ -225,7 +225,10 @@ class Balancer:
         return {divmod(i, VERDICTS): (words[0], words[1]) for i, words in self.sums("reason_counters", 2)}
 
     def traffic(self, name: str, number: int) -> tuple[int, ...]:
-        """packets_in, bytes_in, packets_out, bytes_out, flows of a service or backend."""
+        """packets_in, bytes_in, packets_out, bytes_out, flows of a service ("service_counters") or backend ("backend_counters")."""
+        if name == "backend_counters":
+            arrived, left = dict(self.sums("backend_in", 3)).get(number, [0] * 3), dict(self.sums("backend_out", 2)).get(number, [0] * 2)
+            return arrived[0], arrived[1], *left, arrived[2]
         return next((tuple(words[:5]) for i, words in self.sums(name, 8) if i == number), (0,) * 5)
 
     def tracking(self, number: int) -> tuple[int, ...]:

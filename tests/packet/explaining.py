@@ -61,7 +61,8 @@ def shown(frame: bytes) -> str:
 
 def counted(lb: Balancer) -> dict[int, tuple[int, int]]:
     """Packets in and out of each backend."""
-    return {number: (words[0], words[2]) for number, words in lb.sums("backend_counters", 8)}
+    arrived, left = dict(lb.sums("backend_in", 3)), dict(lb.sums("backend_out", 2))
+    return {number: (arrived.get(number, [0])[0], left.get(number, [0])[0]) for number in arrived.keys() | left.keys()}
 
 
 def compare(lb: Balancer, explainer: Explainer, frame: bytes) -> Explanation:

@@ -200,7 +200,8 @@ class Views:
             "flows": counts.flows,
             "flow_table": -(-counts.tracked // WAYS),
             "service_counters": len(numbers.services),
-            "backend_counters": len(numbers.backends),
+            "backend_in": len(numbers.backends),
+            "backend_out": len(numbers.backends),
         }
         return tuple((state, known.get(state.name, len(actual.get(state.name, ())))) for state in states)
 

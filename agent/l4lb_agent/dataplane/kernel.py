@@ -138,7 +138,8 @@ class KernelDatapath:
     def counters(self) -> Counters:
         """Read every counter; elements that are zero are left out."""
         services = {i: TrafficCount(*words) for i, words in self._maps.sums("service_counters", layout.Traffic)}
-        backends = {i: TrafficCount(*words) for i, words in self._maps.sums("backend_counters", layout.Traffic)}
+        arrived, left = dict(self._maps.sums("backend_in", layout.BackendIn)), dict(self._maps.sums("backend_out", layout.Count))
+        backends = {i: _of_backend(arrived.get(i, (0, 0, 0)), left.get(i, (0, 0))) for i in sorted(arrived.keys() | left.keys())}
         reasons = {divmod(i, VERDICTS): (words[0], words[1]) for i, words in self._maps.sums("reason_counters", layout.Count)}
         return Counters(services, backends, reasons, time.time())
 
@@ -172,7 +173,8 @@ class KernelDatapath:
 
     def clear_backend_counters(self, backend_id: int) -> None:
         """Zero the counters of an id that is about to be given to a new backend."""
-        self._maps.zero("backend_counters", backend_id)
+        self._maps.zero("backend_in", backend_id)
+        self._maps.zero("backend_out", backend_id)
 
     def clear_service_counters(self, service_id: int) -> None:
         """Zero the counters of an id that is about to be given to a new service, and fill its bucket of new flows."""
@@ -234,3 +236,8 @@ def detach_all(pin_dir: Path) -> list[str]:
         return interfaces
     finally:
         lock.close()
+
+
+def _of_backend(arrived: Sequence[int], left: Sequence[int]) -> TrafficCount:
+    """Packets, bytes and flows in; packets and bytes out."""
+    return TrafficCount(arrived[0], arrived[1], left[0], left[1], arrived[2])

@@ -34,8 +34,6 @@ CONFIG_VLANS: Final = 2
 CONFIG_KEEP: Final = 4
 SNAT_V6_BASE: Final = 128
 SNAT_SLOTS: Final = 256
-
-
 PLACES: Final = 8
 
 
@@ -260,7 +258,7 @@ PORT_FULL_PLACES: Final = 4096
 
 
 class Traffic(ctypes.Structure):
-    """service_counters[service] and backend_counters[backend], one per CPU."""
+    """service_counters[service], one per CPU."""
 
     _fields_ = [
         ("packets_in", U64), ("bytes_in", U64), ("packets_out", U64), ("bytes_out", U64), ("flows", U64),
@@ -268,8 +266,14 @@ class Traffic(ctypes.Structure):
     ]  # fmt: skip
 
 
+class BackendIn(ctypes.Structure):
+    """backend_in[backend], one per CPU."""
+
+    _fields_ = [("packets", U64), ("bytes", U64), ("flows", U64)]
+
+
 class Count(ctypes.Structure):
-    """reason_counters[reason * VERDICTS + verdict], one per CPU."""
+    """reason_counters[reason * VERDICTS + verdict] and backend_out[backend], one per CPU."""
 
     _fields_ = [("packets", U64), ("bytes", U64)]
 
