@@ -1,8 +1,9 @@
 """Runs pytest of this checkout on another kernel: Debian's own, booted in a machine emulated by QEMU.
 
 The machine's root is an initramfs of two archives: a large one with files of this machine's own packages (Python, BCC, iproute2), of the
-virtual environment and the kernel's modules, kept in the cache and made again only when one of them changes, and a small one with the
-checkout. Emulation (TCG) is some twenty times slower than the machine itself, and needs neither KVM nor root.
+virtual environment, the laboratory's nginx and the kernel's modules, kept in the cache and made again only when one of them changes, and a
+small one with the checkout, the copy of it that agents run, and the datapath's bytecode. Emulation (TCG) is some twenty times slower than
+the machine itself, and needs neither KVM nor root.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from lab.cpio import Archive
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("python3-bpfcc", "iproute2", "ethtool", "mount", "util-linux", "coreutils", "dash")
-DISTRIBUTIONS = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "scapy", "pyroute2", "tenacity")
+TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "scapy")  # and what requirements/run.in names
 MODULES = (  # in the order of their dependencies
     "net/llc/llc.ko", "net/802/stp.ko", "net/bridge/bridge.ko", "drivers/net/veth.ko", "net/ipv4/tunnel4.ko", "net/ipv4/ip_tunnel.ko",
     "net/ipv4/ipip.ko", "net/ipv6/sit.ko", "net/ipv6/tunnel6.ko", "net/ipv6/ip6_tunnel.ko", "net/ipv4/udp_tunnel.ko",
@@ -40,7 +41,8 @@ MODULES = (  # in the order of their dependencies
 )  # fmt: skip
 SOURCES = ("agent", "bpf", "clients/python", "lab", "tests", "bench", "proto", "pyproject.toml")
 CHECKOUT = "l4lb"  # where the checkout lies in the guest, from its root
-BYTECODE = "guest/bytecode"
+CACHE = "var/cache/l4lb"
+BYTECODE = f"{CACHE}/lab-programs"  # where agents of laboratories look for it
 LEFT_OUT = re.compile(
     r"/usr/share/(doc|man|locale|info|lintian|bug|doc-base|bash-completion|zsh|perl5?|bcc|menu|common-licenses|applications)(/|$)"
     r"|/usr/lib/x86_64-linux-gnu/(gconv|perl-base)/|/__pycache__/.*\.opt-|/scapy/contrib/|^/(var|boot|dev|proc|sys|run|tmp)(/|$)"
@@ -114,6 +116,12 @@ def package_files(names: Sequence[str]) -> Iterator[Path]:
             yield from path.parent.glob(f"__pycache__/{path.stem}.cpython-*[0-9].pyc")
 
 
+def needed() -> list[str]:
+    """The distributions that agent, client and tests import."""
+    lines = (line.split("#")[0].strip() for line in (ROOT / "requirements/run.in").read_text().splitlines())
+    return [*TOOLS, *(Requirement(line).name for line in lines if line)]
+
+
 def distribution_files(names: Iterable[str]) -> Iterator[Path]:
     """Files in the virtual environment of the distributions `names` and of all that they require."""
     found: set[str] = set()
@@ -135,19 +143,26 @@ def in_root(path: Path) -> str:
     return os.path.join(os.path.realpath(path.parent), path.name).lstrip("/")
 
 
+def copy_tree(archive: Archive, top: Path, name: str) -> None:
+    """All below `top`."""
+    for path in (top, *sorted(top.rglob("*"))):
+        archive.copy(path, f"{name}/{path.relative_to(top)}".removesuffix("/."))
+
+
 def write_system(out: Path, packages: Sequence[str], kernel: Kernel) -> None:
     """Writes the large archive: everything but the checkout."""
     with out.open("wb") as file:
         archive = Archive(file)
         for name in ("bin", "sbin", "lib", "lib64"):
             archive.copy(Path("/", name), name)
-        for path in (*package_files(packages), Path("/etc/ld.so.cache"), *distribution_files(DISTRIBUTIONS)):
+        for path in (*package_files(packages), Path("/etc/ld.so.cache"), *distribution_files(needed())):
             if os.path.lexists(path) and not LEFT_OUT.search(str(path).removeprefix(sys.prefix)):
                 archive.copy(path, in_root(path))
         for name, text in ETC.items():
             archive.file(f"etc/{name}", text.encode())
         for module in kernel.modules:
             archive.copy(module, f"guest/{module.name}")
+        copy_tree(archive, install.cache_folder() / "nginx/usr/sbin", f"{CACHE}/nginx/usr/sbin")
         archive.device("dev/console", 5, 1)
         archive.file("init", (ROOT / "lab/guest_init.py").read_bytes(), 0o755)
         archive.close()
@@ -157,7 +172,7 @@ def system_archive(cache: Path, kernel: Kernel) -> Path:
     """The large archive out of the cache, made when something in it has changed."""
     packages = closure(PACKAGES)
     versions = subprocess.run(["dpkg-query", "-W", *packages], check=True, capture_output=True, text=True).stdout
-    code = b"".join((ROOT / "lab" / name).read_bytes() for name in ("guest.py", "cpio.py", "guest_init.py"))
+    code = b"".join((ROOT / name).read_bytes() for name in ("lab/guest.py", "lab/cpio.py", "lab/guest_init.py", "requirements/run.in"))
     key = hashlib.sha256("\n".join((versions, sys.prefix, kernel.directory.name)).encode() + code).hexdigest()[:12]
     archive = cache / f"system-{kernel.directory.name}-{key}.cpio"
     if not archive.exists():
@@ -170,13 +185,12 @@ def system_archive(cache: Path, kernel: Kernel) -> Path:
 
 
 def append_checkout(out: Path, checkout: Path, bytecode: Path, job: dict[str, object]) -> None:
-    """Appends the small archive: the copy of the checkout, the datapath's bytecode and what is to be run."""
+    """Appends the small archive: the copy of the checkout, that which agents run, the datapath's bytecode and what is to be run."""
     with out.open("ab") as file:
         archive = Archive(file)
-        for path in sorted(checkout.rglob("*")):
-            archive.copy(path, f"{CHECKOUT}/{path.relative_to(checkout)}")
-        for path in sorted(bytecode.iterdir()):
-            archive.copy(path, f"{BYTECODE}/{path.name}")
+        app = install.installed(ROOT, install.cache_folder())
+        for folder, name in ((checkout, CHECKOUT), (app, f"{CACHE}/{app.name}"), (bytecode, BYTECODE)):
+            copy_tree(archive, folder, name)
         archive.file("guest/job.json", json.dumps(job).encode())
         archive.close()
 

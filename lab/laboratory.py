@@ -19,13 +19,14 @@ class Laboratory:
     """`with Laboratory() as lab:` brings it up and removes every trace of it. Needs root."""
 
     def __init__(
-        self, *, routed: bool = False, two_sided: bool = False, through: bool = False, peer: Peer = Peer.PROGRAM,
+        self, *, routed: bool = False, two_sided: bool = False, through: bool = False, tagged: bool = False, peer: Peer = Peer.PROGRAM,
         direct: Direct | None = None,
     ) -> None:  # fmt: skip
         """With `direct` the backends are prepared for answering clients themselves, with `through` for answering them through the load
-        balancer, which a routed laboratory cannot."""
+        balancer, which a routed laboratory cannot. `tagged`: the two sides are VLANs of one wire, whose kernel must have them."""
         assert not (routed and through)
-        self.topology = Topology(routed, two_sided, through)
+        assert two_sided or not tagged
+        self.topology = Topology(routed, two_sided, through, tagged)
         self.direct: dict[str, DirectBackend] = {}
         self._how, self._peer = direct, peer
         self.nginx: dict[str, Nginx] = {}
@@ -111,6 +112,8 @@ class Laboratory:
             netns.set_sysctls(prefix + role, topology.sysctls(role))
         netns.batch(prefix + "lb", topology.management_lines())
         self.offload = "; ".join(offload.prepare(prefix + "switch", port, self._peer, self.run.bpffs) for port in topology.ports())
+        if topology.tagged:
+            offload.write_tags(prefix + "switch", "lb")
         if self._how is not None:
             for name in BACKENDS:
                 self._prepare(name, self._how)

@@ -45,6 +45,11 @@ def prepare(switch: str, port: str, peer: Peer, bpffs: Path) -> str:
     return f"switch port `{port}`: transmit checksum offload off, native XDP_PASS program (veth delivers XDP_TX only then)"
 
 
+def write_tags(switch: str, port: str) -> None:
+    """Let tags stand in the frames that leave by `port`, and be taken out of those that come. Raises CommandFailed."""
+    netns.run(netns.entering(switch, ["ethtool", "-K", port, "txvlan", "off", "rxvlan", "off"]))
+
+
 def finish_checksums(switch: str, port: str) -> None:
     """Let who is behind `port` get finished packets only, as from a card: checksums that can be verified. Raises CommandFailed."""
     netns.run(netns.entering(switch, ["ethtool", "-K", port, "tx", "off"]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import l4lb
+from l4lb.channel import CALL_SECONDS
 from l4lb.v1.agent_pb2 import Agent as AgentInfo
 from lab.agent import Agent
 from lab.laboratory import Laboratory
@@ -60,13 +61,14 @@ class Balanced:
 
 
 @contextmanager
-def balanced(lab: Laboratory, agent: Agent, *, wait: bool = True, **more: Any) -> Iterator[Balanced]:
-    """A running agent in `lab`, READY unless not waited for; killed in the end. `more` is what else Balanced takes. Raises AgentFailed."""
+def balanced(lab: Laboratory, agent: Agent, *, wait: bool = True, patience: float = CALL_SECONDS, **more: Any) -> Iterator[Balanced]:
+    """A running agent in `lab`, READY unless not waited for; killed in the end. Each of the client's calls has `patience` seconds. `more`
+    is what else Balanced takes. Raises AgentFailed."""
     agent.start()
     try:
-        with l4lb.Client(agent.target) as client:
+        with l4lb.Client(agent.target, timeout=patience) as client:
             if wait:
-                agent.wait_ready(client)
+                agent.wait_ready(client, max(60.0, patience))
             yield Balanced(lab, agent, client, **more)
     finally:
         agent.kill()

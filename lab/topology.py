@@ -16,6 +16,8 @@ Two-sided: the load balancer has a link to the clients and one to the backends, 
 
 Bridged and two-sided also "through": backends reach clients through the load balancer alone, which is the router of a two-sided laboratory.
 
+Tagged: two-sided over one wire, eth0, on which the links to the clients and to the backends are VLANs: eth0.7 and eth0.9.
+
 Bridges live in the namespace `switch`; each veth is made inside it with its other end in the namespace that uses it, so that the root
 namespace never sees an interface. Addresses are private ones (RFC 1918, RFC 4193); nothing leaves the namespaces, so that several
 laboratories may use the same.
@@ -32,6 +34,7 @@ PORT_HTTP: Final = 80
 PORT_ECHO: Final = 7007
 _ROUTED: Final = {"lb": 0, "client": 1, "a": 2, "b": 2}  # the number of the link each is on
 _TWO_SIDED: Final = {"lb": 0, "client": 0, "a": 1, "b": 1}
+VLANS: Final = (7, 9)  # of a tagged laboratory's links
 _ROUTER: Final = 254
 _MTU: Final = 1500
 _OUTER: Final = 52  # the largest outer header: IPv6, UDP, GUE
@@ -57,6 +60,7 @@ class Topology:
     routed: bool = False
     two_sided: bool = False
     through: bool = False
+    tagged: bool = False
 
     def roles(self) -> tuple[str, ...]:
         """What namespaces are called, after the run's prefix."""
@@ -71,11 +75,15 @@ class Topology:
 
     def interfaces(self) -> tuple[str, ...]:
         """Of the load balancer: the switch's ports they are connected to are `ports`."""
-        return ("eth0", "eth1") if self.two_sided else ("eth0",)
+        return ("eth0", "eth1") if self.two_sided and not self.tagged else ("eth0",)
 
     def ports(self) -> tuple[str, ...]:
         """What the switch calls the other ends of the load balancer's interfaces."""
-        return ("lb", "lb1") if self.two_sided else ("lb",)
+        return ("lb", "lb1") if self.two_sided and not self.tagged else ("lb",)
+
+    def ends(self) -> tuple[str, ...]:
+        """Interfaces of the load balancer that have its addresses, by link."""
+        return tuple(f"eth0.{vlan}" for vlan in VLANS) if self.tagged else self.interfaces()
 
     def _link(self, role: str) -> int:
         return _ROUTED[role] if self.routed else _TWO_SIDED[role] if self.two_sided else 0
@@ -111,7 +119,10 @@ class Topology:
             lines.append(f"link set br{link} up")
         for role in ("lb", "client", *BACKENDS):
             lines += self._port(role, "eth0", prefix + role, self._link(role))
-        if self.two_sided:
+        if self.tagged:
+            lines.append("link set dev lb nomaster")
+            lines += [line for link, vlan in enumerate(VLANS) for line in self.member(link, vlan)]
+        elif self.two_sided:
             lines += self._port("lb1", "eth1", f"{prefix}lb", 1)
         for link in range(self.links()) if self._has_router() else ():
             lines += self._port(f"router{link}", f"eth{link}", f"{prefix}router", link)
@@ -120,6 +131,12 @@ class Topology:
     @staticmethod
     def _port(port: str, interface: str, namespace: str, link: int) -> list[str]:
         return [f"link add name {port} type veth peer name {interface} netns {namespace}", f"link set dev {port} master br{link} up"]
+
+    @staticmethod
+    def member(link: int, vlan: int) -> list[str]:
+        """What makes a VLAN of the load balancer's wire part of a link, inside `switch`."""
+        device = f"lb.{vlan}"
+        return [f"link add link lb name {device} type vlan id {vlan}", f"link set dev {device} master br{link} up"]
 
     def host_lines(self, role: str, prefix: str) -> list[str]:
         """What gives one namespace its addresses and routes, after the switch is there."""
@@ -130,8 +147,11 @@ class Topology:
             return [peer, f"addr add {self.management('controller')}/30 dev eth0", "link set eth0 up"]
         if role == "router":
             return [line for link in range(self.links()) for line in self._up(f"eth{link}", self._host(link, _ROUTER))]
-        second = self._up("eth1", self._host(1, 1)) if self.two_sided and role == "lb" else []
-        return [*self._up("eth0", self.host(role)), *second, *self.routes(role)]
+        if role == "lb":
+            vlans = [f"link add link eth0 name eth0.{vlan} type vlan id {vlan}" for vlan in VLANS] if self.tagged else []
+            up = [line for link, end in enumerate(self.ends()) for line in self._up(end, self._host(link, 1))]
+            return ["link set eth0 up", *vlans, *up, *self.routes(role)]
+        return [*self._up("eth0", self.host(role)), *self.routes(role)]
 
     def _gateways(self, role: str, family: int) -> list[str]:
         """The address of the router on a host's link, if the host needs one."""
@@ -169,7 +189,8 @@ class Topology:
         """Settings below net/ of one namespace, once it has its interfaces."""
         if role == "lb":  # bpf_fib_lookup answers only for interfaces that forward
             silent = {f"ipv4/conf/{which}/send_redirects": "0" for which in ("all", *self.interfaces())} if self.through else {}
-            forwarding = {f"{family}/conf/{interface}/forwarding": "1" for family in ("ipv4", "ipv6") for interface in self.interfaces()}
+            every = {*self.interfaces(), *self.ends()}
+            forwarding = {f"{family}/conf/{interface}/forwarding": "1" for family in ("ipv4", "ipv6") for interface in every}
             return forwarding | silent
         if role == "router":
             telling = {"ipv4/conf/all/arp_notify": "1", **{f"ipv6/conf/eth{link}/ndisc_notify": "1" for link in range(self.links())}}
