@@ -118,7 +118,7 @@ static __always_inline enum frame classify(struct xdp_md *ctx, struct scratch *s
 
 static __always_inline __u32 road(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
-	__u32 why = is_tagged(ctx) ? take_tag(ctx, s, c) : 0;
+	__u32 why = is_tagged(ctx) ? take_tags(ctx, s, c) : 0;
 	const struct owned_address *owned;
 	enum frame frame;
 	__u64 address;

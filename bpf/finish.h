@@ -4,13 +4,25 @@
 #ifndef L4LB_FINISH_H
 #define L4LB_FINISH_H
 
-/* Puts on the tag of a frame that ends so, what is dropped included: it may be captured. Returns the outcome, which is another one when
- * there is no room for the tag. */
-static __always_inline __u32 with_tag(struct xdp_md *ctx, const struct scratch *s, __u32 outcome)
+/* The outermost tag of a frame that ends so */
+static __always_inline __u32 tag_for(const struct scratch *s, __u32 outcome)
 {
 	__u32 verdict = outcome & (VERDICTS - 1);
-	__u32 tag = verdict == XDP_TX || verdict == XDP_REDIRECT ? s->tag_out : s->tag_in;
 
+	return verdict == XDP_TX || verdict == XDP_REDIRECT ? s->tag_out : s->tag_in;
+}
+
+/* Puts on the tags of a frame that ends so, what is dropped included: it may be captured. Returns the outcome, which is another one when
+ * there is no room for them. */
+static __always_inline __u32 with_tag(struct xdp_md *ctx, struct scratch *s, __u32 outcome)
+{
+	__u32 verdict = outcome & (VERDICTS - 1), tag = tag_for(s, outcome);
+
+	if (tag & (TAG_LOOK | TAG_DEVICE)) {
+		s->outcome = outcome;
+		tail_call(ctx, TAIL_TAGS);
+		return DROP(REASON_TAIL_CALL_FAILED);
+	}
 	return tag && !push_tag(ctx, tag) && verdict != XDP_DROP ? DROP(REASON_NO_HEADROOM) : outcome;
 }
 
@@ -23,13 +35,11 @@ static __always_inline __u32 forgotten(struct scratch *s, __u32 outcome)
 	return s->outcome;
 }
 
-static __always_inline int finish(struct xdp_md *ctx, struct scratch *s, __u32 outcome)
+/* The end of a frame that has its tags */
+static __always_inline int leave(struct xdp_md *ctx, struct scratch *s, __u32 outcome)
 {
-	struct count *count;
+	struct count *count = reason_count(outcome);
 
-	if (s->tags)
-		outcome = with_tag(ctx, s, outcome);
-	count = reason_count(outcome);
 	if (count) {
 		count->packets++;
 		count->bytes += s->received_bytes;
@@ -39,6 +49,11 @@ static __always_inline int finish(struct xdp_md *ctx, struct scratch *s, __u32 o
 		tail_call(ctx, TAIL_CAPTURE); /* when it fails, the packet is not captured */
 	}
 	return outcome & (VERDICTS - 1);
+}
+
+static __always_inline int finish(struct xdp_md *ctx, struct scratch *s, __u32 outcome)
+{
+	return leave(ctx, s, s->tags ? with_tag(ctx, s, outcome) : outcome);
 }
 
 /* A tail, which returns the verdict; each has the name of its slot */

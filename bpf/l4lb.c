@@ -252,6 +252,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "options.h"
 #include "tcp.h"
 #include "next_hop.h"
+#include "tags.h"
 #include "nat.h"
 #include "mss.h"
 #include "claim.h"
@@ -314,6 +315,11 @@ int nat_new(struct xdp_md *ctx)
 int nat_port(struct xdp_md *ctx)
 {
 	TAIL(finish(ctx, s, forgotten(s, give_port(ctx, s, c))));
+}
+
+int tags(struct xdp_md *ctx)
+{
+	TAIL(leave(ctx, s, with_tags(ctx, s, c)));
 }
 
 int answer(struct xdp_md *ctx)

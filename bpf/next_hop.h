@@ -40,7 +40,7 @@ static __always_inline long route_asked(struct xdp_md *ctx, struct scratch *s, c
 static __always_inline void learn_mtu(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct flow *f,
 				      const struct tuple *to, long said)
 {
-	__u32 ifindex = f->ifindex & ((1 << OUT_VLAN_SHIFT) - 1), vlan = f->ifindex >> OUT_VLAN_SHIFT;
+	__u32 ifindex = f->ifindex & OUT_INTERFACE, vlan = f->ifindex >> OUT_VLAN_SHIFT;
 	bool routed = said == ROUTE_NO_NEIGHBOUR && out_over(s, c, s->route.ifindex) == f->ifindex;
 	const struct vlan *v;
 
@@ -71,6 +71,18 @@ static __always_inline long route_to_client(struct xdp_md *ctx, struct scratch *
 	return said;
 }
 
+/* Lowers the MTU of a way to what its interface carries beside two tags */
+static __always_inline void leave_room(struct scratch *s, struct flow *f)
+{
+	if (f->ifindex >> OUT_VLAN_SHIFT == OUT_DEVICE) {
+		const struct vlan *v = vlan_find(s, f->ifindex & OUT_INTERFACE, VLAN_DEVICE);
+
+		if (v && v->mtu && (!f->mtu || f->mtu > v->mtu))
+			f->mtu = v->mtu;
+	}
+	asm volatile("" ::: "memory");
+}
+
 /* The way back for a new flow: the kernel's, or else the way that the client's packet came, until the first reply asks again */
 static __always_inline void first_way_back(struct xdp_md *ctx, struct scratch *s, const struct config *c, struct flow *f)
 {
@@ -78,7 +90,9 @@ static __always_inline void first_way_back(struct xdp_md *ctx, struct scratch *s
 
 	reverse(&s->old, &s->tuple);
 	f->route_generation = c->route_generation;
-	if (route_to_client(ctx, s, c, f, &s->old) == ROUTE_FOUND || !frame)
+	if (route_to_client(ctx, s, c, f, &s->old) == ROUTE_FOUND)
+		return leave_room(s, f);
+	if (!frame)
 		return;
 	f->route_generation--;
 	f->ifindex = out_back(ctx, s);
@@ -98,6 +112,7 @@ static __always_inline void renew_way_back(struct xdp_md *ctx, struct scratch *s
 	said = route_to_client(ctx, s, c, f, &s->becomes);
 	if (said != ROUTE_FOUND)
 		learn_mtu(ctx, s, c, f, &s->becomes, said);
+	leave_room(s, f);
 }
 
 static __always_inline __u32 out_to(const struct backend *b)
@@ -105,18 +120,24 @@ static __always_inline __u32 out_to(const struct backend *b)
 	return OUT(b->ifindex, b->vlan);
 }
 
-/* Out by OUT(): by XDP_TX where the frame came from, or by redirect where configured; otherwise by redirect */
-static __always_inline __u32 transmit(struct xdp_md *ctx, struct scratch *s, const struct config *c, __u32 out)
+/* Out by an interface: by XDP_TX where the frame came from, or by redirect where configured; otherwise by redirect */
+static __always_inline __u32 send_over(struct xdp_md *ctx, const struct config *c, __u32 ifindex)
 {
-	__u32 ifindex = out & ((1 << OUT_VLAN_SHIFT) - 1), vlan = out >> OUT_VLAN_SHIFT;
-
-	s->tag_out = vlan ? TAG_PRESENT | vlan : 0;
 	if (ifindex == ctx->ingress_ifindex && !(c->flags & CONFIG_TRANSMIT_REDIRECT))
 		return XDP_TX;
 	return bpf_redirect(ifindex, 0);
 }
 
-/* An answer: with the very tag of what it answers */
+/* Out by OUT() */
+static __always_inline __u32 transmit(struct xdp_md *ctx, struct scratch *s, const struct config *c, __u32 out)
+{
+	__u32 ifindex = out & OUT_INTERFACE, vlan = out >> OUT_VLAN_SHIFT;
+
+	s->tag_out = !vlan ? 0 : vlan == OUT_DEVICE ? TAG_DEVICE | ifindex : TAG_PRESENT | vlan;
+	return send_over(ctx, c, ifindex);
+}
+
+/* An answer: with the very tags of what it answers */
 static __always_inline __u32 send_back(struct xdp_md *ctx, struct scratch *s, const struct config *c)
 {
 	__u32 verdict = transmit(ctx, s, c, OUT(ctx->ingress_ifindex, 0));

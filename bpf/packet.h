@@ -28,6 +28,16 @@ struct tagged {
 	__u16 next_type;
 };
 
+/* With three tags */
+struct tagged_thrice {
+	__u8 destination[6];
+	__u8 source[6];
+	struct {
+		__u16 type;
+		__u16 tag;
+	} tag[3];
+};
+
 struct ipv4 {
 	__u8 version_length; /* 4 bits each; the length in words of 4 bytes */
 	__u8 service;

@@ -67,7 +67,7 @@ enum reason {
 	REASON_CLIENT_IS_BACKEND = 81,   /* would start a flow whose kept address is itself a backend's */
 	REASON_NOT_A_REPLY = 82,         /* passed: from a backend that answers through here, and of no flow */
 	REASON_VLAN_FOREIGN = 84,        /* passed: the tag of a VLAN that this host is not in */
-	REASON_VLAN_STACKED = 85,        /* passed: more than one tag, or one of a service provider (802.1ad) */
+	REASON_VLAN_STACKED = 85,        /* passed: more than two tags */
 	REASON_TOO_BIG_LIMITED = 87,     /* longer than the MTU of the way out, and no answer left to spend */
 	REASON_SOURCE_ROUTED = 90,       /* IPv4 source route, IPv6 routing header of type 0 or not at its end */
 	REASON_OPTIONS_WRONG = 91,       /* lengths of options or extension headers that cannot be */

@@ -123,16 +123,18 @@ struct scratch {
 	__u32 place;               /* in vlans[] */
 	__u32 out;                 /* OUT() */
 	__u32 way_mtu;             /* of an interface that is a way back, as the kernel says */
+	__u32 device;              /* with tag_in: the interface or the VLAN device that the frame is for */
+	__u32 inner_in;            /* with tag_in: TAG_PRESENT and the second tag, 0 = none */
 	union {
 		__u64 tags; /* 0 = neither */
 		struct {
-			__u32 tag_in;  /* TAG_PRESENT and the tag with which the frame came, 0 = none */
-			__u32 tag_out; /* the same of its way out */
+			__u32 tag_in;  /* TAG_PRESENT and the tag with which the frame came, the outer one of two, 0 = none */
+			__u32 tag_out; /* the same of its way out, or TAG_DEVICE */
 		};
 	};
 	__u8 block[SUM_BYTES + 4]; /* part of a message that is being summed, filled up to whole words */
-	__u32 received_bytes;      /* of the frame, tag included */
-	__u32 frame_bytes;         /* without tag, until something is done to the packet */
+	__u32 received_bytes;      /* of the frame, tags included */
+	__u32 frame_bytes;         /* without tags, until something is done to the packet */
 	__u32 l3_bytes;            /* by the IP header, which link-layer padding does not change */
 	__u32 segment;             /* TCP: sequence numbers that it takes, SYN and FIN included */
 	__u32 sequence;            /* host order */

@@ -200,17 +200,25 @@ struct interface {
 }; /* 16 bytes */
 #define INTERFACE_PLACES 1024
 
-/* A way out as one number: vlan:12 | interface:20 from the top bit down; VLAN 0 = no tag */
+/* A way out as one number: vlan:12 | interface:20 from the top bit down; VLAN 0 = no tag, OUT_DEVICE = the interface is a VLAN device, and
+ * its tags, others than a single one of 802.1Q, are looked up when a packet leaves */
 #define OUT(interface, vlan) ((interface) | (__u32)(vlan) << OUT_VLAN_SHIFT)
 #define OUT_VLAN_SHIFT 20
+#define OUT_INTERFACE ((1 << OUT_VLAN_SHIFT) - 1)
+#define OUT_DEVICE 0xfff
 
-/* vlans[place by ifindex and key, or one of the next]: VLAN devices by their lower device and VLAN, and lower devices by VLAN_DEVICE */
+/* vlans[place by ifindex and key, or one of the next]: VLAN devices by the device that they are on and VLAN, with VLAN_SERVICE when it is
+ * one of 802.1ad; and the interfaces that carry them by VLAN device and VLAN_DEVICE, with the tags, numbered in the same way */
 struct vlan {
 	__u32 ifindex; /* 0 = empty */
 	__u16 key;
-	__u16 tag;     /* the VLAN */
-	__u32 other;   /* ifindex of the other device */
-}; /* 12 bytes */
+	__u16 tag;     /* the only one, or the outer one */
+	__u32 other;   /* ifindex of the VLAN device, or of the interface */
+	__u16 inner;   /* second tag, 0 = none */
+	__u16 mtu;     /* of packets that the interface carries beside two tags, 0 = not checked */
+}; /* 16 bytes */
+#define TAG_BYTES 4 /* in a frame */
+#define VLAN_SERVICE 0x1000
 #define VLAN_DEVICE 0xffff
 #define VLAN_PLACES 4096
 #define VLAN_TRIES 16
@@ -228,6 +236,7 @@ struct vlan {
 #define TAIL_CAPTURE 4
 #define TAIL_LATER 5
 #define TAIL_NAT_PORT 6
-#define TAILS 7
+#define TAIL_TAGS 7
+#define TAILS 8
 
 #endif

@@ -82,7 +82,7 @@ class Nginx:
                 netns.entering(namespace, argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
 
-    def wait(self, within: float = 10.0) -> None:
+    def wait(self, within: float = 60.0) -> None:
         """Return once it serves (it writes its pid after it listens). Raises RuntimeError with its error log."""
         until = time.monotonic() + within
         while not (self._folder / "pid").exists() or not (self._folder / "pid").read_text().strip():

@@ -47,7 +47,8 @@ def prepare(switch: str, port: str, peer: Peer, bpffs: Path) -> str:
 
 def write_tags(switch: str, port: str) -> None:
     """Let tags stand in the frames that leave by `port`, and be taken out of those that come. Raises CommandFailed."""
-    netns.run(netns.entering(switch, ["ethtool", "-K", port, "txvlan", "off", "rxvlan", "off"]))
+    service = ("tx-vlan-stag-hw-insert", "off", "rx-vlan-stag-hw-parse", "off")  # of 802.1ad
+    netns.run(netns.entering(switch, ["ethtool", "-K", port, "txvlan", "off", "rxvlan", "off", *service]))
 
 
 def finish_checksums(switch: str, port: str) -> None:

@@ -59,6 +59,7 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
         "later",
         "nat_new",
         "nat_port",
+        "tags",
         "answer",
         "capture",
         "sweep",

@@ -179,17 +179,30 @@ static bool is_surely_answer(const struct passage *x, const struct packet *befor
 	return x->out[after->transport] == (after->family == 4 ? 0 : 129) || (after->family == 6 && x->out[after->transport] == 136);
 }
 
-/* A frame with tags is balanced when it is one tag of ours, and only an answer has it again */
+/* Whether all tags are of VLANs that this host is in: VLAN alone, of either kind, or VLAN of 802.1Q twice. Priority tags are none */
+static bool tags_ours(const uint8_t *frame, const struct packet *p)
+{
+	size_t real = 0, service = 0;
+
+	for (size_t at = 12; at < p->ip - 2; at += 4) {
+		uint16_t vlan = get16(frame + at + 2) & 0xfff;
+
+		if (vlan && vlan != VLAN)
+			return false;
+		real += vlan != 0;
+		service += vlan && get16(frame + at) == 0x88a8;
+	}
+	return !(service && real > 1);
+}
+
+/* A frame with tags is balanced when they are ours, and only an answer has the very same again */
 static const char *judge_tags(const struct passage *x, const struct packet *before, const struct packet *after)
 {
-	uint16_t vlan = get16(x->in + 14) & 0xfff;
-	bool answer = is_surely_answer(x, before, after);
-
-	if (before->ip > 18 || (before->ip == 18 && (get16(x->in + 12) != 0x8100 || (vlan && vlan != VLAN))))
+	if (!tags_ours(x->in, before))
 		return "sent, though its tags were of others";
-	if (answer && (before->ip != after->ip || memcmp(x->in + 12, x->out + 12, before->ip - 14)))
+	if (is_surely_answer(x, before, after) && (before->ip != after->ip || memcmp(x->in + 12, x->out + 12, before->ip - 14)))
 		return "answered with another tag";
-	return after->ip > 18 ? "sent with two tags" : NULL;
+	return NULL;
 }
 
 static const char *judge_sent(const struct world *w, const struct passage *x)

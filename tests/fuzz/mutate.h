@@ -174,7 +174,7 @@ static void change_tag(uint64_t *state, struct draft *d)
 {
 	uint16_t type = get16(d->bytes + 12);
 
-	if (type == 0x8100 || type == 0x88a8) {
+	if ((type == 0x8100 || type == 0x88a8) && draw_below(state, 3)) {
 		if (draw_below(state, 2))
 			remove_bytes(d, 12, 4);
 		else if (d->length >= 16)

@@ -23,13 +23,14 @@ from l4lb_agent.model.access.prefixes import parse_all
 from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.tables import array_key
+from l4lb_agent.model.ways.vlan import Vlan
 from tests.packet import errors, keep, odd, test_icmp_hostile
 from tests.packet.balancer import LB_MAC, LOOPBACK, Balancer, mac
 from tests.packet.bed import SIZES, Bed
 from tests.packet.direct import OUTER
 from tests.packet.limits import Bucket, limit
 from tests.packet.modes import EVERY_MODE
-from tests.packet.vlans import join
+from tests.packet.vlans import DEVICE, STACKED, stack
 from tests.packet.wire import BACKEND_PORT, CLIENT_MAC, FAMILIES, NUMBER, PROTOCOLS, V4, V6, VIP_PORT, Family, from_backend, from_client
 
 PORTS: Final = {mode: VIP_PORT + place for place, mode in enumerate(EVERY_MODE)}
@@ -52,8 +53,8 @@ class World:
     owned: int = 0
     stations: bool = False  # the agent has written our own MAC
     leaving: int = _READY
-    vlans: bool = False  # a member of VLAN; the last backends are behind another
-    vlans: bool = False  # this host is in VLAN, and the third backends are in another
+    vlans: bool = False  # this host is in VLAN, in that inside it, and in VLAN of 802.1ad; the third backends are in another, the second
+    # ones in another inside VLAN
     empty: bool = False  # every third slot names nobody
     guarded: bool = False  # every service has lists and limits, some in each way
     sizes: mapspec.Sizes = _SIZES
@@ -94,9 +95,7 @@ def furnish(objects: Objects, world: World) -> Balancer:
     if world.keeps:
         keep.name(lb, *range(1, 7))
     if world.vlans:
-        join(lb, (VLAN,))
-        for third in (3, 6):
-            lb.set_backend(third, vlan=VLAN + 1)
+        join(lb)
     for element, slots in enumerate(([1, 2 | _RISK, 3], [1, 1, 3], [4, 5 | _RISK, 6], [4, 4, 6], [1, 5 | _RISK, 6], [1, 4, 6]), 1):
         lb.ring(element, [0, *slots[1:]] if world.empty else slots)
     number = 0
@@ -120,6 +119,15 @@ def furnish(objects: Objects, world: World) -> Balancer:
     if world.guarded:
         guard(lb, range(1, number + 1))
     return lb
+
+
+def join(lb: Balancer) -> None:
+    """VLANs of this host and of the backends: see World.vlans."""
+    inside = Vlan(STACKED, DEVICE, VLAN), Vlan(STACKED + 1, DEVICE, VLAN + 1)
+    stack(lb, [(Vlan(DEVICE, LOOPBACK, VLAN), *inside, Vlan(DEVICE + 1, LOOPBACK, VLAN, True))])
+    for second, third in ((2, 3), (5, 6)):
+        lb.set_backend(second, vlan=layout.OUT_DEVICE, ifindex=STACKED + 1)
+        lb.set_backend(third, vlan=VLAN + 1)
 
 
 def guard(lb: Balancer, services: Iterable[int]) -> None:
@@ -159,6 +167,8 @@ def prologue() -> list[bytes]:
         made.append(from_client(family, port=40100, flags="S", seq=7))
         made.append(from_client(family, port=40101, flags="S", seq=7))
         made.extend(from_backend(family, port=40101, backend=b, flags="SA", seq=9, ack=8) for b in family.backends)
+        # Some at every backend, those that leave among them
+        made.extend(from_client(family, port=port, flags=flags, seq=7, ack=9) for port in range(40102, 40110) for flags in ("S", "A"))
     return [bytes(packet) for packet in made]
 
 

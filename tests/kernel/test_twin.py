@@ -122,7 +122,8 @@ def test_a_datapath_answers_and_lets_go_of_it_all_with_the_agent(inside: Pair, b
     datapath = KernelDatapath(bpffs / "l4lb", SIZES, program)
     datapath.attach("eth0", "auto")
     alone = _programs()
-    frame = bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / Dot1Q(vlan=5) / Dot1Q(vlan=6) / IP(dst=VIP) / UDP())
+    tags = Dot1Q(vlan=5) / Dot1Q(vlan=6) / Dot1Q(vlan=7)
+    frame = bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / tags / IP(dst=VIP) / UDP())
     answer = datapath.ask(device.find("eth0").ifindex, frame)
     assert (answer.reason, answer.verdict, answer.frame) == (Reason.VLAN_STACKED, Verdict.PASS, frame)
     assert (Reason.VLAN_STACKED, Verdict.PASS) not in datapath.counters().reasons

@@ -12,18 +12,17 @@ from lab.agent import Agent
 from lab.direct.backend import Direct
 from lab.direct.modes import Mode
 from lab.laboratory import Laboratory
-from lab.services import EVEN, Balanced, balanced
-from lab.topology import BACKENDS, FAMILIES, VLANS, Host, address_lines
+from lab.services import Balanced, balanced
+from lab.topology import BACKENDS, FAMILIES, PORT_HTTP, VLANS, Host, address_lines
 from tests.netns.test_changes import eventually
 
-SECONDS = 300  # for what takes one: the machine may be emulated
-pytestmark = pytest.mark.timeout(SECONDS)
+SECONDS = 900  # for what takes one: the machine may be emulated
 OFFLOAD = "VLAN_OFFLOAD_ON"
-OTHER = 11  # the VLAN that backends move into
+OTHER, PROVIDER = 11, 100  # the VLAN that backends move into, and that of 802.1ad around it
 NEAR, FAR = Host("10.77.2.1", "fd77:0:0:2::1"), Host("10.77.2.10", "fd77:0:0:2::10")  # load balancer and client without tags
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["trunk"])  # with a parameter all tests that share it run in one process
 def tagged() -> Iterator[Balanced]:
     """Backends of every mode, tags left in frames, READY; no service."""
     command = "ip link add link lo name l4lbprobe type vlan id 1"  # lo carries none: it is refused in any case
@@ -53,9 +52,13 @@ def cure(running: Balanced, commands: Iterable[str]) -> None:
 @contextmanager
 def web(running: Balanced, mode: Mode = Mode.NAT) -> Iterator[None]:
     """`web4` and `web6` in a mode."""
-    running.options = mode.service()
-    running.add_web(EVEN)
-    assert ways(running) == {(f"eth0.{VLANS[1]}", VLANS[1])}
+    topology = running.lab.topology
+    for family in FAMILIES:
+        running.client.create_service(f"web{family}", vip=topology.vip().of(family), port=PORT_HTTP, **mode.service())
+        for name in BACKENDS:
+            running.client.add_backend(f"web{family}/{name}", address=topology.host(name).of(family))
+    assert eventually(lambda: not any(one.reconciling for one in running.client.list_backends()), SECONDS)
+    assert ways(running) == {(f"eth0.{VLANS[1]}", 0, VLANS[1])}
     try:
         yield
     finally:
@@ -68,9 +71,9 @@ def every_request_is_answered(running: Balanced) -> None:
     assert (seen["failed"], seen["errors"], len(seen["by_backend"])) == (0, {}, len(BACKENDS))
 
 
-def ways(running: Balanced) -> set[tuple[str, int]]:
-    """Interface and VLAN of every backend's way."""
-    return {(one.next_hop.interface, one.next_hop.vlan) for one in running.client.list_backends()}
+def ways(running: Balanced) -> set[tuple[str, int, int]]:
+    """Interface, outer VLAN and VLAN of every backend's way."""
+    return {(one.next_hop.interface, one.next_hop.outer_vlan, one.next_hop.vlan) for one in running.client.list_backends()}
 
 
 @pytest.mark.always
@@ -107,16 +110,19 @@ def test_the_doctor_finds_tags_that_are_taken_off_and_knows_the_cure(tagged: Bal
 
 
 @pytest.mark.always
-def test_backends_that_move_into_another_vlan_are_followed(tagged: Balanced) -> None:
+def test_backends_that_move_into_a_vlan_inside_a_provider_s_are_followed(tagged: Balanced) -> None:
     """The last one: they stay there."""
     lab = tagged.lab
     switch, lb = lab.namespace("switch"), lab.namespace("lb")
     with web(tagged):
-        netns.batch(switch, [f"link del lb.{VLANS[1]}", *lab.topology.member(1, OTHER)])
+        outer = "link add link lb name outer type vlan proto 802.1ad id {}", "link add link outer name moved type vlan id {}"
+        lines = [line.format(vlan) for line, vlan in zip(outer, (PROVIDER, OTHER))]
+        netns.batch(switch, [f"link del lb.{VLANS[1]}", *lines, "link set outer up", "link set dev moved master br1 up"])
         netns.batch(lb, [f"link del eth0.{VLANS[1]}"])
         assert eventually(lambda: all(one.reconciling for one in tagged.client.list_backends()), SECONDS)
         near = Host("10.77.1.1", "fd77:0:0:1::1")
-        netns.batch(lb, [f"link add link eth0 name moved type vlan id {OTHER}", "link set moved up", *address_lines("moved", near)])
-        assert eventually(lambda: ways(tagged) == {("moved", OTHER)}, SECONDS)
+        lines = [line.replace("link lb", "link eth0") for line in lines]
+        netns.batch(lb, [*lines, "link set outer up", "link set moved up", *address_lines("moved", near)])
+        assert eventually(lambda: ways(tagged) == {("moved", PROVIDER, OTHER)}, SECONDS)
         assert eventually(lambda: not any(one.reconciling for one in tagged.client.list_backends()), SECONDS)
         every_request_is_answered(tagged)

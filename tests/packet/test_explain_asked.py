@@ -107,7 +107,7 @@ ENDS = [
     (replace(SYN4, vlan=7), Reason.FLOW_CREATED),
     (replace(SYN4, vlan=8), Reason.VLAN_FOREIGN),
     (replace(SYN4, priority=5), Reason.FLOW_CREATED),
-    (replace(SYN4, vlan=7, service_vlan=100), Reason.VLAN_STACKED),
+    (replace(SYN4, vlan=7, service_vlan=100), Reason.VLAN_FOREIGN),
     (replace(SYN4, size=57), Reason.LENGTH_WRONG),
     (replace(SYN4, size=14), Reason.NOT_IP),
     (replace(SYN4, size=60), Reason.FLOW_CREATED),

@@ -172,7 +172,7 @@ def test_icmp(asked: Asked, family: Family, kind: type[Packet]) -> None:
 def test_odd_ones(make: Make, ask: Ask, mode: str) -> None:
     """Fragments, options, extension headers, VLANs, and what is too long."""
     asked = ask(modes.furnish(make, mode))
-    vlans.join(asked.lb, [100])
+    vlans.stack(asked.lb, [vlans.SEVERAL])
     for family in FAMILIES:
         first, *later = cut(from_client(family, UDP, PAYLOAD), 800)
         assert asked.send(later[0]).reason is Reason.FRAGMENT
@@ -181,9 +181,15 @@ def test_odd_ones(make: Make, ask: Ask, mode: str) -> None:
         other = cut(from_client(family, UDP, PAYLOAD, port=99), 800)
         assert asked.send(other[0]).reason is Reason.FRAGMENT_OVERLAP
         plain = from_client(family, flags="S", seq=4)
-        found = reasons(asked, *(tagged(plain, vlan, 5) for vlan in (100, 101, 0)), tagged(tagged(plain, 100), 7))
-        assert found[0] in test_lists.LET_IN
-        assert found[1::2] == [Reason.VLAN_FOREIGN, Reason.VLAN_STACKED]
+        twice, provided = tagged(tagged(plain, 8), 100), tagged(plain, 9, kind=vlans.SERVICE)
+        found = reasons(asked, *(tagged(plain, vlan, 5) for vlan in (100, 101, 0)), twice, tagged(twice, 100), provided)
+        assert {found[0], found[3], found[5]} <= set(test_lists.LET_IN)
+        assert [found[1], found[4]] == [Reason.VLAN_FOREIGN, Reason.VLAN_STACKED]
+        asked.lb.set_backend(1 if family is V4 else 4, ifindex=vlans.STACKED, vlan=layout.OUT_DEVICE)
+        assert reasons(asked, plain, tagged(plain, 100))[0] in test_lists.LET_IN
+        asked.lb.set_backend(1 if family is V4 else 4, ifindex=vlans.STACKED + 9)
+        assert reasons(asked, from_client(family, UDP, b"nowhere")) == [Reason.BACKEND_UNRESOLVED]
+        asked.lb.set_backend(1 if family is V4 else 4, ifindex=LOOPBACK, vlan=0)
         asked.lb.set_backend(1 if family is V4 else 4, mtu=1400)
         asked.lb.configure(icmp_rate=100, icmp_burst=100)
         assert asked.send(from_client(family, UDP, bytes(1400))).reason is Reason.TOO_BIG_ANSWERED

@@ -61,7 +61,10 @@ def spoilt(frame: bytes, dice: random.Random) -> bytes:
         del raw[dice.randrange(14, len(raw)) :]
     if not dice.randrange(6):
         raw += dice.randbytes(dice.randrange(1, 1600))
-    return vlans.tagged(bytes(raw), dice.choice([0, 100, 101]), dice.randrange(8)) if not dice.randrange(4) else bytes(raw)
+    tagged = bytes(raw)
+    while not dice.randrange(4):
+        tagged = vlans.tagged(tagged, dice.choice([0, 8, 9, 100, 101]), dice.randrange(8), dice.choice([0x8100, 0x8100, vlans.SERVICE]))
+    return tagged
 
 
 @every_mode
@@ -69,7 +72,7 @@ def test_garbage(make: Make, objects: Objects, twins: list[Asked], mode: str) ->
     """Each frame is met by what those before it have left."""
     lb = modes.furnish(make, mode, 0 if mode == "nat" else layout.SERVICE_TRACK_ALL)
     lb.configure(rst_rate=100, rst_burst=100, icmp_rate=100, icmp_burst=100)
-    vlans.join(lb, [100])
+    vlans.stack(lb, [vlans.SEVERAL])
     twins.append(Asked(lb, objects))
     dice, frames = random.Random(f"garbage {mode}"), seeds()
     found = {twins[0].send(spoilt(dice.choice(frames), dice)).reason for _ in range(GARBAGE)}

@@ -1,5 +1,6 @@
 """802.1Q, byte for byte: tagged packets are balanced, answers keep their tag, ways have tags of their own, all else passes as it came."""
 
+import itertools
 import random
 
 import pytest
@@ -18,7 +19,7 @@ from tests.packet.direct import MODES, PAIRS, Pair, encapsulated, point, rewritt
 from tests.packet.modes import every_mode, furnish
 from tests.packet.test_direct import hash32
 from tests.packet.test_ways import GATEWAY_MAC, Link, link
-from tests.packet.vlans import join, tagged
+from tests.packet.vlans import SERVICE, join, tagged
 from tests.packet.wire import (
     CLIENT_MAC,
     LB_MAC,
@@ -176,17 +177,21 @@ def test_what_is_none_of_ours_in_a_vlan_of_ours_passes_as_it_is(make: Make, fami
     passes(lb, tagged(from_client(family, TCP, b"x", flags="A"), CLIENTS, 2), Reason.TO_BACKEND)
 
 
-@pytest.mark.parametrize("outer", [0x8100, 0x88A8])
-@pytest.mark.parametrize("inner", [0x8100, 0x88A8])
-def test_two_tags_pass_as_they_are(make: Make, outer: int, inner: int) -> None:
+@pytest.mark.parametrize("kinds", list(itertools.product([0x8100, SERVICE], repeat=3)))
+def test_three_tags_pass_as_they_are(make: Make, kinds: tuple[int, int, int]) -> None:
+    lb = behind(furnish(make, "dsr"), 0)
+    frame = bytes(from_client(V4, TCP, b"data", flags="A"))
+    for kind in kinds:
+        frame = tagged(frame, CLIENTS, kind=kind)
+    passes(lb, frame, Reason.VLAN_STACKED)
+
+
+def test_two_tags_of_vlans_that_this_host_is_not_in_pass_as_they_are(make: Make) -> None:
     lb = behind(furnish(make, "dsr"), 0)
     packet = from_client(V4, TCP, b"data", flags="A")
-    passes(lb, tagged(tagged(packet, CLIENTS, kind=inner), CLIENTS, kind=outer), Reason.VLAN_STACKED)
-
-
-def test_one_tag_of_a_service_provider_passes_as_it_is(make: Make) -> None:
-    lb = behind(furnish(make, "dsr"), 0)
-    passes(lb, tagged(from_client(V4, TCP, b"data", flags="A"), CLIENTS, kind=0x88A8), Reason.VLAN_STACKED)
+    for outer, inner in ((0x8100, 0x8100), (SERVICE, 0x8100), (0x8100, SERVICE)):
+        passes(lb, tagged(tagged(packet, CLIENTS, 3, inner), CLIENTS, 5, outer), Reason.VLAN_FOREIGN)
+    passes(lb, tagged(packet, CLIENTS, kind=SERVICE), Reason.VLAN_FOREIGN)
 
 
 @pytest.mark.parametrize("length", range(14, 58))

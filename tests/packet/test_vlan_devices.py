@@ -161,16 +161,54 @@ async def test_a_next_hop_over_a_vlan_is_its_lower_device_and_tag(
     assert (hop.destination_mac.hex(":"), hop.mtu, hop.trouble) == ("02:00:00:00:00:77", 1500, "")
 
 
-async def test_two_tags_and_those_of_a_service_provider_are_no_way_and_say_why(wire: Wire, network: KernelNetwork) -> None:
-    run("ip link add link eth0.7 name stacked type vlan id 5")
+async def test_a_way_over_two_or_a_service_provider_s_is_the_device_and_three_are_none(wire: Wire, network: KernelNetwork) -> None:
     run("ip link add link eth0 name provider type vlan proto 802.1ad id 5")
-    for number, name in enumerate(("stacked", "provider"), 20):
+    run("ip link add link provider name stacked type vlan id 6")
+    run("ip link add link stacked name third type vlan id 8")
+    found = {}
+    for number, name in enumerate(("provider", "stacked", "third"), 20):
         run(f"ip link set {name} up")
         run(f"ip address add 198.18.{number}.1/24 dev {name}")
         run(f"ip neigh replace 198.18.{number}.2 lladdr 02:00:00:00:00:77 dev {name} nud permanent")
         hop = await network.next_hop(Address.parse(f"198.18.{number}.2", "far"))
         assert hop is not None
-        assert "not handled" in hop.trouble
-    eth0, far0 = socket.if_nametoindex("eth0"), socket.if_nametoindex("far0")
-    assert {(one.lower, one.vlan) for one in await network.vlans()} == {(d, v) for d in (eth0, far0) for v in (CLIENTS, BACKENDS)}
-    assert Vlan(socket.if_nametoindex("eth0.7"), eth0, CLIENTS) in await network.vlans()
+        found[name] = hop
+    eth0, far0, provider, stacked = (socket.if_nametoindex(name) for name in ("eth0", "far0", "provider", "stacked"))
+    ways = {name: (hop.ifindex, hop.by_device, hop.vlan, hop.outer_vlan, hop.mtu) for name, hop in found.items() if not hop.trouble}
+    assert ways == {"provider": (provider, True, 5, 0, 1500), "stacked": (stacked, True, 6, 5, 1496)}
+    assert "three tags" in found["third"].trouble
+    simple = {Vlan(socket.if_nametoindex(f"{name}.{vlan}"), lower, vlan, mtu=1500) for name, lower in (("eth0", eth0), ("far0", far0))
+              for vlan in (CLIENTS, BACKENDS)}  # fmt: skip
+    assert await network.vlans() == {*simple, Vlan(provider, eth0, 5, True, 1500), Vlan(stacked, provider, 6, mtu=1500)}
+
+
+STACKS = [("802.1ad", "802.1Q"), ("802.1Q", "802.1Q")]
+
+
+@each_family
+@pytest.mark.parametrize(("outer", "inner"), STACKS)
+async def test_nat_goes_there_and_back_with_two_tags(
+    make: Make, wire: Wire, network: KernelNetwork, family: Family, outer: str, inner: str
+) -> None:  # fmt: skip
+    for end in ("far0", "eth0"):
+        run(f"ethtool -K {end} tx-vlan-stag-hw-insert off rx-vlan-stag-hw-parse off")
+        run(f"ip link add link {end} name {end}out type vlan proto {outer} id 100")
+        run(f"ip link add link {end}out name {end}in type vlan proto {inner} id {BACKENDS}")
+        run(f"ip link set {end}out up")
+        run(f"ip link set {end}in up")
+    lb, stack = await attached(make, network, "nat")
+    for number in (1, 4):
+        lb.set_backend(number, ifindex=socket.if_nametoindex("eth0in"), vlan=layout.OUT_DEVICE)
+    with stack, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as inside:
+        inside.bind(("far0in", ETH_P_ALL))
+        inside.settimeout(20)
+        doubly = Wire({CLIENTS: wire.sockets[CLIENTS], BACKENDS: inside}, wire.mac)
+        expected = to_backend(family, TCP, flags="S", seq=7)
+        expected[TCP].dport = VIP_PORT
+        del expected[TCP].chksum
+        assert doubly.sent(on(from_client(family, TCP, flags="S", seq=7), wire), CLIENTS, BACKENDS) == bytes(on(expected, wire))
+        answer = from_backend(family, TCP, flags="SA", seq=9, ack=8)
+        answer[TCP].sport = VIP_PORT
+        del answer[TCP].chksum
+        back = to_client(family, TCP, flags="SA", seq=9, ack=8)
+        assert doubly.sent(on(answer, wire), BACKENDS, CLIENTS) == bytes(on(back, wire))

@@ -19,7 +19,6 @@ from tests.packet.limits import Bucket
 WORLD = replace(SIZES, services=32, backends=128, addresses=32, rings_1021=70, port_ranges=8, flows=32, tracked_flows=256, affinities=128)
 ALLOW, DENY = 5, 9
 PREFIXES = ("198.51.100.0/24", "198.51.100.8/32", "198.0.0.0/8", "2001:db8:1::/48", "2001:db8:1::8/128", "2001:db8:1::/112")
-VLANS = (7, 8)
 RATE = 1_000_000
 
 
@@ -58,7 +57,7 @@ class World:
         lb.config.spread_v6[:] = list(bytes.fromhex("fd000077") + bytes(12))
         lb.snat(*[text for texts in SNAT.values() for text in texts[: random.choice([1, 2] if family else [0, 1, 2, 2])]])
         if random.random() < 0.5:
-            vlans.join(lb, VLANS)
+            vlans.stack(lb, [vlans.OF_WORLDS], random.choice([0, 1300]))
         if random.random() < 0.5:
             interface = layout.Interface(ifindex=LOOPBACK, mac=mac(LB_MAC))
             lb.write("interfaces", LOOPBACK, bytes(interface))
@@ -135,6 +134,8 @@ class World:
             mtu=random.choice([0, 1500, 1500, 1400, 1280, 600]), service=place.number, destination=bytes([2, 0, 0, 0, 1, id_]),
         )  # fmt: skip
         self.lb.set_backend(id_, vlan=random.choice([0, 0, 0, 7]))
+        if not random.randrange(8):
+            self.lb.set_backend(id_, ifindex=random.choice([vlans.STACKED, vlans.STACKED + 1, 99]), vlan=layout.OUT_DEVICE)
 
     # --- what happens
 

@@ -112,6 +112,10 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
         "a way over a VLAN", scope(), replace(TAGGED, ways={THERE: replace(WAY, interface="eth0.7")}),
         Id.VLAN_OFFLOAD_ON, ERROR, "ethtool -K eth0 rxvlan off txvlan off",
     ),
+    (
+        "VLANs of 802.1ad", scope(), with_device(offloads={"tx-vlan-stag-hw-insert": True}, vlans=("outer",), service_vlans=True),
+        Id.VLAN_OFFLOAD_ON, WARNING, "ethtool -K eth0 rxvlan off txvlan off rx-vlan-stag-hw-parse off tx-vlan-stag-hw-insert off",
+    ),
     ("few queues", scope(), with_device(queues=2), Id.QUEUES_FEW, WARNING, "ethtool -L eth0 combined 4"),
     ("no more queues", scope(), with_device(queues=2, queues_most=2), Id.QUEUES_FEW, INFO, ""),
     ("large MTU", scope(), with_device(mtu=9000, program=None), Id.MTU_TOO_LARGE, WARNING, "ip link set dev eth0 mtu 3498"),
@@ -208,6 +212,7 @@ def test_what_cannot_be_changed_is_not_safe_to_fix() -> None:
     [
         with_device(offloads={"rx-gro": True}),  # native mode comes before GRO
         with_device(kind="veth", peer=Peer("p0", False)),
+        with_device(offloads={"tx-vlan-stag-hw-insert": True}, vlans=("eth0.7",)),  # none of 802.1ad
         with_device(offloads=VLAN),  # without VLAN devices tags are nobody's business
         with_device(mtu=9000),  # taken natively all the same
         with_device(queues=0),

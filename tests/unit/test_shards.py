@@ -101,7 +101,7 @@ def test_tests_of_one_long_lived_fixture_stay_in_one_process(tmp_path: Path) -> 
 
 
 def test_what_is_marked_is_run_whatever_is_dealt_and_once(tmp_path: Path) -> None:
-    marked = SEVEN.replace("range(7)", "[0, 1, 2, 3, 4, pytest.param(5, marks=pytest.mark.always), 6]")
+    marked = SEVEN.replace("range(7)", "[0, 1, 2, 3, 4, 5, pytest.param(6, marks=pytest.mark.always)]")
     (tmp_path / "conftest.py").write_text("def pytest_configure(config):\n    config.addinivalue_line('markers', 'always: said')\n")
     status, ran = run(tmp_path, 2, count="2/4", tests=marked)
     assert (status, [name.split("-")[0] for name in ran]) == (0, ["0", "1", "4", "5", "6"])

@@ -26,23 +26,41 @@ def vlan_link(index: int, vlan: int, lower: int = 2, protocol: int = DOT1Q, **mo
 
 
 def test_a_vlan_is_known_by_its_lower_device_and_tag() -> None:
-    assert routing.vlans([ETH0, vlan_link(3, 7), vlan_link(4, 4094)]) == {Vlan(3, 2, 7), Vlan(4, 2, 4094)}
+    assert routing.vlans([ETH0, vlan_link(3, 7), vlan_link(4, 4094)]) == {Vlan(3, 2, 7, mtu=1500), Vlan(4, 2, 4094, mtu=1500)}
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(DOT1AD, DOT1Q), (DOT1Q, DOT1Q), (DOT1Q, DOT1AD)])
+def test_a_vlan_may_be_on_another_one(outer: int, inner: int) -> None:
+    links = [vlan_link(4, 7, lower=3, protocol=inner, mtu=1400), vlan_link(3, 100, protocol=outer), {**ETH0, "mtu": 9000}]
+    below, above = Vlan(3, 2, 100, outer == DOT1AD, 9000), Vlan(4, 3, 7, inner == DOT1AD, 9000)
+    assert routing.vlans(links) == {below, above}
+    elements, left = place([above, below])
+    assert not left
+    assert len(elements) == 4
+    ways = {one.ifindex: one for one in map(layout.Vlan.from_buffer_copy, elements.values()) if one.key == layout.VLAN_DEVICE}
+    assert (ways[4].other, ways[4].tag, ways[4].inner, ways[4].mtu) == (2, below.number, above.number, 8996)
+    assert (ways[3].other, ways[3].tag, ways[3].inner, ways[3].mtu) == (2, below.number, 0, 0)
+
+
+ON = [vlan_link(3, 7), vlan_link(4, 8, lower=3), vlan_link(5, 9, lower=4), vlan_link(6, 9, lower=5)]
 
 
 @pytest.mark.parametrize(
-    ("link", "lower", "why"),
+    ("link", "others", "why"),
     [
-        (vlan_link(3, 7, protocol=DOT1AD), ETH0, "802.1ad"),
-        (vlan_link(3, 7, link_netnsid=0), ETH0, "another network namespace"),
-        (vlan_link(3, 7), None, "another network namespace"),
-        (vlan_link(3, 7, lower=4), vlan_link(4, 8), "two tags"),
+        (vlan_link(3, 7, link_netnsid=0), [ETH0], "another network namespace"),
+        (vlan_link(3, 7), [], "another network namespace"),
+        (vlan_link(4, 7, lower=3), [vlan_link(3, 7, link_netnsid=0), ETH0], "vlan3, which is on an interface of another"),
+        (ON[2], [*ON, ETH0], "vlan4, which is one on another one: three tags"),
+        (ON[3], [*ON, ETH0], "vlan5, which is a VLAN on vlan4"),
     ],
 )
-def test_what_cannot_be_a_way_says_why(link: dict[str, Any], lower: dict[str, Any] | None, why: str) -> None:
-    said = routing.vlan(link, lower)
+def test_what_cannot_be_a_way_says_why(link: dict[str, Any], others: list[dict[str, Any]], why: str) -> None:
+    links = {one["index"]: one for one in (link, *others)}
+    said = routing.vlan(link, links)
     assert isinstance(said, str)
     assert why in said
-    assert routing.vlans([link, *([lower] if lower else [])]) <= {Vlan(4, 2, 8)}
+    assert link["index"] not in {one.device for one in routing.vlans(links.values())}
 
 
 def test_another_tag_is_another_route_generation() -> None:
@@ -69,5 +87,7 @@ def test_a_way_over_a_vlan_carries_its_tag_and_one_in_trouble_is_none() -> None:
     assert way(one, asked, {address("10.0.0.1"): tagged}) == tagged
     world = build.World(config(), SECRETS, 1 << 24, next_hops={address("10.0.0.1"): tagged})
     assert layout.Backend.from_buffer_copy(build.backend_element(one, asked, 1, world)).vlan == 7
+    inside = build.World(config(), SECRETS, 1 << 24, next_hops={address("10.0.0.1"): replace(tagged, outer_vlan=100, by_device=True)})
+    assert layout.Backend.from_buffer_copy(build.backend_element(one, asked, 1, inside)).vlan == layout.OUT_DEVICE
     for mode in Mode:
         assert way(one, replace(asked, mode=mode), {address("10.0.0.1"): replace(hop(), trouble="no way")}) is None

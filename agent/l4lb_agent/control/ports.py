@@ -122,7 +122,7 @@ class Network(Protocol):
         while nothing changed, also across restarts: its digest is the route generation."""
 
     async def vlans(self) -> frozenset[Vlan]:
-        """The VLAN devices over which packets can be sent and received: 802.1Q, on a device of this host."""
+        """The VLAN devices over which packets can be sent and received: on a device of this host, with two tags at most."""
 
     async def forwarding(self, interface: str) -> frozenset[int] | None:
         """Families, 4 and 6, that the host forwards from this interface; None when it is not there."""

@@ -76,5 +76,7 @@ def _next_hops(actual: Tables) -> dict[Address, NextHop]:
             source = Address(bytes(backend.outer_source)) if any(backend.outer_source) else None
             macs = bytes(backend.source_mac), bytes(backend.destination_mac)
             hop = NextHop("", backend.ifindex, *macs, None, backend.mtu, source, backend.vlan)
+            if backend.vlan == layout.OUT_DEVICE:
+                hop = replace(hop, vlan=0, by_device=True)
             found[Address(bytes(backend.address))] = hop
     return found

@@ -33,6 +33,7 @@ TAILS: Final = {
     "icmp": layout.TAIL_ICMP,
     "odd": layout.TAIL_ODD,
     "later": layout.TAIL_LATER,
+    "tags": layout.TAIL_TAGS,
     "nat_new": layout.TAIL_NAT_NEW,
     "nat_port": layout.TAIL_NAT_PORT,
     "answer": layout.TAIL_ANSWER,

@@ -160,7 +160,7 @@ def _backend_element(
     if source is not None:
         element.outer_source[:] = list(source.packed)
     if hop is not None:
-        element.ifindex, element.mtu, element.vlan = hop.ifindex, mtu, hop.vlan
+        element.ifindex, element.mtu, element.vlan = hop.ifindex, mtu, layout.OUT_DEVICE if hop.by_device else hop.vlan
         element.source_mac[:] = list(hop.source_mac)
         element.destination_mac[:] = list(hop.destination_mac)
     return bytes(element)

@@ -10,7 +10,6 @@ from typing import Final
 LAYOUT_VERSION: Final = 2
 
 U8, U16, U32, U64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
-
 Address = U8 * 16  # network order; IPv4 as ::ffff:a.b.c.d
 
 
@@ -245,15 +244,17 @@ FRAGMENT_BUCKETS: Final = 4096
 class Vlan(ctypes.Structure):
     """vlans[place]: what a VLAN device and its lower device are to each other."""
 
-    _fields_ = [("ifindex", U32), ("key", U16), ("tag", U16), ("other", U32)]
+    _fields_ = [("ifindex", U32), ("key", U16), ("tag", U16), ("other", U32), ("inner", U16), ("mtu", U16)]
 
 
+TAG_BYTES: Final = 4
+VLAN_SERVICE: Final = 0x1000
 VLAN_DEVICE: Final = 0xFFFF
 VLAN_PLACES: Final = 4096
 VLAN_TRIES: Final = 16
 VLAN_MIX: Final = 0x9E3779B1
 OUT_VLAN_SHIFT: Final = 20
-
+OUT_DEVICE: Final = 0xFFF
 PORT_FULL_PLACES: Final = 4096
 
 
@@ -288,8 +289,6 @@ BUDGET_RST: Final = 0
 BUDGET_ICMP: Final = 1
 BUDGET_TOO_BIG: Final = 2
 BUDGETS: Final = 3
-
-
 TAIL_ICMP: Final = 0
 TAIL_ODD: Final = 1
 TAIL_NAT_NEW: Final = 2
@@ -297,4 +296,5 @@ TAIL_ANSWER: Final = 3
 TAIL_CAPTURE: Final = 4
 TAIL_LATER: Final = 5
 TAIL_NAT_PORT: Final = 6
-TAILS: Final = 7
+TAIL_TAGS: Final = 7
+TAILS: Final = 8

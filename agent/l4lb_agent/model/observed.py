@@ -18,7 +18,9 @@ class NextHop:
     gateway: Address | None = None  # None: the address itself is on the link
     mtu: int = 0
     source: Address | None = None  # that the kernel would use: the outer source of ENCAP
-    vlan: int = 0  # the tag of frames that leave so; `ifindex` is then the lower device, `interface` the VLAN's
+    vlan: int = 0  # the tag of frames that leave so, the inner one of two; `ifindex` is then the lower device, `interface` the VLAN's
+    outer_vlan: int = 0  # the outer tag of two
+    by_device: bool = False  # `ifindex` is the VLAN device itself: the datapath looks up its tags, two or one of 802.1ad
     trouble: str = ""  # why packets cannot be sent so, "" when they can
 
 

@@ -30,7 +30,7 @@ def _device(link: Message, by_index: dict[int, Message], strict: int) -> Device:
     name = link.get("ifname")
     active, fixed = offloads(name)
     queues, most = channels(name)
-    above = (other for other in by_index.values() if other.get("link") == link["index"] and routing.kind(other) == "vlan")
+    above = _vlans_on(link["index"], by_index)
     return Device(
         name,
         link["index"],
@@ -42,10 +42,18 @@ def _device(link: Message, by_index: dict[int, Message], strict: int) -> Device:
         queues=queues,
         queues_most=most,
         vlans=tuple(sorted(other.get("ifname") for other in above)),
+        service_vlans=any(routing.is_service(other) for other in above),
         peer=_peer(link, by_index),
         forwards=routing.forwarding(link),
         strict=max(strict, reverse_path_filter(link["index"])) == 1,
     )
+
+
+def _vlans_on(index: int, by_index: dict[int, Message]) -> list[Message]:
+    """VLAN devices on a link, and those on them."""
+    on = [one for one in by_index.values() if one.get("link") == index and one.get("link_netnsid") is None]
+    near = [one for one in on if routing.kind(one) == "vlan"]
+    return near + [further for one in near for further in _vlans_on(one["index"], by_index)]
 
 
 def _peer(link: Message, by_index: dict[int, Message]) -> Peer | None:

@@ -12,7 +12,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import NextHop
-from l4lb_agent.model.ways.vlan import Vlan
+from l4lb_agent.model.ways.vlan import Vlan, beside_two_tags
 from l4lb_agent.system import routing
 from l4lb_agent.system.netlink import Message, Netlink, is_transient
 from l4lb_agent.system.routing import NUD_FIXED, NUD_USABLE, Neighbour
@@ -89,12 +89,21 @@ class KernelNetwork:
         return link, await self._resolve(neighbour)
 
     async def _over_vlan(self, link: Message, hop: NextHop) -> NextHop:
-        """The way over a VLAN device: by its lower device, with the tag."""
-        here = link.get("link") and link.get("link_netnsid") is None
-        lower = (await self._netlink.ask("link", "get", index=link.get("link")))[0] if here else None
-        found = routing.vlan(link, lower)
+        """The way over a VLAN device: by its lower device, with the tag; or by the device itself, whose tags the datapath looks up."""
+        links = {link["index"]: link}
+        below = link
+        while routing.kind(below) == "vlan" and below.get("link") and below.get("link_netnsid") is None:
+            below = (await self._netlink.ask("link", "get", index=below.get("link")))[0]
+            links[below["index"]] = below
+        found = routing.vlan(link, links)
         if isinstance(found, str):
-            return replace(hop, trouble=routing.trouble(link, lower, hop.gateway))
+            return replace(hop, trouble=routing.trouble(link, links, hop.gateway))
+        outer = routing.vlan(links[found.lower], links) if routing.kind(links[found.lower]) == "vlan" else None
+        if isinstance(outer, Vlan):
+            mtu = min(hop.mtu, beside_two_tags(found.mtu))
+            return replace(hop, vlan=found.vlan, outer_vlan=outer.vlan, by_device=True, mtu=mtu)
+        if found.service:
+            return replace(hop, vlan=found.vlan, by_device=True)
         return replace(hop, ifindex=found.lower, vlan=found.vlan)
 
     async def vlans(self) -> frozenset[Vlan]:

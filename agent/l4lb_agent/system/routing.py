@@ -2,7 +2,7 @@
 
 import ipaddress
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ Message = Any
 NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10  # REACHABLE, STALE, DELAY, PROBE: the kernel has a MAC and goes on using it
 NUD_FIXED = 0x40 | 0x80  # NOARP, PERMANENT: the operator's own, left as they are
 _IFF_UP_RUNNING = 0x1 | 0x40
-_DOT1Q = 0x8100
+_DOT1AD = 0x88A8
 _RTM_F_CLONED = 0x200  # a cached copy of a route, not a route
 _ROUTE_HEADER = ("family", "dst_len", "src_len", "tos", "type", "flags")
 _ROUTE_ATTRIBUTES = ("table", "dst", "src", "oif", "priority", "prefsrc")
@@ -68,28 +68,37 @@ def forwarding(link: Message) -> frozenset[int]:
     return frozenset(family for family, values in found if values and values["forwarding"])
 
 
-def vlan(link: Message, lower: Message | None) -> Vlan | str:
-    """What a VLAN device is to `lower`, or why none of its packets can be sent or received: in words that follow its name."""
-    data = link.get("linkinfo").get("data")
-    if data.get("vlan_protocol") != _DOT1Q:
-        return "has tags of 802.1ad, which are not handled: use a VLAN of 802.1Q"
-    if link.get("link_netnsid") is not None or lower is None:
+def vlan(link: Message, links: Mapping[int, Message]) -> Vlan | str:
+    """A VLAN device, or why none of its packets can be sent or received: in words that follow its name. `links` has those that it is on."""
+    lower = links.get(link.get("link")) if link.get("link_netnsid") is None else None
+    if lower is None:
         return "is on an interface of another network namespace: move both into the one of the agent"
+    mtu = lower.get("mtu") or 0
     if kind(lower) == "vlan":
-        return f"is a VLAN on {lower.get('ifname')}, which is one itself: two tags are not handled"
-    return Vlan(link["index"], lower["index"], data.get("vlan_id"))
+        under = vlan(lower, links)
+        if isinstance(under, str):
+            return f"is a VLAN on {lower.get('ifname')}, which {under}"
+        if kind(links[under.lower]) == "vlan":
+            return f"is a VLAN on {lower.get('ifname')}, which is one on another one: three tags are not handled"
+        mtu = under.mtu
+    return Vlan(link["index"], lower["index"], link.get("linkinfo").get("data").get("vlan_id"), is_service(link), mtu)
 
 
-def trouble(link: Message, lower: Message | None, gateway: Address | None) -> str:
-    """Why nothing can be sent over `link`, a device on `lower` if it is a VLAN, to a neighbour or to `gateway`; "" when it can."""
-    found = vlan(link, lower) if kind(link) == "vlan" else ""
+def is_service(link: Message) -> bool:
+    """Whether a VLAN device is of 802.1ad."""
+    return bool(link.get("linkinfo").get("data").get("vlan_protocol") == _DOT1AD)
+
+
+def trouble(link: Message, links: Mapping[int, Message], gateway: Address | None) -> str:
+    """Why nothing can be sent over `link` to a neighbour or to `gateway`; "" when it can. `links` has those that it is on."""
+    found = vlan(link, links) if kind(link) == "vlan" else ""
     return f"{link.get('ifname')}, over which {gateway or 'it'} is reached, {found}" if isinstance(found, str) and found else ""
 
 
 def vlans(links: Iterable[Message]) -> frozenset[Vlan]:
     """Those over which packets can be sent and received."""
     by_index = {link["index"]: link for link in links}
-    found = (vlan(link, by_index.get(link.get("link"))) for link in by_index.values() if kind(link) == "vlan")
+    found = (vlan(link, by_index) for link in by_index.values() if kind(link) == "vlan")
     return frozenset(one for one in found if isinstance(one, Vlan))
 
 
@@ -106,7 +115,7 @@ def canonical(links: Iterable[Message], routes: Iterable[Message], neighbours: I
     ways = gateways(routes)
     links = list(links)
     lines = [["link", m["index"], mac(m.get("address")).hex(), m.get("mtu"), m["flags"] & _IFF_UP_RUNNING] for m in links]
-    lines += [["vlan", one.device, one.lower, one.vlan] for one in vlans(links)]
+    lines += [["vlan", one.device, one.lower, one.number, one.mtu] for one in vlans(links)]
     for route in routes:
         hops = sorted([index, str(way), weight] for index, way, weight in _hops(route))
         metrics = route.get("metrics")

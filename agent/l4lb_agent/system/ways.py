@@ -47,7 +47,7 @@ class Ways:
             mtu = metrics.get("mtu") or (link.get("mtu") if link else 0) or 0
             name = link.get("ifname") if link else str(one.ifindex)
             gateway = routing.gateway(routes[address])
-            trouble = routing.trouble(link, _lower(link, links), gateway) if link is not None else ""
+            trouble = routing.trouble(link, links, gateway) if link is not None else ""
             found[address] = Way(name, gateway, mtu, _state(entry), _usable(entry), trouble)
         return found
 
@@ -97,11 +97,6 @@ class Ways:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
                 raise
-
-
-def _lower(link: Message, links: Mapping[int, Message]) -> Message | None:
-    """The device that `link` is on, when it is in this network namespace."""
-    return links.get(link.get("link")) if link.get("link_netnsid") is None else None
 
 
 def _usable(entry: Message | None) -> bool:

@@ -535,8 +535,10 @@ type NextHop struct {
 	Mac string `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
 	// Output only. MTU of the way, 0 while it is not known.
 	Mtu uint32 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	// Output only. Tag (802.1Q) of the frames when the interface is a VLAN, 0 otherwise.
-	Vlan          uint32 `protobuf:"varint,5,opt,name=vlan,proto3" json:"vlan,omitempty"`
+	// Output only. VLAN of the frames' tag, the inner one of two, when the interface is a VLAN, 0 otherwise.
+	Vlan uint32 `protobuf:"varint,5,opt,name=vlan,proto3" json:"vlan,omitempty"`
+	// Output only. VLAN of the frames' outer tag when the interface is a VLAN on another one, 0 otherwise.
+	OuterVlan     uint32 `protobuf:"varint,6,opt,name=outer_vlan,json=outerVlan,proto3" json:"outer_vlan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -602,6 +604,13 @@ func (x *NextHop) GetMtu() uint32 {
 func (x *NextHop) GetVlan() uint32 {
 	if x != nil {
 		return x.Vlan
+	}
+	return 0
+}
+
+func (x *NextHop) GetOuterVlan() uint32 {
+	if x != nil {
+		return x.OuterVlan
 	}
 	return 0
 }
@@ -704,13 +713,15 @@ const file_l4lb_v1_backend_proto_rawDesc = "" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
-	"\a_weight\"y\n" +
+	"\a_weight\"\x98\x01\n" +
 	"\aNextHop\x12\x1c\n" +
 	"\tinterface\x18\x01 \x01(\tR\tinterface\x12\x18\n" +
 	"\agateway\x18\x02 \x01(\tR\agateway\x12\x10\n" +
 	"\x03mac\x18\x03 \x01(\tR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x12\x12\n" +
-	"\x04vlan\x18\x05 \x01(\rR\x04vlan\"\x84\x01\n" +
+	"\x04vlan\x18\x05 \x01(\rR\x04vlan\x12\x1d\n" +
+	"\n" +
+	"outer_vlan\x18\x06 \x01(\rR\touterVlan\"\x84\x01\n" +
 	"\vDrainPolicy\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12@\n" +
 	"\x0fdeadline_action\x18\x02 \x01(\x0e2\x17.l4lb.v1.DeadlineActionR\x0edeadlineAction*\x8f\x01\n" +

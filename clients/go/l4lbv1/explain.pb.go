@@ -398,7 +398,7 @@ type AskedPacket struct {
 	MoreFragments bool `protobuf:"varint,13,opt,name=more_fragments,json=moreFragments,proto3" json:"more_fragments,omitempty"`
 	// Of a fragment, and of every IPv4 packet: which datagram it belongs to. IPv4 takes 16 bits.
 	Identification uint32 `protobuf:"varint,14,opt,name=identification,proto3" json:"identification,omitempty"`
-	// Tag of the frame, 1 to 4094; 0: none, or that of the way back to `source` when `interface` is not set.
+	// Tag of the frame, 1 to 4094; 0: none, or those of the way back to `source` when `interface` is not set.
 	Vlan uint32 `protobuf:"varint,15,opt,name=vlan,proto3" json:"vlan,omitempty"`
 	// Name of the interface that receives it, one of the agent's; empty: the one by which the kernel would send to `source`, else the first.
 	Interface string `protobuf:"bytes,16,opt,name=interface,proto3" json:"interface,omitempty"`

@@ -145,7 +145,7 @@ const (
 	Reason_REASON_NOT_A_REPLY Reason = 82
 	// Passed to the host: the tag of a VLAN that this host is not in.
 	Reason_REASON_VLAN_FOREIGN Reason = 84
-	// Passed to the host: more than one tag, or one of a service provider (802.1ad).
+	// Passed to the host: more than two tags.
 	Reason_REASON_VLAN_STACKED Reason = 85
 	// Dropped: longer than the MTU of the way out, and the budget of answers is spent.
 	Reason_REASON_TOO_BIG_LIMITED Reason = 87

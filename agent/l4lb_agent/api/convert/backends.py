@@ -103,7 +103,10 @@ def _next_hop(view: BackendView) -> backend_pb2.NextHop | None:
     if (hop := view.next_hop) is None:
         return None
     gateway = str(hop.gateway) if hop.gateway else ""
-    return backend_pb2.NextHop(interface=hop.interface, gateway=gateway, mac=hop.destination_mac.hex(":"), mtu=hop.mtu, vlan=hop.vlan)
+    mac = hop.destination_mac.hex(":")
+    return backend_pb2.NextHop(
+        interface=hop.interface, gateway=gateway, mac=mac, mtu=hop.mtu, vlan=hop.vlan, outer_vlan=hop.outer_vlan
+    )  # fmt: skip
 
 
 def event(of: BackendEvent) -> service_pb2.WatchBackendsResponse:

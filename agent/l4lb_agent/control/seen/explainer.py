@@ -122,12 +122,11 @@ def _arrival(now: Moment, wanted: Wanted, interface: str, attached: Mapping[int,
     route = now.route(Asked(first, wanted.protocol, *ends))
     if route.why:
         return wanted, first, SOMEBODY
-    out = sending.over(now, route.ifindex)
-    ifindex, vlan = out & sending.INTERFACE, out >> layout.OUT_VLAN_SHIFT
+    ifindex, vlans = sending.carried(now, sending.over(now, route.ifindex))
     if ifindex not in attached or interface not in ("", attached[ifindex]):
         return wanted, first, SOMEBODY
     tagged = interface or wanted.vlan or wanted.priority or wanted.service_vlan
-    return wanted if tagged else replace(wanted, vlan=vlan), ifindex, route.destination_mac
+    return wanted if tagged else replace(wanted, vlans=vlans), ifindex, route.destination_mac
 
 
 def _named(of: Explained, names: Called, view: View) -> Explained:

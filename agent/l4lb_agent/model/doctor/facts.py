@@ -72,7 +72,8 @@ class Device:
     fixed: frozenset[str] = frozenset()
     queues: int = 0  # for receiving; 0: the driver does not tell
     queues_most: int = 0
-    vlans: tuple[str, ...] = ()  # names of VLAN devices on top of it
+    vlans: tuple[str, ...] = ()  # names of VLAN devices on top of it, and on those
+    service_vlans: bool = False  # some of them are of 802.1ad
     peer: Peer | None = None
     forwards: frozenset[int] = frozenset({4, 6})  # families
     strict: bool = False  # rp_filter 1

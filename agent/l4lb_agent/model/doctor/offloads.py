@@ -7,6 +7,7 @@ from l4lb_agent.model.doctor.facts import Device, Facts, Scope
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity
 
 LRO, GRO_HW, GRO, VLAN_PARSE, VLAN_INSERT = "rx-lro", "rx-gro-hw", "rx-gro", "rx-vlan-hw-parse", "tx-vlan-hw-insert"
+SERVICE_PARSE, SERVICE_INSERT = "rx-vlan-stag-hw-parse", "tx-vlan-stag-hw-insert"  # of 802.1ad
 
 
 def findings(scope: Scope, facts: Facts) -> Iterator[Finding]:
@@ -54,7 +55,8 @@ def _checksums(device: Device) -> Iterator[Finding]:
 
 def _vlan(device: Device, used: set[str]) -> Iterator[Finding]:
     """A tag that the card takes off is not there for the program, and one that it is to put in is never put in."""
-    offloads = [name for name in (VLAN_PARSE, VLAN_INSERT) if device.offloads.get(name)]
+    looked_at = (VLAN_PARSE, VLAN_INSERT, *((SERVICE_PARSE, SERVICE_INSERT) if device.service_vlans else ()))
+    offloads = [name for name in looked_at if device.offloads.get(name)]
     if not device.vlans or not offloads:
         return
     ways = sorted(used & set(device.vlans))
@@ -62,7 +64,8 @@ def _vlan(device: Device, used: set[str]) -> Iterator[Finding]:
     if ways:
         evidence += f"; backends are reached over {', '.join(ways)}"
     severity = Severity.ERROR if ways else Severity.WARNING
-    cure = (f"ethtool -K {device.name} rxvlan off txvlan off",)
+    service = "".join(f" {name} off" for name in looked_at[2:])
+    cure = (f"ethtool -K {device.name} rxvlan off txvlan off{service}",)
     yield Finding(Id.VLAN_OFFLOAD_ON, severity, device.name, evidence, cure, not device.fixed.intersection(offloads))
 
 

@@ -69,7 +69,7 @@ def _hand_over(packet: Packet, backend: layout.Backend, number: int, hashed: int
         return drop(why) if reason is Reason.ICMP_TO_BACKEND else answers.stopped(packet, why)
     packet.note(
         "next_hop", "of the backend, as the agent has looked it up", interface=backend.ifindex, mac=bytes(backend.destination_mac).hex(":"),
-        vlan=backend.vlan or "",
+        vlan=sending.shown(backend.vlan),
     )  # fmt: skip
     if reason is Reason.FLOW_CREATED:
         rewriting.clamp_mss(packet, packet.service, mtu)

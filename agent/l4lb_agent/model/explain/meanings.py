@@ -254,14 +254,13 @@ MEANINGS: Final[Mapping[Reason, tuple[str, str]]] = {
         "Nothing. When they should be replies, flows expire earlier than backends think: raise `idle_timeout`.",
     ),
     Reason.VLAN_FOREIGN: (
-        "Passed to the host, untouched: a frame with the tag of a VLAN (802.1Q) of which there is no VLAN device on the interface that "
+        "Passed to the host, untouched: a frame with the tag of a VLAN of which there is no VLAN device on the interface that "
         "it came by.",
         "Nothing; or `ip link add` the VLAN, if its packets are to be balanced.",
     ),
     Reason.VLAN_STACKED: (
-        "Passed to the host, untouched: a frame with more than one tag, or with one of a service provider (802.1ad): not handled in this "
-        "version.",
-        "Nothing; or take the outer tag off before.",
+        "Passed to the host, untouched: a frame with more than two tags (802.1Q or 802.1ad).",
+        "Nothing; or take the outermost tag off before.",
     ),
     Reason.TOO_BIG_LIMITED: (
         "As TOO_BIG_ANSWERED, but this CPU's answers of the second are spent (`icmp_rate`): dropped silently.",

@@ -15,7 +15,15 @@ IPV4, IPV6, TCP, UDP, ICMP = 20, 40, 20, 8, 8  # bytes of headers
 PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMPV6 = 1, 6, 17, 58
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 TYPE_IPV4, TYPE_ARP, TYPE_IPV6, TYPE_VLAN, TYPE_SERVICE_VLAN = 0x0800, 0x0806, 0x86DD, 0x8100, 0x88A8
+TAGS = (TYPE_VLAN, TYPE_SERVICE_VLAN)
 VLAN = 0xFFF  # of a tag
+Tag = tuple[int, int]  # one of TAGS, and the 16 bits after it
+Tags = tuple[Tag, ...]  # the outer one first
+
+
+def as_tag(number: int) -> Tag:
+    """The tag of a VLAN as `vlans` numbers it."""
+    return TYPE_SERVICE_VLAN if number & layout.VLAN_SERVICE else TYPE_VLAN, number & VLAN
 
 
 class Part(enum.Enum):
@@ -102,8 +110,10 @@ class Packet:
     service: int = 0
     backend: int = 0
     word: int = 0  # of the service
-    tag_in: int | None = None
-    tag_out: int | None = None
+    tags_in: Tags = ()
+    tags_out: Tags = ()
+    device: int = 0  # that the tags are of: a VLAN device, or the interface
+    vanished: bool = False  # the VLAN device by which it was to leave
     out: int = 0  # interface by which it leaves
     way_mtu: int = 0  # of the way that it is too long for
     overhead: int = 0  # bytes of the outer headers that it got

@@ -1,4 +1,4 @@
-"""The road of a frame from its tag to its verdict, in the order of bpf/balance.h, with what was found at each step."""
+"""The road of a frame from its tags to its verdict, in the order of bpf/balance.h, with what was found at each step."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,8 @@ from l4lb_agent.model.explain.reading import Elsewhere
 from l4lb_agent.model.explain.records import Record
 from l4lb_agent.model.reasons import Reason, Verdict
 
-_TAG_BYTES = 4
+_MOST_TAGS = 2
+_THREE_TAGS = 24  # bytes of a frame up to where the third one ends
 _SOLICITATION = 24
 
 
@@ -45,15 +46,16 @@ def explain(frame: bytes, ifindex: int, now: Moment) -> Explanation:
 
 
 def _finish(packet: Packet, end: End) -> End:
-    """Puts on the tag of a frame that leaves or passes."""
-    tag = packet.tag_out if end.verdict in (Verdict.TX, Verdict.REDIRECT) else packet.tag_in
-    if tag is not None:
-        packet.frame[12:12] = p.TYPE_VLAN.to_bytes(2, "big") + tag.to_bytes(2, "big")
+    """Puts on the tags of a frame that leaves or passes."""
+    leaves = end.verdict in (Verdict.TX, Verdict.REDIRECT)
+    if leaves and packet.vanished:
+        return drop(Reason.BACKEND_UNRESOLVED)
+    packet.frame[12:12] = b"".join(part.to_bytes(2, "big") for tag in (packet.tags_out if leaves else packet.tags_in) for part in tag)
     return end
 
 
 def _road(packet: Packet) -> End:
-    why = _take_tag(packet)
+    why = _take_tags(packet)
     if why:
         return End(why, Verdict.PASS)
     kind, target = _classify(packet)
@@ -87,23 +89,33 @@ def _may_be_kept(packet: Packet) -> bool:
     return services.from_kept(packet.now, packet.tuple.source)
 
 
-def _take_tag(packet: Packet) -> Reason | None:
-    """Takes off the tag of a VLAN that this host is in; why the frame is none of ours."""
-    if not packet.has(0, p.ETHERNET) or packet.u16(12) not in (p.TYPE_VLAN, p.TYPE_SERVICE_VLAN):
-        return None
-    if not packet.has(0, p.ETHERNET + _TAG_BYTES):
-        return Reason.NOT_IP
-    if packet.u16(12) != p.TYPE_VLAN or packet.u16(16) in (p.TYPE_VLAN, p.TYPE_SERVICE_VLAN):
-        packet.note("vlan", "more than one tag, or one of a service provider: passed, untouched")
+def _take_tags(packet: Packet) -> Reason | None:
+    """Takes off all tags, two at most; why the frame is none of ours."""
+    packet.device = packet.ifindex
+    if packet.has(0, _THREE_TAGS) and all(packet.u16(at) in p.TAGS for at in (12, 16, 20)):
+        packet.note("vlan", "more than two tags: passed, untouched")
         return Reason.VLAN_STACKED
-    tag = packet.u16(14)
+    why = None
+    while not why and len(packet.tags_in) < _MOST_TAGS and packet.has(0, p.ETHERNET) and packet.u16(12) in p.TAGS:
+        why = _take_tag(packet)
+    return why
+
+
+def _take_tag(packet: Packet) -> Reason | None:
+    """Takes off the outermost tag of a VLAN that this host is in."""
+    if not packet.has(0, p.ETHERNET + layout.TAG_BYTES):
+        return Reason.NOT_IP
+    kind, tag = packet.u16(12), packet.u16(14)
     vlan = tag & p.VLAN
-    known = packet.now.config.flags & layout.CONFIG_VLANS and packet.now.vlan(packet.ifindex, vlan, sending.places(packet.ifindex, vlan))
-    if vlan and not known:
-        packet.note("vlan", f"this host is not in VLAN {vlan} on this interface: passed, untouched", vlan=vlan)
-        return Reason.VLAN_FOREIGN
+    key = vlan | (layout.VLAN_SERVICE if kind == p.TYPE_SERVICE_VLAN else 0)
+    if vlan:
+        known = packet.now.vlan(packet.device, key, sending.places(packet.device, key))
+        if not packet.now.config.flags & layout.CONFIG_VLANS or known is None:
+            packet.note("vlan", f"this host is not in VLAN {vlan} on this interface: passed, untouched", vlan=vlan)
+            return Reason.VLAN_FOREIGN
+        packet.device = known.other
     packet.note("vlan", f"the tag of VLAN {vlan} is taken off" if vlan else "a priority tag is taken off", vlan=vlan, tag=f"{tag:#06x}")
-    packet.tag_in = tag
+    packet.tags_in += ((kind, tag),)
     del packet.frame[12:16]
     return None
 

@@ -23,17 +23,18 @@ def out_to(backend: layout.Backend) -> int:
 
 def transmit(packet: Packet, out: int) -> Verdict:
     """Out where the frame came from, or by redirect."""
-    packet.out, vlan = out & INTERFACE, out >> layout.OUT_VLAN_SHIFT
-    packet.tag_out = vlan or None
+    packet.out, numbers = carried(packet.now, out)
+    packet.tags_out = tuple(p.as_tag(number) for number in numbers)
+    packet.vanished = not packet.out
     if packet.out == packet.ifindex and not packet.now.config.flags & layout.CONFIG_TRANSMIT_REDIRECT:
         return Verdict.TX
     return Verdict.REDIRECT
 
 
 def send_back(packet: Packet) -> Verdict:
-    """An answer: with the very tag of what it answers."""
+    """An answer: with the very tags of what it answers."""
     verdict = transmit(packet, packet.ifindex)
-    packet.tag_out = packet.tag_in
+    packet.tags_out = packet.tags_in
     return verdict
 
 
@@ -106,7 +107,7 @@ def first_way_back(packet: Packet, flow: layout.Flow) -> None:
     if not _ask(packet, flow, packet.tuple.reversed()).why:
         return
     flow.route_generation = packet.now.config.route_generation - 1 & 0xFFFF
-    flow.ifindex = packet.ifindex | ((packet.tag_in or 0) & p.VLAN) << layout.OUT_VLAN_SHIFT
+    flow.ifindex = _back(packet)
     flow.mtu = 0
     flow.source_mac[:], flow.destination_mac[:] = packet.frame[0:6], packet.frame[6:12]
 
@@ -124,6 +125,7 @@ def renew_way_back(packet: Packet, record: Record, to: Tuple) -> None:
         return
     mtu = route.mtu if route.mtu and over(packet.now, route.ifindex) == flow.ifindex else route.back_mtu
     flow.mtu = mtu if mtu <= _LONGEST else 0
+    _leave_room(packet, flow)
     _note_next_hop(packet, "client", bytes(flow.destination_mac), flow.ifindex, "as the flow had it before routes changed")
 
 
@@ -134,6 +136,7 @@ def _ask(packet: Packet, flow: layout.Flow, to: Tuple) -> Route:
         packet.note("way_back", f"the kernel knows no way to the client: {route.why}")
         return route
     flow.ifindex, flow.mtu = over(packet.now, route.ifindex), route.mtu
+    _leave_room(packet, flow)
     flow.source_mac[:], flow.destination_mac[:] = route.source_mac, route.destination_mac
     packet.note(
         "way_back", "by the kernel's routes and neighbours", interface=route.ifindex, mac=route.destination_mac.hex(":"), mtu=route.mtu
@@ -148,13 +151,45 @@ def _device(now: Moment, out: int) -> int:
     return int(found.other) if found else ifindex
 
 
+def _back(packet: Packet) -> int:
+    """By the interface and the VLAN that the frame came from."""
+    if len(packet.tags_in) > 1 or any(kind != p.TYPE_VLAN for kind, _ in packet.tags_in):
+        return packet.device if packet.device == packet.ifindex else packet.device | layout.OUT_DEVICE << layout.OUT_VLAN_SHIFT
+    return packet.ifindex | sum(tag & p.VLAN for _, tag in packet.tags_in) << layout.OUT_VLAN_SHIFT
+
+
+def _leave_room(packet: Packet, flow: layout.Flow) -> None:
+    """Lowers the MTU of a way to what its interface carries beside two tags."""
+    if flow.ifindex >> layout.OUT_VLAN_SHIFT == layout.OUT_DEVICE:
+        ifindex = flow.ifindex & INTERFACE
+        found = packet.now.vlan(ifindex, layout.VLAN_DEVICE, places(ifindex, layout.VLAN_DEVICE))
+        if found and found.mtu and not 0 < flow.mtu <= found.mtu:
+            flow.mtu = found.mtu
+
+
 def over(now: Moment, ifindex: int) -> int:
-    """The way out over an interface; over one that is a VLAN it is that of its lower device, with the tag."""
+    """The way out over an interface; over one that is a VLAN with one tag of 802.1Q it is that of its lower device, with the tag."""
     if now.config.flags & layout.CONFIG_VLANS:
         found = now.vlan(ifindex, layout.VLAN_DEVICE, places(ifindex, layout.VLAN_DEVICE))
+        if found and (found.inner or found.tag & layout.VLAN_SERVICE):
+            return ifindex | layout.OUT_DEVICE << layout.OUT_VLAN_SHIFT
         if found:
             return int(found.other | found.tag << layout.OUT_VLAN_SHIFT)
     return ifindex
+
+
+def carried(now: Moment, out: int) -> tuple[int, tuple[int, ...]]:
+    """The interface that carries frames of a way, 0 when its VLAN device is no more, and their tags as `vlans` numbers them."""
+    ifindex, vlan = out & INTERFACE, out >> layout.OUT_VLAN_SHIFT
+    if vlan != layout.OUT_DEVICE:
+        return ifindex, (vlan,) if vlan else ()
+    found = now.vlan(ifindex, layout.VLAN_DEVICE, places(ifindex, layout.VLAN_DEVICE))
+    return (found.other, (found.tag, found.inner) if found.inner else (found.tag,)) if found else (0, ())
+
+
+def shown(vlan: int) -> int | str:
+    """The VLAN of a way for people; that of a device is told by the device."""
+    return vlan if vlan and vlan != layout.OUT_DEVICE else ""
 
 
 def places(ifindex: int, key: int) -> list[int]:
@@ -164,5 +199,5 @@ def places(ifindex: int, key: int) -> list[int]:
 
 
 def _note_next_hop(packet: Packet, whose: str, destination: bytes, out: int, how: str = "as the agent has looked it up") -> None:
-    vlan = out >> layout.OUT_VLAN_SHIFT
-    packet.note("next_hop", f"of the {whose}, {how}", interface=out & INTERFACE, mac=destination.hex(":"), vlan=vlan or "")
+    vlan = shown(out >> layout.OUT_VLAN_SHIFT)
+    packet.note("next_hop", f"of the {whose}, {how}", interface=out & INTERFACE, mac=destination.hex(":"), vlan=vlan)

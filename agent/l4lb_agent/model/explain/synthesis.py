@@ -67,6 +67,7 @@ class Wanted:
     ether_type: int = 0
     priority: int = 0
     service_vlan: int = 0
+    vlans: tuple[int, ...] = ()  # in place of both: of all tags, the outer one first, as the map of that name numbers them
     size: int = 0
     source_mac: bytes = b""
     destination_mac: bytes = b""
@@ -87,6 +88,7 @@ def frame(wanted: Wanted, source_mac: bytes, destination_mac: bytes) -> bytes:
     if wanted.asks_mac:
         kind, destination_mac, packet = _request(wanted, source_mac)
     tags = _tag(p.TYPE_SERVICE_VLAN, wanted.service_vlan, 0) + _tag(p.TYPE_VLAN, wanted.vlan, wanted.priority)
+    tags += b"".join(_tag(*p.as_tag(number), 0) for number in wanted.vlans)
     whole = (wanted.destination_mac or destination_mac) + source_mac + tags + kind.to_bytes(2, "big") + packet
     return whole[: wanted.size].ljust(wanted.size, b"\0") if wanted.size else whole
 

@@ -22,6 +22,11 @@ def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def vlans(of: Any) -> str:
+    """The VLANs of a way or of a frame: `100.7` of two tags, "" without one."""
+    return ".".join(str(vlan) for vlan in (of.outer_vlan, of.vlan) if vlan)
+
+
 def word(kind: Any, number: int) -> str:
     """Name of an enum value without its prefix."""
     name: str = kind.Name(number)
@@ -68,7 +73,7 @@ _BACKEND_WIDE: Sequence[Column] = (
     ("INTERFACE", lambda b: b.next_hop.interface),
     ("NEXT HOP", lambda b: b.next_hop.gateway or (b.address if b.next_hop.interface else "")),
     ("MAC", lambda b: b.next_hop.mac),
-    ("VLAN", lambda b: str(b.next_hop.vlan or "")),
+    ("VLAN", lambda b: vlans(b.next_hop)),
     ("MTU", lambda b: str(b.mtu or b.next_hop.mtu or "")),
     ("ID", lambda b: str(b.datapath_id)),
     ("ETAG", lambda b: b.etag),

@@ -118,18 +118,20 @@ class Backend(_message.Message):
     def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., mtu: _Optional[int] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wanted_share: _Optional[float] = ..., slot_share: _Optional[float] = ..., datapath_id: _Optional[int] = ..., next_hop: _Optional[_Union[NextHop, _Mapping]] = ...) -> None: ...
 
 class NextHop(_message.Message):
-    __slots__ = ("interface", "gateway", "mac", "mtu", "vlan")
+    __slots__ = ("interface", "gateway", "mac", "mtu", "vlan", "outer_vlan")
     INTERFACE_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     MAC_FIELD_NUMBER: _ClassVar[int]
     MTU_FIELD_NUMBER: _ClassVar[int]
     VLAN_FIELD_NUMBER: _ClassVar[int]
+    OUTER_VLAN_FIELD_NUMBER: _ClassVar[int]
     interface: str
     gateway: str
     mac: str
     mtu: int
     vlan: int
-    def __init__(self, interface: _Optional[str] = ..., gateway: _Optional[str] = ..., mac: _Optional[str] = ..., mtu: _Optional[int] = ..., vlan: _Optional[int] = ...) -> None: ...
+    outer_vlan: int
+    def __init__(self, interface: _Optional[str] = ..., gateway: _Optional[str] = ..., mac: _Optional[str] = ..., mtu: _Optional[int] = ..., vlan: _Optional[int] = ..., outer_vlan: _Optional[int] = ...) -> None: ...
 
 class DrainPolicy(_message.Message):
     __slots__ = ("timeout", "deadline_action")

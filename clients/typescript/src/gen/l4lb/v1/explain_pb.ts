@@ -202,7 +202,7 @@ export type AskedPacket = Message<"l4lb.v1.AskedPacket"> & {
   identification: number;
 
   /**
-   * Tag of the frame, 1 to 4094; 0: none, or that of the way back to `source` when `interface` is not set.
+   * Tag of the frame, 1 to 4094; 0: none, or those of the way back to `source` when `interface` is not set.
    *
    * @generated from field: uint32 vlan = 15;
    */

@@ -428,7 +428,7 @@ export enum Reason {
   VLAN_FOREIGN = 84,
 
   /**
-   * Passed to the host: more than one tag, or one of a service provider (802.1ad).
+   * Passed to the host: more than two tags.
    *
    * @generated from enum value: REASON_VLAN_STACKED = 85;
    */
