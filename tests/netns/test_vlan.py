@@ -19,6 +19,7 @@ from tests.netns.test_changes import eventually
 SECONDS = 900  # for what takes one: the machine may be emulated
 OFFLOAD = "VLAN_OFFLOAD_ON"
 OTHER, PROVIDER = 11, 100  # the VLAN that backends move into, and that of 802.1ad around it
+INSIDE = Host("10.77.1.1", "fd77:0:0:1::1")  # of the load balancer, towards backends
 NEAR, FAR = Host("10.77.2.1", "fd77:0:0:2::1"), Host("10.77.2.10", "fd77:0:0:2::10")  # load balancer and client without tags
 
 
@@ -109,20 +110,32 @@ def test_the_doctor_finds_tags_that_are_taken_off_and_knows_the_cure(tagged: Bal
         assert OFFLOAD not in found(tagged)
 
 
+@contextmanager
+def moved(running: Balanced) -> Iterator[None]:
+    """Backends in OTHER inside PROVIDER, the load balancer in neither yet; both are where they were in the end."""
+    switch, lb = running.lab.namespace("switch"), running.lab.namespace("lb")
+    netns.batch(switch, [f"link del lb.{VLANS[1]}", *inside("lb"), "link set dev moved master br1 up"])
+    netns.batch(lb, [f"link del eth0.{VLANS[1]}"])
+    try:
+        yield
+    finally:
+        netns.batch(switch, ["link del outer", *running.lab.topology.member(1, VLANS[1])])
+        end = f"eth0.{VLANS[1]}"
+        again = [f"link add link eth0 name {end} type vlan id {VLANS[1]}", f"link set {end} up", *address_lines(end, INSIDE)]
+        netns.batch(lb, ["link del outer", *again])
+
+
+def inside(lower: str) -> list[str]:
+    """What makes `moved`, OTHER inside PROVIDER on an interface."""
+    outer = f"link add link {lower} name outer type vlan proto 802.1ad id {PROVIDER}"
+    return [outer, "link set outer up", f"link add link outer name moved type vlan id {OTHER}", "link set moved up"]
+
+
 @pytest.mark.always
 def test_backends_that_move_into_a_vlan_inside_a_provider_s_are_followed(tagged: Balanced) -> None:
-    """The last one: they stay there."""
-    lab = tagged.lab
-    switch, lb = lab.namespace("switch"), lab.namespace("lb")
-    with web(tagged):
-        outer = "link add link lb name outer type vlan proto 802.1ad id {}", "link add link outer name moved type vlan id {}"
-        lines = [line.format(vlan) for line, vlan in zip(outer, (PROVIDER, OTHER))]
-        netns.batch(switch, [f"link del lb.{VLANS[1]}", *lines, "link set outer up", "link set dev moved master br1 up"])
-        netns.batch(lb, [f"link del eth0.{VLANS[1]}"])
+    with web(tagged), moved(tagged):
         assert eventually(lambda: all(one.reconciling for one in tagged.client.list_backends()), SECONDS)
-        near = Host("10.77.1.1", "fd77:0:0:1::1")
-        lines = [line.replace("link lb", "link eth0") for line in lines]
-        netns.batch(lb, [*lines, "link set outer up", "link set moved up", *address_lines("moved", near)])
+        netns.batch(tagged.lab.namespace("lb"), [*inside("eth0"), *address_lines("moved", INSIDE)])
         assert eventually(lambda: ways(tagged) == {("moved", PROVIDER, OTHER)}, SECONDS)
         assert eventually(lambda: not any(one.reconciling for one in tagged.client.list_backends()), SECONDS)
         every_request_is_answered(tagged)
