@@ -100,52 +100,53 @@ def spare_elements(sizes: Sizes) -> int:
 
 def specs(sizes: Sizes) -> tuple[MapSpec, ...]:
     """Every pinned map, in the order in which they are created. `tails` is not among them: each program generation has its own."""
-
-    def array(name: str, value: int, entries: int, control: bool = True) -> MapSpec:
-        return MapSpec(name, MapType.ARRAY, 4, value, entries, control, 0 if value % LINE else MMAPABLE)
-
-    def counters(name: str, value: type[ctypes.Structure], entries: int) -> MapSpec:
-        return MapSpec(name, MapType.PERCPU_ARRAY, 4, ctypes.sizeof(value), entries, False)
-
     size = ctypes.sizeof
-    rings = tuple(array(f"rings_{n}", 2 * layout.ring_slots(n), getattr(sizes, f"rings_{n}")) for n in layout.RING_SIZES)
+    rings = tuple(_array(f"rings_{n}", 2 * layout.ring_slots(n), getattr(sizes, f"rings_{n}")) for n in layout.RING_SIZES)
     return (
-        array("config", size(layout.Config), 1),
-        array("snat", 16, layout.SNAT_SLOTS),
-        array("index", size(layout.Bucket), index_buckets(sizes)),
-        array("kept", size(layout.Bucket), kept_buckets(sizes)),
+        _array("config", size(layout.Config), 1),
+        _array("snat", 16, layout.SNAT_SLOTS),
+        _array("index", size(layout.Bucket), index_buckets(sizes)),
+        _array("kept", size(layout.Bucket), kept_buckets(sizes)),
         # While lists change both their old and their new prefixes are there
         MapSpec("lists", MapType.LPM_TRIE, size(layout.ListKey), 4, 2 * sizes.prefixes, True, NO_PREALLOC),
-        array("addresses", size(layout.OwnedAddress), sizes.addresses),
-        array("port_ranges", size(choice_layout.PortRanges), sizes.port_ranges),
-        array("services", size(layout.Service), sizes.services),
-        array("policies", size(layout.Policy), sizes.services),
+        _array("addresses", size(layout.OwnedAddress), sizes.addresses),
+        _array("port_ranges", size(choice_layout.PortRanges), sizes.port_ranges),
+        _array("services", size(layout.Service), sizes.services),
+        _array("policies", size(layout.Policy), sizes.services),
         *rings,
-        array("backends", size(layout.Backend), sizes.backends),
-        array("flows", size(layout.Flow), sizes.flows, control=False),
-        array("flows_v6", size(layout.FlowV6), sizes.flows, control=False),
-        array("flow_index", size(layout.Bucket), flow_index_buckets(sizes), control=False),
-        array("unanswered", size(record_layout.Unanswered), unanswered_buckets(sizes), control=False),
-        array("spare", 4, spare_elements(sizes), control=False),
-        array("pool", size(record_layout.Pool), 1, control=False),
-        array("sweep_state", size(record_layout.Sweep), 1, control=False),
-        array("flow_counts", size(record_layout.FlowCount), sizes.backends, control=False),
-        array("port_full", 4, layout.PORT_FULL_PLACES, control=False),
-        array("flow_table", size(layout.FlowBucket), flow_buckets(sizes), control=False),
-        array("fragments", size(layout.FragmentBucket), layout.FRAGMENT_BUCKETS, control=False),
-        array("affinity", size(choice_layout.AffinityBucket), affinity_buckets(sizes), control=False),
-        array("interfaces", size(layout.Interface), layout.INTERFACE_PLACES, control=False),
-        array("vlans", size(layout.Vlan), layout.VLAN_PLACES),
-        array("service_limits", size(layout.LimitLine), sizes.services, control=False),
-        array("source_limits", size(layout.LimitLine), layout.SOURCE_LIMIT_LINES, control=False),
-        counters("service_counters", layout.Traffic, sizes.services),
-        counters("backend_in", layout.BackendIn, sizes.backends),
-        counters("backend_out", layout.Count, sizes.backends),
-        counters("reason_counters", layout.Count, REASONS * VERDICTS),
-        counters("budgets", layout.Budget, layout.BUDGETS),
-        array("capture_switch", size(capture_layout.CaptureSwitch), 1, control=False),
-        array("captures", size(capture_layout.Capture), capture_layout.CAPTURES, control=False),
-        counters("capture_budgets", capture_layout.CaptureBudget, capture_layout.CAPTURES * REASONS),
-        counters("recorder_budgets", capture_layout.CaptureBudget, REASONS),
+        _array("backends", size(layout.Backend), sizes.backends),
+        _array("flows", size(layout.Flow), sizes.flows, control=False),
+        _array("flows_v6", size(layout.FlowV6), sizes.flows, control=False),
+        _array("flow_index", size(layout.Bucket), flow_index_buckets(sizes), control=False),
+        _array("unanswered", size(record_layout.Unanswered), unanswered_buckets(sizes), control=False),
+        _array("spare", 4, spare_elements(sizes), control=False),
+        _array("pool", size(record_layout.Pool), 1, control=False),
+        _array("sweep_state", size(record_layout.Sweep), 1, control=False),
+        _array("flow_counts", size(record_layout.FlowCount), sizes.backends, control=False),
+        _array("port_full", 4, layout.PORT_FULL_PLACES, control=False),
+        _array("flow_table", size(layout.FlowBucket), flow_buckets(sizes), control=False),
+        _array("fragments", size(layout.FragmentBucket), layout.FRAGMENT_BUCKETS, control=False),
+        _array("affinity", size(choice_layout.AffinityBucket), affinity_buckets(sizes), control=False),
+        _array("interfaces", size(layout.Interface), layout.INTERFACE_PLACES, control=False),
+        _array("vlans", size(layout.Vlan), layout.VLAN_PLACES),
+        _array("service_limits", size(layout.LimitLine), sizes.services, control=False),
+        _array("source_limits", size(layout.LimitLine), layout.SOURCE_LIMIT_LINES, control=False),
+        _counters("service_counters", layout.Traffic, sizes.services),
+        _counters("backend_in", layout.BackendIn, sizes.backends),
+        _counters("backend_out", layout.Count, sizes.backends),
+        _counters("reason_counters", layout.Count, REASONS * VERDICTS),
+        _counters("budgets", layout.Budget, layout.BUDGETS),
+        _array("capture_switch", size(capture_layout.CaptureSwitch), 1, control=False),
+        _array("captures", size(capture_layout.Capture), capture_layout.CAPTURES, control=False),
+        _counters("capture_budgets", capture_layout.CaptureBudget, capture_layout.CAPTURES * REASONS),
+        _counters("recorder_budgets", capture_layout.CaptureBudget, REASONS),
         MapSpec("captured", MapType.RINGBUF, 0, 0, CAPTURED_BYTES, False),
     )
+
+
+def _array(name: str, value: int, entries: int, control: bool = True) -> MapSpec:
+    return MapSpec(name, MapType.ARRAY, 4, value, entries, control, 0 if value % LINE else MMAPABLE)
+
+
+def _counters(name: str, value: type[ctypes.Structure], entries: int) -> MapSpec:
+    return MapSpec(name, MapType.PERCPU_ARRAY, 4, ctypes.sizeof(value), entries, False)
