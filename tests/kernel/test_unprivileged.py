@@ -58,7 +58,7 @@ def test_every_door_opens_with_the_rights_of_the_unit(pair: Pair, readable: Path
     assert (seen["adopted"], seen["same_link"], seen["swapped"], seen["mode"]) == (True, True, True, "native")
     assert (seen["flows"], seen["counted"], seen["config"]) == (0, 0, 1)
     assert seen["bytes"] > 100_000
-    assert seen["asked"] == ["VLAN_STACKED", "PASS"]
+    assert seen["asked"] == ["VLAN_FOREIGN", "PASS"]
     assert seen["now"] > 0
     peer = pair.ip(pair.peer, "link", "show", "eth0").split("link/ether ")[1].split()[0]
     assert seen["macs"] == [peer, peer]
