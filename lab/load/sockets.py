@@ -1,10 +1,12 @@
 """Sockets of the load generators."""
 
 import asyncio
+import errno
 import socket
 from typing import Any, Final
 
 PATIENCE: Final = 5.0  # seconds for one step of one connection; longer than any retransmission that is worth waiting for
+LAST_ACK_SECONDS = 0.15  # a FIN that was lost is sent again later than that, and is an error
 
 
 def family_of(address: str) -> socket.AddressFamily:
@@ -24,11 +26,24 @@ async def connect(
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind(("", source_port))
         async with asyncio.timeout(patience):
-            await asyncio.get_running_loop().sock_connect(made, (address, port))
+            await _connected(made, (address, port))
     except BaseException:
         made.close()
         raise
     return made
+
+
+async def _connected(sock: socket.socket, to: tuple[str, int]) -> None:
+    """A port that was in use before is free when the last ACK has come; that a busy machine handles a little later."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + LAST_ACK_SECONDS
+    while True:
+        try:
+            return await loop.sock_connect(sock, to)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL or loop.time() > until:
+                raise
+        await asyncio.sleep(0.005)
 
 
 def describe(failure: BaseException) -> str:

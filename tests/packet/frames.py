@@ -53,7 +53,7 @@ class Frames:
         kinds: list[Callable[[], bytes]] = [self._client] * 8 + [self._reply] * 5 + [self._fragment] * 3 + [self._error] * 2
         kinds += [self._asked, self._echo, self._echo, self._options, self._mutated, self._beside, self._beside]
         raw = random.choice(kinds)()
-        for _ in range(random.choice([0] * 18 + [1, 2]) if len(raw) > 14 else 0):
+        for _ in range(random.choice([0] * 18 + [1, 2, 3]) if len(raw) > 14 else 0):
             raw = vlans.tagged(raw, random.choice([0, 7, 8, 9]), random.choice([0, 5]), random.choice([0x8100] * 5 + [0x88A8]))
         return raw
 
