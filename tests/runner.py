@@ -43,8 +43,9 @@ PROCESSES = {"packet": 2, "netns": 4}
 # Kinds that run beside each other when all are run, lane by lane: they wait more than they compute, and no test of theirs looks at how
 # long packets take.
 BESIDE = (
-    (("unit", "api", "metrics", "remote"), ("fuzz", "kernel")),
-    (("systemd",), ("clients", "bench")),
+    ("fuzz", "clients"),
+    ("systemd", "kernel"),
+    ("unit", "api", "metrics", "remote", "bench"),
 )
 _output = threading.Lock()
 
@@ -119,10 +120,9 @@ def run_kind(kind: str, extra: list[str], later: bool = False) -> Result:
 def run_all(extra: list[str]) -> list[Result]:
     """Runs every kind, those of BESIDE first."""
     results: dict[str, Result] = {}
-    for lanes in BESIDE:
-        with ThreadPoolExecutor(len(lanes)) as together:
-            found = together.map(lambda lane: [run_kind(kind, extra, later=True) for kind in lane], lanes)
-            results |= {result.kind: result for lane in found for result in lane}
+    with ThreadPoolExecutor(len(BESIDE)) as together:
+        found = together.map(lambda lane: [run_kind(kind, extra, later=True) for kind in lane], BESIDE)
+        results |= {result.kind: result for lane in found for result in lane}
     for kind in KINDS:
         results[kind] = results.get(kind) or run_kind(kind, extra)
     return [results[kind] for kind in KINDS]

@@ -6,7 +6,7 @@ import socket
 from typing import Any, Final
 
 PATIENCE: Final = 5.0  # seconds for one step of one connection; longer than any retransmission that is worth waiting for
-LAST_ACK_SECONDS = 0.15  # a FIN that was lost is sent again later than that, and is an error
+LAST_ACK_SECONDS: Final = 0.15  # a FIN that was lost is sent again later than that, and is an error
 
 
 def family_of(address: str) -> socket.AddressFamily:
