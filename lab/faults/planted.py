@@ -54,7 +54,8 @@ def _server_gone(made: Scene) -> None:
 
 
 def _drain(made: Scene) -> None:
-    made.l4lbctl("drain", "web4/b")
+    """With a deadline: a connection that the client has closed and the backend has not is waited for two minutes else."""
+    made.l4lbctl("drain", "web4/b", "--timeout", "20s", "--at-deadline", "cut")
 
 
 def _nothing(_: Scene) -> None:
