@@ -1,6 +1,5 @@
 """A real agent with so many backends, as a process of its own: started, filled, asked how it does."""
 
-import http.client
 import json
 import os
 import signal
@@ -26,6 +25,7 @@ from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.service import Mode, Protocol, Tracking, VirtualService
 from l4lb_agent.system.disk import JournalFile
 from lab import netns
+from lab.agent import Scraper
 
 SERVICES: Final = 10  # every second NAT, the others IPIP
 RING_SIZE: Final = 65537
@@ -70,20 +70,6 @@ def desired(backends: int) -> Desired:
     names = ("services/{}/backends/{}".format(*backend_name(number).split("/")) for number in range(backends))
     made = {name: Backend(name, Address.parse(address(number), "address"), SERVICE_PORT, revision=1) for number, name in enumerate(names)}
     return Desired(1, services, made)
-
-
-class Scraper(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=60)
-        self._path = str(path)
-
-    def connect(self) -> None:
-        """To the path."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 class Life:
@@ -185,7 +171,7 @@ class Agent:
     def scrape(self) -> float:
         """Seconds that a scrape took. Raises Void."""
         began = time.monotonic()
-        door = Scraper(self._folder / "metrics.sock")
+        door = Scraper(self._folder / "metrics.sock", 60)
         door.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
         answer = door.getresponse()
         text = answer.read()

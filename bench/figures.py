@@ -120,10 +120,8 @@ class AgentsFigures:
     def to_json(self) -> dict[str, object]:
         """As in build/bench.json."""
         sides = {"few": self.few, "many": self.many}
-        shown = {
-            name: {"backends": of.backends, **{key: round(value, 2) for key, value in of.values().items()}} for name, of in sides.items()
-        }
-        return {**shown, "ratios": {name: round(value, 2) for name, value in self.ratios().items()}}
+        shown = {name: {"backends": of.backends, **_rounded(of.values())} for name, of in sides.items()}
+        return {**shown, "ratios": _rounded(self.ratios())}
 
     def rows(self) -> list[tuple[str, ...]]:
         """For a table."""

@@ -1,5 +1,6 @@
 """The agent of a laboratory: started in the namespace `lb` with the identity that its unit gives it, killed, stopped, asked."""
 
+import http.client
 import signal
 import socket
 import subprocess
@@ -74,6 +75,20 @@ def unprivileged(argv: list[str]) -> list[str]:
     plus = ",".join(["-all", *(f"+{name}" for name in CAPABILITIES)])
     ids = [f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
     return ["setpriv", *ids, f"--inh-caps={plus}", f"--ambient-caps={plus}", f"--bounding-set={plus}", "--no-new-privs", "--", *argv]
+
+
+class Scraper(http.client.HTTPConnection):
+    """HTTP over a Unix socket, which an agent is scraped by; `seconds` without an answer are too many."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        """To the path."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 class AgentFailed(RuntimeError):

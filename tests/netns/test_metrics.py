@@ -1,13 +1,11 @@
 """What Prometheus gets from a real agent, by its real counters, over its Unix socket."""
 
-import http.client
-import socket
 import subprocess
 import time
-from pathlib import Path
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from lab.agent import Scraper
 from lab.install import cache_folder
 from lab.services import Balanced
 from tests.netns.conftest import set_up
@@ -15,26 +13,12 @@ from tests.netns.conftest import set_up
 PROMTOOL = cache_folder() / "promtool/promtool"
 
 
-class Scraper(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
-        self._path = str(path)
-
-    def connect(self) -> None:
-        """To the path."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
-        self.sock.connect(self._path)
-
-
 def scraped(running: Balanced, accept: str = "application/openmetrics-text; version=1.0.0") -> str:
     """The text, once the agent that runs gives it."""
     end = time.monotonic() + 20
     while True:
         try:
-            connection = Scraper(running.agent.metrics_socket)
+            connection = Scraper(running.agent.metrics_socket, 20)
             connection.request("GET", "/metrics", headers={"Accept": accept})
             answer = connection.getresponse()
             assert answer.status == 200, answer.read()

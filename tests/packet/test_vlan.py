@@ -119,11 +119,8 @@ def asking(family: Family) -> dict[str, tuple[bytes, Reason]]:
     }
 
 
-@each_family
-@pytest.mark.parametrize(("vlan", "priority"), [(CLIENTS, 0), (CLIENTS, 15), (0, 0), (0, 10)])
-@pytest.mark.parametrize("name", ["who", "ping", "reset", "long"])
-def test_an_answer_has_the_very_tag_of_what_it_answers(make: Make, family: Family, name: str, vlan: int, priority: int) -> None:
-    lb = behind(furnish(make, "nat"), BACKENDS)
+def answered(lb: Balancer, family: Family, name: str) -> tuple[bytes, Reason, bytes]:
+    """What is answered to the frame of that name in asking(), without a tag: the frame, why, and the answer."""
     lb.configure(icmp_rate=100, icmp_burst=100, rst_rate=100, rst_burst=100)
     lb.own(family.vip, layout.ADDRESS_VIP | layout.ADDRESS_ECHO)
     lb.set_backend(1 if family is V4 else 4, mtu=1400)
@@ -131,8 +128,17 @@ def test_an_answer_has_the_very_tag_of_what_it_answers(make: Make, family: Famil
     frame, reason = asking(family)[name]
     plain = lb.send(frame)
     assert (plain.reason, plain.verdict) == (reason, Verdict.TX)
+    return frame, reason, plain.data
+
+
+@each_family
+@pytest.mark.parametrize(("vlan", "priority"), [(CLIENTS, 0), (CLIENTS, 15), (0, 0), (0, 10)])
+@pytest.mark.parametrize("name", ["who", "ping", "reset", "long"])
+def test_an_answer_has_the_very_tag_of_what_it_answers(make: Make, family: Family, name: str, vlan: int, priority: int) -> None:
+    lb = behind(furnish(make, "nat"), BACKENDS)
+    frame, reason, plain = answered(lb, family, name)
     result = lb.send(tagged(frame, vlan, priority))
-    assert (result.reason, result.verdict, result.data) == (reason, Verdict.TX, tagged(plain.data, vlan, priority))
+    assert (result.reason, result.verdict, result.data) == (reason, Verdict.TX, tagged(plain, vlan, priority))
 
 
 @each_family

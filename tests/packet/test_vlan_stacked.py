@@ -15,7 +15,7 @@ from tests.packet.conftest import Make
 from tests.packet.direct import Pair, encapsulated, point, rewritten
 from tests.packet.modes import every_mode, furnish
 from tests.packet.test_direct import hash32
-from tests.packet.test_vlan import CROSSING, asking, passes
+from tests.packet.test_vlan import CROSSING, answered, passes
 from tests.packet.test_ways import GATEWAY_MAC, Link, link
 from tests.packet.vlans import DEVICE, SERVICE, STACKED, stack, tagged
 from tests.packet.wire import (
@@ -152,15 +152,9 @@ def test_a_device_that_has_gone_is_no_way(make: Make, family: Family, kind: Tags
 @pytest.mark.parametrize("priority", [0, 15])
 def test_an_answer_has_the_very_tags_of_what_it_answers(make: Make, family: Family, name: str, kind: Tags, priority: int) -> None:
     lb = member(furnish(make, "nat"), kind)
-    lb.configure(icmp_rate=100, icmp_burst=100, rst_rate=100, rst_burst=100)
-    lb.own(family.vip, layout.ADDRESS_VIP | layout.ADDRESS_ECHO)
-    lb.set_backend(1 if family is V4 else 4, mtu=1400)
-    lb.write("interfaces", LOOPBACK, bytes(layout.Interface(ifindex=LOOPBACK, mac=(layout.U8 * 6)(2, 0, 0, 0, 0, 2))))
-    frame, reason = asking(family)[name]
-    plain = lb.send(frame)
-    assert (plain.reason, plain.verdict) == (reason, Verdict.TX)
+    frame, reason, plain = answered(lb, family, name)
     result = lb.send(kind.on(frame, priority))
-    assert (result.reason, result.verdict, result.data) == (reason, Verdict.TX, kind.on(plain.data, priority))
+    assert (result.reason, result.verdict, result.data) == (reason, Verdict.TX, kind.on(plain, priority))
 
 
 @each_family

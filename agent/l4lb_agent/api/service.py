@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from l4lb.v1 import backend_pb2, prefix_list_pb2, service_pb2_grpc, stats_pb2, virtual_service_pb2
 from l4lb.v1 import service_pb2 as pb
@@ -14,11 +14,15 @@ from l4lb_agent.api.caller import Context
 from l4lb_agent.api.dumps import Dumps
 from l4lb_agent.api.pace import Pace
 from l4lb_agent.control.facade import Control, Outcome
+from l4lb_agent.control.seen.looks import Looks
 from l4lb_agent.model.errors import NotFound, ResourceExhausted
 
 MAX_STREAMS = 512  # of WatchBackends and StreamStats together: other calls keep their share of the server
 INTERVAL_SECONDS = (0.1, 3600.0)
 SHARED_SECONDS = 0.05
+
+T = TypeVar("T")
+M = TypeVar("M", bound=pages.Sized)
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +51,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     async def ListVirtualServices(self, request: pb.ListVirtualServicesRequest, _context: Context) -> pb.ListVirtualServicesResponse:
         """Reads virtual services by name."""
         snapshot = self._control.snapshot()
-        services = [(name, name) for name in snapshot.services.names]
-        render = lambda name: convert.service(snapshot.services.look(name))  # noqa: E731 (one expression, used once)
-        page, token = pages.page(services, render, request.page_size, request.page_token, "services")
+        page, token = _page(snapshot.services, convert.service, request, "services")
         return pb.ListVirtualServicesResponse(services=page, next_page_token=token, revision=snapshot.revision)
 
     async def UpdateVirtualService(self, request: pb.UpdateVirtualServiceRequest, _context: Context) -> pb.UpdateVirtualServiceResponse:
@@ -77,9 +79,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         """Reads the backends of one virtual service, or of all."""
         parent = self._parent(request.parent)
         snapshot = self._control.snapshot()
-        backends = [(name, name) for name in snapshot.backends.names if not parent or name.startswith(f"{parent}/")]
-        render = lambda name: convert.backend(snapshot.backends.look(name))  # noqa: E731 (one expression, used once)
-        page, token = pages.page(backends, render, request.page_size, request.page_token, f"backends of {parent}")
+        page, token = _page(snapshot.backends, convert.backend, request, f"backends of {parent}", f"{parent}/" if parent else "")
         return pb.ListBackendsResponse(backends=page, next_page_token=token, revision=snapshot.revision)
 
     async def UpdateBackend(self, request: pb.UpdateBackendRequest, _context: Context) -> pb.UpdateBackendResponse:
@@ -115,9 +115,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
     async def ListPrefixLists(self, request: pb.ListPrefixListsRequest, _context: Context) -> pb.ListPrefixListsResponse:
         """Reads lists by name, without their prefixes."""
         snapshot = self._control.snapshot()
-        lists = [(name, name) for name in snapshot.lists.names]
-        render = lambda name: convert.prefix_list(replace(snapshot.lists.look(name), members=None))  # noqa: E731
-        page, token = pages.page(lists, render, request.page_size, request.page_token, "lists")
+        page, token = _page(snapshot.lists, lambda view: convert.prefix_list(replace(view, members=None)), request, "lists")
         return pb.ListPrefixListsResponse(lists=page, next_page_token=token, revision=snapshot.revision)
 
     async def UpdatePrefixList(self, request: pb.UpdatePrefixListRequest, _context: Context) -> pb.UpdatePrefixListResponse:
@@ -261,6 +259,12 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
             yield
         finally:
             self._streams -= 1
+
+
+def _page(looks: Looks[T], render: Callable[[T], M], request: Any, arguments: str, prefix: str = "") -> tuple[list[M], str]:
+    """See pages.page(). Only what is on the page is looked at."""
+    names = [(name, name) for name in looks.names if name.startswith(prefix)]
+    return pages.page(names, lambda name: render(looks.look(name)), request.page_size, request.page_token, arguments)
 
 
 async def _ticks(interval: float, samples: int) -> AsyncIterator[int]:
