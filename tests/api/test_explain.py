@@ -13,8 +13,8 @@ from l4lb_agent.api import convert
 from l4lb_agent.api.roles import Role
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.errors import InvalidArgument
-from l4lb_agent.model.explain.packet import ACK, FIN, SYN
-from l4lb_agent.model.explain.synthesis import Message, Wanted
+from l4lb_agent.model.explain.packet import ACK, CWR, ECE, FIN, SYN
+from l4lb_agent.model.explain.synthesis import Checksum, Message, Wanted
 from tests.api.conftest import Agent
 from tests.api.test_agent import Node, node
 
@@ -50,6 +50,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({**SYN4, "vlan": 4095}, "vlan"), ({**SYN4, "vlan_priority": 8}, "vlan_priority"), ({**SYN4, "service_vlan": 4095}, "service_vlan"),
     ({**SYN4, "frame_bytes": 13}, "frame_bytes"), ({**SYN4, "frame_bytes": 3517}, "frame_bytes"),
     ({**SYN4, "source_mac": "02:00:00:00:00"}, "source_mac"), ({**SYN4, "destination_mac": "02-00-00-00-00-01"}, "destination_mac"),
+    ({**SYN4, "tcp_flags": [7, 5]}, "tcp_flags"), ({**SYN4, "mss": 65536}, "mss"), ({**UDP6, "mss": 0}, "mss"),
+    ({**SYN4, "mss": 0, "tcp_options": b"\1"}, "mss"), ({**SYN4, "tcp_options": bytes(41)}, "tcp_options"),
+    ({**PING, "tcp_options": b"\1"}, "tcp_options"), ({**SYN6, "ip_checksum_wrong": True}, "ip_checksum_wrong"),
+    ({**SYN4, "checksum": 2}, "checksum"), ({**SYN4, "checksum": 3}, "checksum"), ({**SCTP, "ip_protocol": 132, "checksum": 1}, "checksum"),
+    ({**UDP6, "checksum": 1, "fragment_offset": 8}, "checksum"), ({**SYN4, "service_vlan_type": 0x8100}, "service_vlan_type"),
+    ({**SYN4, "service_vlan": 7, "service_vlan_type": 0x9100}, "service_vlan_type"),
+    ({**ICMP, "icmp": {"quoted": {**BACK, "tcp_flags": [7, 2]}}}, "icmp.quoted.tcp_flags"),
     (ICMP, "icmp"), ({**ICMP, "icmp": {"type": 256}}, "icmp.type"), ({**ICMP, "icmp": {"code": 256}}, "icmp.code"),
     ({**ICMP, "icmp": {"type": 3, "quoted_bytes": 8}}, "icmp.quoted_bytes"),
     ({**ICMP, "icmp": {"type": 3, "quoted": {}}}, "icmp.quoted.kind"), ({**ICMP, "icmp": {"quoted": ICMP}}, "icmp.quoted.kind"),
@@ -97,6 +104,12 @@ LINES: list[tuple[str, Wanted]] = [
      Wanted(6, CLIENT, VIP, 1, 80, ipv4_options=b"\x94\4\0\0\1")),
     ("tcp [2001:db8::1]:1 [2001:db8::80]:80 --header hop-by-hop --header fragment --header routing:0401 --fragment first",
      Wanted(6, CLIENT6, VIP6, 1, 80, more=True, headers=((0, b""), (44, b""), (43, b"\4\1")))),
+    ("tcp 192.0.2.1:1 10.0.0.1:80 --flags none --ip-checksum-wrong", Wanted(6, CLIENT, VIP, 1, 80, 0, ip_checksum=Checksum.WRONG)),
+    ("tcp 192.0.2.1:1 10.0.0.1:80 --flags syn|ece|cwr --mss 0 --checksum wrong",
+     Wanted(6, CLIENT, VIP, 1, 80, SYN | ECE | CWR, mss=0, checksum=Checksum.WRONG)),
+    ("tcp 192.0.2.1:1 10.0.0.1:80 --tcp-option nop --tcp-option window-scale --service-vlan 9 --service-vlan-type 0x8100 --vlan 7",
+     Wanted(6, CLIENT, VIP, 1, 80, tcp_options=b"\1\3\3\7", vlan=7, service_vlan=9, service_type=0x8100)),
+    ("udp [2001:db8::1]:4000 [2001:db8::80]:53 --checksum none", Wanted(17, CLIENT6, VIP6, 4000, 53, checksum=Checksum.NONE)),
 ]  # fmt: skip
 
 
@@ -115,11 +128,15 @@ def test_a_viewer_may_ask(start_agent: Callable[..., Agent]) -> None:
 
 
 def test_what_has_no_addresses_is_shown_by_its_type(agent: Agent) -> None:
-    def shown(line: str) -> str:
-        return CliRunner().invoke(cli, ["-s", agent.target, "explain", *line.split()]).output.splitlines()[0]
+    def shown(line: str, number: int = 0) -> str:
+        return CliRunner().invoke(cli, ["-s", agent.target, "explain", *line.split()]).output.splitlines()[number]
 
     assert shown("0x88cc --service-vlan 7") == "comes by eth0: EtherType 0x88cc"
     assert shown("arp 192.0.2.1 10.0.0.1") == "comes by eth0: ARP 192.0.2.1 -> 10.0.0.1"
+    assert shown("tcp 192.0.2.1:1 10.0.0.1:80 --vlan 7 --service-vlan 9", 1).endswith(", VLAN 7, a provider's VLAN 9, 66 bytes")
+    assert shown("tcp 192.0.2.1:1 10.0.0.1:80 --vlan 7 --service-vlan 9 --service-vlan-type 0x8100", 1).endswith(
+        ", VLAN 7, within VLAN 9, 66 bytes"
+    )
     assert shown("132 192.0.2.1 10.0.0.1") == "comes by eth0: protocol 132 192.0.2.1 -> 10.0.0.1"
 
 
@@ -132,6 +149,8 @@ def test_what_has_no_addresses_is_shown_by_its_type(agent: Agent) -> None:
         "tcp 192.0.2.1:١ 10.0.0.1:80", "tcp 192.0.2.1:1 10.0.0.1:80 --error too-big --about tcp 10.0.0.1:80 192.0.2.1:1",
         "icmp 192.0.2.1 10.0.0.1 --error too-big", "icmp 192.0.2.1 10.0.0.1 --error 300/1", "icmp 192.0.2.1 10.0.0.1 --mtu 1400",
         "icmp 192.0.2.1 10.0.0.1 --about tcp 10.0.0.1:80 192.0.2.1:1", "icmp 192.0.2.1 10.0.0.1 --error 3/1 --about arp 10.0.0.1 192.0.2.1",
+        "tcp 192.0.2.1:1 10.0.0.1:80 --flags none|ack", "tcp 192.0.2.1:1 10.0.0.1:80 --mss 65536",
+        "tcp 192.0.2.1:1 10.0.0.1:80 --tcp-option 123", "tcp 192.0.2.1:1 10.0.0.1:80 --checksum right",
         "tcp 192.0.2.1:1 10.0.0.1:80 --ip-option 123", "tcp 192.0.2.1:1 10.0.0.1:80 --header ipsec",
     ],
 )  # fmt: skip

@@ -15,10 +15,11 @@ from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.twin import LONGEST_FRAME
 from l4lb_agent.model import layout
+from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.compare import differences
-from l4lb_agent.model.explain.packet import ACK
+from l4lb_agent.model.explain.packet import ACK, CWR, ECE, SYN
 from l4lb_agent.model.explain.summary import summary
-from l4lb_agent.model.explain.synthesis import MOST_FRAME, MOST_PAYLOAD, Message, Wanted, frame
+from l4lb_agent.model.explain.synthesis import MOST_FRAME, MOST_PAYLOAD, Checksum, Message, Wanted, frame
 from l4lb_agent.model.reasons import Reason
 from tests.packet import vlans
 from tests.packet.balancer import LB_MAC, LOOPBACK, Balancer, address, mac
@@ -114,6 +115,19 @@ ENDS = [
     (replace(SYN4, destination_mac=bytes.fromhex("020000000099")), Reason.FRAME_FOREIGN),
     (replace(SYN4, source_mac=bytes.fromhex("030000000099")), Reason.FRAME_FOREIGN),
     (replace(SYN4, payload=3400), Reason.FLOW_CREATED),
+    (replace(SYN4, flags=0), Reason.TCP_FLAGS_WRONG),
+    (replace(SYN4, flags=SYN | CWR | ECE), Reason.FLOW_CREATED),
+    (replace(SYN4, ip_checksum=Checksum.WRONG), Reason.CHECKSUM_WRONG),
+    (replace(SYN4, ipv4_options=b"\x94\4\0\0", ip_checksum=Checksum.WRONG), Reason.CHECKSUM_WRONG),
+    (to_vip(UDP, V6, port=80, checksum=Checksum.NONE), Reason.CHECKSUM_WRONG),
+    (to_vip(UDP, V4, port=80, checksum=Checksum.NONE), Reason.TO_BACKEND),
+    (to_vip(UDP, V6, port=80, checksum=Checksum.WRONG), Reason.TO_BACKEND),
+    (replace(SYN4, flags=ACK, sequence=1001, checksum=Checksum.WRONG), Reason.TO_BACKEND),
+    (to_vip(1, V4, payload=8, checksum=Checksum.WRONG), Reason.ICMP_MALFORMED),
+    (replace(error((3, 3), UDP, V4), checksum=Checksum.WRONG), Reason.ICMP_TO_BACKEND),
+    (replace(SYN4, mss=9000), Reason.FLOW_CREATED),
+    (replace(SYN4, tcp_options=b"\1\2\4\x23\x28"), Reason.FLOW_CREATED),
+    (replace(SYN4, vlan=7, service_vlan=100, service_type=p.TYPE_VLAN), Reason.VLAN_FOREIGN),
 ]
 
 
@@ -143,6 +157,10 @@ def test_scapy_reads_back_what_was_asked_about() -> None:
     assert (Ether(later)[IPv6ExtHdrFragment].offset, Ether(later)[IPv6ExtHdrFragment].nh, len(later)) == (2, 6, 14 + 40 + 24 + 8)
     tagged = read(replace(SYN4, vlan=7, priority=3, service_vlan=100))
     assert (tagged[Dot1AD].vlan, tagged[Dot1Q].vlan, tagged[Dot1Q].prio) == (100, 7, 3)
+    assert (read(replace(SYN4, mss=536))[SCAPY_TCP].options, read(replace(SYN6, flags=ACK))[SCAPY_TCP].options) == ([("MSS", 536)], [])
+    assert read(replace(SYN6, tcp_options=b"\3\3\7"))[SCAPY_TCP].options[0] == ("WScale", 7)
+    twice = read(replace(SYN4, vlan=7, service_vlan=100, service_type=p.TYPE_VLAN))
+    assert [twice[Dot1Q:number].vlan for number in (1, 2)] == [100, 7]
     arp, solicited = read(ASK4), read(ASK6)
     assert (arp.dst, arp[ARP].op, arp[ARP].psrc, arp[ARP].pdst) == ("ff:ff:ff:ff:ff:ff", 1, V4.client, V4.vip)
     assert (solicited.dst, solicited[IPv6].dst, solicited[IPv6].hlim) == ("33:33:ff:00:00:10", "ff02::1:ff00:10", 255)
@@ -179,6 +197,29 @@ def test_the_ends_of_every_frame_are_read_back(wanted: Wanted) -> None:
     assert (found.source_port, found.destination_port, found.protocol) == (40000, 80, 6)
     for size in range(14, len(raw(wanted))):  # whatever is cut off
         assert (summary(raw(replace(wanted, size=size))).inner or found).source == wanted.source
+
+
+@pytest.mark.parametrize(
+    ("tags", "seen"),
+    [
+        ({}, (0, 0, 0)), ({"vlan": 7}, (7, 0, 0)), ({"service_vlan": 9}, (0, 9, 0x88A8)), ({"vlan": 7, "service_vlan": 9}, (7, 9, 0x88A8)),
+        ({"vlan": 7, "service_vlan": 9, "service_type": 0x8100}, (7, 9, 0x8100)), ({"vlans": (9, 7)}, (7, 9, 0x8100)),
+        ({"vlans": (9, 8, 7)}, (7, 9, 0x8100)),
+    ],
+)  # fmt: skip
+def test_both_tags_are_read_back_whatever_they_are(tags: dict[str, Any], seen: tuple[int, int, int]) -> None:
+    found = summary(raw(replace(SYN4, **tags)))
+    assert (found.vlan, found.service_vlan, found.service_type) == seen
+
+
+def test_a_wrong_checksum_is_one_whatever_the_right_one_is() -> None:
+    """Also where it would be taken for none."""
+    right, at = to_vip(UDP, V6, port=80), 54 + 6
+    for source in range(1 << 16):
+        asked = replace(right, source=right.source[:14] + source.to_bytes(2, "big"))
+        made = [int.from_bytes(raw(replace(asked, checksum=how))[at : at + 2], "big") for how in (Checksum.RIGHT, Checksum.WRONG)]
+        assert made[0] % 0xFFFF != made[1] % 0xFFFF, "zero and all ones are the same"
+        assert made[1], "zero says that there is none"
 
 
 def test_what_has_no_addresses_has_none_to_be_read() -> None:

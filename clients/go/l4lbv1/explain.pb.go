@@ -104,7 +104,7 @@ const (
 	TcpFlag_TCP_FLAG_UNSPECIFIED TcpFlag = 0
 	// No more data.
 	TcpFlag_TCP_FLAG_FIN TcpFlag = 1
-	// Opens a connection. Such a segment asks for an MSS of 1460 (IPv6: 1440) bytes.
+	// Opens a connection.
 	TcpFlag_TCP_FLAG_SYN TcpFlag = 2
 	// Ends a connection at once.
 	TcpFlag_TCP_FLAG_RST TcpFlag = 3
@@ -114,6 +114,12 @@ const (
 	TcpFlag_TCP_FLAG_ACK TcpFlag = 5
 	// Urgent data.
 	TcpFlag_TCP_FLAG_URG TcpFlag = 6
+	// Alone: a segment without any flag, which nobody sends.
+	TcpFlag_TCP_FLAG_NONE TcpFlag = 7
+	// Explicit congestion notification: has met congestion, or can tell of it.
+	TcpFlag_TCP_FLAG_ECE TcpFlag = 8
+	// Explicit congestion notification: sends less.
+	TcpFlag_TCP_FLAG_CWR TcpFlag = 9
 )
 
 // Enum value maps for TcpFlag.
@@ -126,6 +132,9 @@ var (
 		4: "TCP_FLAG_PSH",
 		5: "TCP_FLAG_ACK",
 		6: "TCP_FLAG_URG",
+		7: "TCP_FLAG_NONE",
+		8: "TCP_FLAG_ECE",
+		9: "TCP_FLAG_CWR",
 	}
 	TcpFlag_value = map[string]int32{
 		"TCP_FLAG_UNSPECIFIED": 0,
@@ -135,6 +144,9 @@ var (
 		"TCP_FLAG_PSH":         4,
 		"TCP_FLAG_ACK":         5,
 		"TCP_FLAG_URG":         6,
+		"TCP_FLAG_NONE":        7,
+		"TCP_FLAG_ECE":         8,
+		"TCP_FLAG_CWR":         9,
 	}
 )
 
@@ -163,6 +175,59 @@ func (x TcpFlag) Number() protoreflect.EnumNumber {
 // Deprecated: Use TcpFlag.Descriptor instead.
 func (TcpFlag) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{1}
+}
+
+// What stands where a checksum belongs.
+type AskedChecksum int32
+
+const (
+	// The checksum.
+	AskedChecksum_ASKED_CHECKSUM_UNSPECIFIED AskedChecksum = 0
+	// Something else.
+	AskedChecksum_ASKED_CHECKSUM_WRONG AskedChecksum = 1
+	// Zero: UDP without a checksum.
+	AskedChecksum_ASKED_CHECKSUM_NONE AskedChecksum = 2
+)
+
+// Enum value maps for AskedChecksum.
+var (
+	AskedChecksum_name = map[int32]string{
+		0: "ASKED_CHECKSUM_UNSPECIFIED",
+		1: "ASKED_CHECKSUM_WRONG",
+		2: "ASKED_CHECKSUM_NONE",
+	}
+	AskedChecksum_value = map[string]int32{
+		"ASKED_CHECKSUM_UNSPECIFIED": 0,
+		"ASKED_CHECKSUM_WRONG":       1,
+		"ASKED_CHECKSUM_NONE":        2,
+	}
+)
+
+func (x AskedChecksum) Enum() *AskedChecksum {
+	p := new(AskedChecksum)
+	*p = x
+	return p
+}
+
+func (x AskedChecksum) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AskedChecksum) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_explain_proto_enumTypes[2].Descriptor()
+}
+
+func (AskedChecksum) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_explain_proto_enumTypes[2]
+}
+
+func (x AskedChecksum) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AskedChecksum.Descriptor instead.
+func (AskedChecksum) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{2}
 }
 
 // Whether the datapath's own program says the same.
@@ -210,11 +275,11 @@ func (x Comparison) String() string {
 }
 
 func (Comparison) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_explain_proto_enumTypes[2].Descriptor()
+	return file_l4lb_v1_explain_proto_enumTypes[3].Descriptor()
 }
 
 func (Comparison) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_explain_proto_enumTypes[2]
+	return &file_l4lb_v1_explain_proto_enumTypes[3]
 }
 
 func (x Comparison) Number() protoreflect.EnumNumber {
@@ -223,7 +288,7 @@ func (x Comparison) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Comparison.Descriptor instead.
 func (Comparison) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{2}
+	return file_l4lb_v1_explain_proto_rawDescGZIP(), []int{3}
 }
 
 // An ICMP or ICMPv6 message.
@@ -380,7 +445,7 @@ type AskedPacket struct {
 	Destination string `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`
 	// Of TCP and UDP only.
 	DestinationPort uint32 `protobuf:"varint,5,opt,name=destination_port,json=destinationPort,proto3" json:"destination_port,omitempty"`
-	// Of TCP only; none is SYN alone.
+	// Of TCP only; an empty list is SYN alone.
 	TcpFlags []TcpFlag `protobuf:"varint,6,rep,packed,name=tcp_flags,json=tcpFlags,proto3,enum=l4lb.v1.TcpFlag" json:"tcp_flags,omitempty"`
 	// Of TCP: sequence number.
 	Sequence uint32 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -414,7 +479,7 @@ type AskedPacket struct {
 	ExtensionHeaders []*AskedExtensionHeader `protobuf:"bytes,21,rep,name=extension_headers,json=extensionHeaders,proto3" json:"extension_headers,omitempty"`
 	// Priority in the tag of the frame, 1 to 7; without `vlan` in one of VLAN 0.
 	VlanPriority uint32 `protobuf:"varint,22,opt,name=vlan_priority,json=vlanPriority,proto3" json:"vlan_priority,omitempty"`
-	// VLAN of a second tag outside of the first, one of a service provider (802.1ad); 0: none.
+	// VLAN of a second tag outside of the first, by default one of a service provider (802.1ad); 0: none.
 	ServiceVlan uint32 `protobuf:"varint,23,opt,name=service_vlan,json=serviceVlan,proto3" json:"service_vlan,omitempty"`
 	// Bytes of the whole frame: it ends before its packet does, or has zeros after it. 14 to 3516; 0: as many as its packet needs.
 	FrameBytes uint32 `protobuf:"varint,24,opt,name=frame_bytes,json=frameBytes,proto3" json:"frame_bytes,omitempty"`
@@ -422,8 +487,19 @@ type AskedPacket struct {
 	SourceMac string `protobuf:"bytes,25,opt,name=source_mac,json=sourceMac,proto3" json:"source_mac,omitempty"`
 	// MAC of whom the frame is for; empty: of the interface, and of a neighbour request that of the group which is asked.
 	DestinationMac string `protobuf:"bytes,26,opt,name=destination_mac,json=destinationMac,proto3" json:"destination_mac,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// IPv4: the header's checksum is not what it must be.
+	IpChecksumWrong bool `protobuf:"varint,27,opt,name=ip_checksum_wrong,json=ipChecksumWrong,proto3" json:"ip_checksum_wrong,omitempty"`
+	// Of TCP, UDP, ECHO_REQUEST and ICMP; NONE of UDP only. The datapath looks at that of an echo request, and at whether UDP over IPv6 has
+	// one: any other goes on as wrong as it came, for its receiver to see. Not of a later fragment, which has none.
+	Checksum AskedChecksum `protobuf:"varint,28,opt,name=checksum,proto3,enum=l4lb.v1.AskedChecksum" json:"checksum,omitempty"`
+	// Of TCP: bytes that the MSS option of a segment asks for, 0 to 65535; absent: 1460 (IPv6: 1440) with SYN, and no option without.
+	Mss *uint32 `protobuf:"varint,29,opt,name=mss,proto3,oneof" json:"mss,omitempty"`
+	// Of TCP: options as they stand in the header, filled up with zeros to a multiple of 4, instead of an MSS option; at most 40 bytes.
+	TcpOptions []byte `protobuf:"bytes,30,opt,name=tcp_options,json=tcpOptions,proto3" json:"tcp_options,omitempty"`
+	// EtherType of the tag of `service_vlan`: 33024 (0x8100), or 34984 (0x88a8), which 0 is, too.
+	ServiceVlanType uint32 `protobuf:"varint,31,opt,name=service_vlan_type,json=serviceVlanType,proto3" json:"service_vlan_type,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *AskedPacket) Reset() {
@@ -638,6 +714,41 @@ func (x *AskedPacket) GetDestinationMac() string {
 	return ""
 }
 
+func (x *AskedPacket) GetIpChecksumWrong() bool {
+	if x != nil {
+		return x.IpChecksumWrong
+	}
+	return false
+}
+
+func (x *AskedPacket) GetChecksum() AskedChecksum {
+	if x != nil {
+		return x.Checksum
+	}
+	return AskedChecksum_ASKED_CHECKSUM_UNSPECIFIED
+}
+
+func (x *AskedPacket) GetMss() uint32 {
+	if x != nil && x.Mss != nil {
+		return *x.Mss
+	}
+	return 0
+}
+
+func (x *AskedPacket) GetTcpOptions() []byte {
+	if x != nil {
+		return x.TcpOptions
+	}
+	return nil
+}
+
+func (x *AskedPacket) GetServiceVlanType() uint32 {
+	if x != nil {
+		return x.ServiceVlanType
+	}
+	return 0
+}
+
 // One step of a packet's road.
 type ExplainStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -709,7 +820,7 @@ type FrameSummary struct {
 	Frame []byte `protobuf:"bytes,1,opt,name=frame,proto3" json:"frame,omitempty"`
 	// Name of the interface by which it comes or leaves.
 	Interface string `protobuf:"bytes,2,opt,name=interface,proto3" json:"interface,omitempty"`
-	// VLAN of its tag, 0 without one.
+	// VLAN of its tag, of two that of the inner one; 0 without one.
 	Vlan uint32 `protobuf:"varint,3,opt,name=vlan,proto3" json:"vlan,omitempty"`
 	// Ethernet addresses, such as 02:00:00:00:00:01.
 	SourceMac string `protobuf:"bytes,4,opt,name=source_mac,json=sourceMac,proto3" json:"source_mac,omitempty"`
@@ -735,10 +846,12 @@ type FrameSummary struct {
 	DestinationPort uint32 `protobuf:"varint,14,opt,name=destination_port,json=destinationPort,proto3" json:"destination_port,omitempty"`
 	// What the frame holds after its tags, such as 2048 (0x0800) for IPv4.
 	EtherType uint32 `protobuf:"varint,15,opt,name=ether_type,json=etherType,proto3" json:"ether_type,omitempty"`
-	// VLAN of a service provider's tag (802.1ad) outside of the other, 0 without one.
-	ServiceVlan   uint32 `protobuf:"varint,16,opt,name=service_vlan,json=serviceVlan,proto3" json:"service_vlan,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// VLAN of a tag outside of the other, or of one of a service provider's (802.1ad) alone; 0 without one.
+	ServiceVlan uint32 `protobuf:"varint,16,opt,name=service_vlan,json=serviceVlan,proto3" json:"service_vlan,omitempty"`
+	// EtherType of that tag: 34984 (0x88a8) of a service provider's, 33024 (0x8100) where both are of the same kind; 0 without one.
+	ServiceVlanType uint32 `protobuf:"varint,17,opt,name=service_vlan_type,json=serviceVlanType,proto3" json:"service_vlan_type,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *FrameSummary) Reset() {
@@ -879,6 +992,13 @@ func (x *FrameSummary) GetEtherType() uint32 {
 func (x *FrameSummary) GetServiceVlan() uint32 {
 	if x != nil {
 		return x.ServiceVlan
+	}
+	return 0
+}
+
+func (x *FrameSummary) GetServiceVlanType() uint32 {
+	if x != nil {
+		return x.ServiceVlanType
 	}
 	return 0
 }
@@ -1115,7 +1235,7 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\fquoted_bytes\x18\x05 \x01(\rR\vquotedBytes\">\n" +
 	"\x14AskedExtensionHeader\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xbf\a\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\x8b\t\n" +
 	"\vAskedPacket\x12'\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x13.l4lb.v1.PacketKindR\x04kind\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x1f\n" +
@@ -1148,14 +1268,21 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"frameBytes\x12\x1d\n" +
 	"\n" +
 	"source_mac\x18\x19 \x01(\tR\tsourceMac\x12'\n" +
-	"\x0fdestination_mac\x18\x1a \x01(\tR\x0edestinationMac\"\xb8\x01\n" +
+	"\x0fdestination_mac\x18\x1a \x01(\tR\x0edestinationMac\x12*\n" +
+	"\x11ip_checksum_wrong\x18\x1b \x01(\bR\x0fipChecksumWrong\x122\n" +
+	"\bchecksum\x18\x1c \x01(\x0e2\x16.l4lb.v1.AskedChecksumR\bchecksum\x12\x15\n" +
+	"\x03mss\x18\x1d \x01(\rH\x00R\x03mss\x88\x01\x01\x12\x1f\n" +
+	"\vtcp_options\x18\x1e \x01(\fR\n" +
+	"tcpOptions\x12*\n" +
+	"\x11service_vlan_type\x18\x1f \x01(\rR\x0fserviceVlanTypeB\x06\n" +
+	"\x04_mss\"\xb8\x01\n" +
 	"\vExplainStep\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\afinding\x18\x02 \x01(\tR\afinding\x12>\n" +
 	"\bevidence\x18\x03 \x03(\v2\".l4lb.v1.ExplainStep.EvidenceEntryR\bevidence\x1a;\n" +
 	"\rEvidenceEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe0\x04\n" +
 	"\fFrameSummary\x12\x14\n" +
 	"\x05frame\x18\x01 \x01(\fR\x05frame\x12\x1c\n" +
 	"\tinterface\x18\x02 \x01(\tR\tinterface\x12\x12\n" +
@@ -1176,7 +1303,8 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\x10destination_port\x18\x0e \x01(\rR\x0fdestinationPort\x12\x1d\n" +
 	"\n" +
 	"ether_type\x18\x0f \x01(\rR\tetherType\x12!\n" +
-	"\fservice_vlan\x18\x10 \x01(\rR\vserviceVlan\"\x98\x01\n" +
+	"\fservice_vlan\x18\x10 \x01(\rR\vserviceVlan\x12*\n" +
+	"\x11service_vlan_type\x18\x11 \x01(\rR\x0fserviceVlanType\"\x98\x01\n" +
 	"\rProgramAnswer\x12*\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x10.l4lb.v1.VerdictR\averdict\x12'\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x0f.l4lb.v1.ReasonR\x06reason\x12\x14\n" +
@@ -1207,7 +1335,7 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\x10PACKET_KIND_ICMP\x10\x04\x12\x12\n" +
 	"\x0ePACKET_KIND_IP\x10\x05\x12!\n" +
 	"\x1dPACKET_KIND_NEIGHBOUR_REQUEST\x10\x06\x12\x18\n" +
-	"\x14PACKET_KIND_ETHERNET\x10\a*\x8f\x01\n" +
+	"\x14PACKET_KIND_ETHERNET\x10\a*\xc6\x01\n" +
 	"\aTcpFlag\x12\x18\n" +
 	"\x14TCP_FLAG_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fTCP_FLAG_FIN\x10\x01\x12\x10\n" +
@@ -1215,7 +1343,14 @@ const file_l4lb_v1_explain_proto_rawDesc = "" +
 	"\fTCP_FLAG_RST\x10\x03\x12\x10\n" +
 	"\fTCP_FLAG_PSH\x10\x04\x12\x10\n" +
 	"\fTCP_FLAG_ACK\x10\x05\x12\x10\n" +
-	"\fTCP_FLAG_URG\x10\x06*\x8c\x01\n" +
+	"\fTCP_FLAG_URG\x10\x06\x12\x11\n" +
+	"\rTCP_FLAG_NONE\x10\a\x12\x10\n" +
+	"\fTCP_FLAG_ECE\x10\b\x12\x10\n" +
+	"\fTCP_FLAG_CWR\x10\t*b\n" +
+	"\rAskedChecksum\x12\x1e\n" +
+	"\x1aASKED_CHECKSUM_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14ASKED_CHECKSUM_WRONG\x10\x01\x12\x17\n" +
+	"\x13ASKED_CHECKSUM_NONE\x10\x02*\x8c\x01\n" +
 	"\n" +
 	"Comparison\x12\x1a\n" +
 	"\x16COMPARISON_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1236,44 +1371,46 @@ func file_l4lb_v1_explain_proto_rawDescGZIP() []byte {
 	return file_l4lb_v1_explain_proto_rawDescData
 }
 
-var file_l4lb_v1_explain_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_l4lb_v1_explain_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_l4lb_v1_explain_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_l4lb_v1_explain_proto_goTypes = []any{
 	(PacketKind)(0),              // 0: l4lb.v1.PacketKind
 	(TcpFlag)(0),                 // 1: l4lb.v1.TcpFlag
-	(Comparison)(0),              // 2: l4lb.v1.Comparison
-	(*AskedIcmp)(nil),            // 3: l4lb.v1.AskedIcmp
-	(*AskedExtensionHeader)(nil), // 4: l4lb.v1.AskedExtensionHeader
-	(*AskedPacket)(nil),          // 5: l4lb.v1.AskedPacket
-	(*ExplainStep)(nil),          // 6: l4lb.v1.ExplainStep
-	(*FrameSummary)(nil),         // 7: l4lb.v1.FrameSummary
-	(*ProgramAnswer)(nil),        // 8: l4lb.v1.ProgramAnswer
-	(*Explanation)(nil),          // 9: l4lb.v1.Explanation
-	nil,                          // 10: l4lb.v1.ExplainStep.EvidenceEntry
-	(Verdict)(0),                 // 11: l4lb.v1.Verdict
-	(Reason)(0),                  // 12: l4lb.v1.Reason
+	(AskedChecksum)(0),           // 2: l4lb.v1.AskedChecksum
+	(Comparison)(0),              // 3: l4lb.v1.Comparison
+	(*AskedIcmp)(nil),            // 4: l4lb.v1.AskedIcmp
+	(*AskedExtensionHeader)(nil), // 5: l4lb.v1.AskedExtensionHeader
+	(*AskedPacket)(nil),          // 6: l4lb.v1.AskedPacket
+	(*ExplainStep)(nil),          // 7: l4lb.v1.ExplainStep
+	(*FrameSummary)(nil),         // 8: l4lb.v1.FrameSummary
+	(*ProgramAnswer)(nil),        // 9: l4lb.v1.ProgramAnswer
+	(*Explanation)(nil),          // 10: l4lb.v1.Explanation
+	nil,                          // 11: l4lb.v1.ExplainStep.EvidenceEntry
+	(Verdict)(0),                 // 12: l4lb.v1.Verdict
+	(Reason)(0),                  // 13: l4lb.v1.Reason
 }
 var file_l4lb_v1_explain_proto_depIdxs = []int32{
-	5,  // 0: l4lb.v1.AskedIcmp.quoted:type_name -> l4lb.v1.AskedPacket
+	6,  // 0: l4lb.v1.AskedIcmp.quoted:type_name -> l4lb.v1.AskedPacket
 	0,  // 1: l4lb.v1.AskedPacket.kind:type_name -> l4lb.v1.PacketKind
 	1,  // 2: l4lb.v1.AskedPacket.tcp_flags:type_name -> l4lb.v1.TcpFlag
-	3,  // 3: l4lb.v1.AskedPacket.icmp:type_name -> l4lb.v1.AskedIcmp
-	4,  // 4: l4lb.v1.AskedPacket.extension_headers:type_name -> l4lb.v1.AskedExtensionHeader
-	10, // 5: l4lb.v1.ExplainStep.evidence:type_name -> l4lb.v1.ExplainStep.EvidenceEntry
-	11, // 6: l4lb.v1.ProgramAnswer.verdict:type_name -> l4lb.v1.Verdict
-	12, // 7: l4lb.v1.ProgramAnswer.reason:type_name -> l4lb.v1.Reason
-	7,  // 8: l4lb.v1.Explanation.received:type_name -> l4lb.v1.FrameSummary
-	6,  // 9: l4lb.v1.Explanation.steps:type_name -> l4lb.v1.ExplainStep
-	11, // 10: l4lb.v1.Explanation.verdict:type_name -> l4lb.v1.Verdict
-	12, // 11: l4lb.v1.Explanation.reason:type_name -> l4lb.v1.Reason
-	7,  // 12: l4lb.v1.Explanation.sent:type_name -> l4lb.v1.FrameSummary
-	8,  // 13: l4lb.v1.Explanation.program:type_name -> l4lb.v1.ProgramAnswer
-	2,  // 14: l4lb.v1.Explanation.comparison:type_name -> l4lb.v1.Comparison
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	4,  // 3: l4lb.v1.AskedPacket.icmp:type_name -> l4lb.v1.AskedIcmp
+	5,  // 4: l4lb.v1.AskedPacket.extension_headers:type_name -> l4lb.v1.AskedExtensionHeader
+	2,  // 5: l4lb.v1.AskedPacket.checksum:type_name -> l4lb.v1.AskedChecksum
+	11, // 6: l4lb.v1.ExplainStep.evidence:type_name -> l4lb.v1.ExplainStep.EvidenceEntry
+	12, // 7: l4lb.v1.ProgramAnswer.verdict:type_name -> l4lb.v1.Verdict
+	13, // 8: l4lb.v1.ProgramAnswer.reason:type_name -> l4lb.v1.Reason
+	8,  // 9: l4lb.v1.Explanation.received:type_name -> l4lb.v1.FrameSummary
+	7,  // 10: l4lb.v1.Explanation.steps:type_name -> l4lb.v1.ExplainStep
+	12, // 11: l4lb.v1.Explanation.verdict:type_name -> l4lb.v1.Verdict
+	13, // 12: l4lb.v1.Explanation.reason:type_name -> l4lb.v1.Reason
+	8,  // 13: l4lb.v1.Explanation.sent:type_name -> l4lb.v1.FrameSummary
+	9,  // 14: l4lb.v1.Explanation.program:type_name -> l4lb.v1.ProgramAnswer
+	3,  // 15: l4lb.v1.Explanation.comparison:type_name -> l4lb.v1.Comparison
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_explain_proto_init() }
@@ -1282,12 +1419,13 @@ func file_l4lb_v1_explain_proto_init() {
 		return
 	}
 	file_l4lb_v1_reason_proto_init()
+	file_l4lb_v1_explain_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_explain_proto_rawDesc), len(file_l4lb_v1_explain_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,

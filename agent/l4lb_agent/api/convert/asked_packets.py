@@ -12,31 +12,38 @@ from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain import synthesis
 from l4lb_agent.model.explain.reading import EXTENSIONS
-from l4lb_agent.model.explain.synthesis import FLAGS, FRAGMENT, TTL, Message, Wanted
+from l4lb_agent.model.explain.synthesis import FLAGS, FRAGMENT, TTL, Checksum, Message, Wanted
 
 Kind = explain_pb2.PacketKind
 _ICMP: Final = {4: p.PROTOCOL_ICMP, 6: p.PROTOCOL_ICMPV6}
-_FRAME: Final = frozenset({"vlan", "interface", "vlan_priority", "service_vlan", "frame_bytes", "source_mac", "destination_mac"})
+_FRAME: Final = frozenset(
+    {"vlan", "interface", "vlan_priority", "service_vlan", "service_vlan_type", "frame_bytes", "source_mac", "destination_mac"}
+)
 _ENDS: Final = frozenset({"source", "destination"})
 _PORTS: Final = frozenset({"source_port", "destination_port"})
 _IP: Final = _ENDS | {
     "payload_bytes", "hops", "may_fragment", "fragment_offset", "more_fragments", "identification", "ipv4_options", "extension_headers",
+    "ip_checksum_wrong",
 }  # fmt: skip
 _FIELDS: Final = {
-    Kind.PACKET_KIND_TCP: _IP | _PORTS | {"tcp_flags", "sequence", "acknowledgement"},
-    Kind.PACKET_KIND_UDP: _IP | _PORTS,
-    Kind.PACKET_KIND_ECHO_REQUEST: _IP,
-    Kind.PACKET_KIND_ICMP: _IP | {"icmp"},
+    Kind.PACKET_KIND_TCP: _IP | _PORTS | {"tcp_flags", "sequence", "acknowledgement", "checksum", "mss", "tcp_options"},
+    Kind.PACKET_KIND_UDP: _IP | _PORTS | {"checksum"},
+    Kind.PACKET_KIND_ECHO_REQUEST: _IP | {"checksum"},
+    Kind.PACKET_KIND_ICMP: _IP | {"icmp", "checksum"},
     Kind.PACKET_KIND_IP: _IP | {"ip_protocol"},
     Kind.PACKET_KIND_NEIGHBOUR_REQUEST: _ENDS,
     Kind.PACKET_KIND_ETHERNET: frozenset({"ether_type", "payload_bytes"}),
 }
 _QUOTED: Final = (Kind.PACKET_KIND_TCP, Kind.PACKET_KIND_UDP, Kind.PACKET_KIND_ECHO_REQUEST, Kind.PACKET_KIND_IP)
-_OF_FAMILY: Final = {"ipv4_options": 4, "may_fragment": 4, "extension_headers": 6}
+_OF_FAMILY: Final = {"ipv4_options": 4, "may_fragment": 4, "ip_checksum_wrong": 4, "extension_headers": 6}
 _MOST: Final = {
     "source_port": 65535, "destination_port": 65535, "payload_bytes": synthesis.MOST_PAYLOAD, "hops": 255, "fragment_offset": 65528,
     "vlan": 4094, "vlan_priority": 7, "service_vlan": 4094, "ip_protocol": 255, "ether_type": 65535,
-    "frame_bytes": synthesis.MOST_FRAME,
+    "frame_bytes": synthesis.MOST_FRAME, "mss": 65535,
+}  # fmt: skip
+_CHECKSUMS: Final = {
+    explain_pb2.ASKED_CHECKSUM_UNSPECIFIED: Checksum.RIGHT, explain_pb2.ASKED_CHECKSUM_WRONG: Checksum.WRONG,
+    explain_pb2.ASKED_CHECKSUM_NONE: Checksum.NONE,
 }  # fmt: skip
 _KNOWN_PROTOCOLS: Final = {
     p.PROTOCOL_TCP: "TCP", p.PROTOCOL_UDP: "UDP", p.PROTOCOL_ICMP: "ICMP", p.PROTOCOL_ICMPV6: "ICMP",
@@ -80,10 +87,13 @@ def _packet(of: explain_pb2.AskedPacket, path: str, kinds: frozenset[int], more:
     wanted = replace(
         _ethernet(of, path) if of.kind == Kind.PACKET_KIND_ETHERNET else _between_ends(of, path),
         payload=of.payload_bytes, vlan=of.vlan, priority=of.vlan_priority, service_vlan=of.service_vlan, size=of.frame_bytes,
+        service_type=of.service_vlan_type or p.TYPE_SERVICE_VLAN,
         source_mac=_mac(of.source_mac, f"{path}.source_mac"), destination_mac=_mac(of.destination_mac, f"{path}.destination_mac"),
     )  # fmt: skip
     if 0 < of.frame_bytes < synthesis.LEAST_FRAME:
         raise _beyond(f"{path}.frame_bytes", of.frame_bytes, synthesis.LEAST_FRAME, synthesis.MOST_FRAME)
+    if of.service_vlan_type and (of.service_vlan_type not in p.TAGS or not of.service_vlan):
+        raise fields.contradiction(f"{path}.service_vlan_type", "is 33024 (0x8100) or 34984 (0x88a8), and with service_vlan only")
     return wanted
 
 
@@ -105,20 +115,42 @@ def _between_ends(of: explain_pb2.AskedPacket, path: str) -> Wanted:
         if getattr(of, name) and family != only:
             raise fields.contradiction(f"{path}.{name}", f"is IPv{only}'s, and the addresses are IPv{family}'s: leave it out")
     _check_fragment(of, path, family)
-    if len(of.ipv4_options) > synthesis.MOST_IPV4_OPTIONS:
-        raise InvalidArgument(
-            f"{path}.ipv4_options: {len(of.ipv4_options)} bytes are more than {synthesis.MOST_IPV4_OPTIONS}, which a header has room for",
-            reason="OUT_OF_BOUNDS", field=f"{path}.ipv4_options",
-        )  # fmt: skip
-    if explain_pb2.TCP_FLAG_UNSPECIFIED in of.tcp_flags:
-        raise fields.required(f"{path}.tcp_flags")
-    flags = sum({FLAGS[explain_pb2.TcpFlag.Name(flag).removeprefix("TCP_FLAG_").lower()] for flag in of.tcp_flags}) or p.SYN
+    for name in ("ipv4_options", "tcp_options"):
+        if (size := len(getattr(of, name))) > synthesis.MOST_OPTIONS:
+            raise InvalidArgument(
+                f"{path}.{name}: {size} bytes are more than {synthesis.MOST_OPTIONS}, which a header has room for",
+                reason="OUT_OF_BOUNDS", field=f"{path}.{name}",
+            )  # fmt: skip
+    if of.HasField("mss") and of.tcp_options:
+        raise fields.contradiction(f"{path}.mss", "stands in tcp_options when those are set: leave one of them out")
     return Wanted(
-        _protocol(of, path, family), source, destination, of.source_port, of.destination_port, flags, of.sequence, of.acknowledgement,
+        _protocol(of, path, family), source, destination, of.source_port, of.destination_port, _flags(of, path), of.sequence,
+        of.acknowledgement, ip_checksum=Checksum.WRONG if of.ip_checksum_wrong else Checksum.RIGHT, checksum=_checksum(of, path),
+        mss=of.mss if of.HasField("mss") else None, tcp_options=of.tcp_options,
         ttl=of.hops or TTL, may_fragment=of.may_fragment, identification=of.identification, offset=of.fragment_offset,
         more=of.more_fragments, message=_message(of, path, family), ipv4_options=of.ipv4_options, headers=_headers(of, path),
         asks_mac=of.kind == Kind.PACKET_KIND_NEIGHBOUR_REQUEST,
     )  # fmt: skip
+
+
+def _flags(of: explain_pb2.AskedPacket, path: str) -> int:
+    if explain_pb2.TCP_FLAG_UNSPECIFIED in of.tcp_flags:
+        raise fields.required(f"{path}.tcp_flags")
+    if explain_pb2.TCP_FLAG_NONE in of.tcp_flags:
+        if len(of.tcp_flags) > 1:
+            raise fields.contradiction(f"{path}.tcp_flags", "NONE says that there is no flag: leave it or the others out")
+        return 0
+    return sum({FLAGS[explain_pb2.TcpFlag.Name(flag).removeprefix("TCP_FLAG_").lower()] for flag in of.tcp_flags}) or p.SYN
+
+
+def _checksum(of: explain_pb2.AskedPacket, path: str) -> Checksum:
+    if of.checksum not in _CHECKSUMS:
+        raise fields.required(f"{path}.checksum")
+    if of.checksum and of.fragment_offset:
+        raise fields.contradiction(f"{path}.checksum", "stands in the first fragment alone: leave it or fragment_offset out")
+    if of.checksum == explain_pb2.ASKED_CHECKSUM_NONE and of.kind != Kind.PACKET_KIND_UDP:
+        raise fields.contradiction(f"{path}.checksum", "NONE is of UDP only: nothing else goes without one")
+    return _CHECKSUMS[of.checksum]
 
 
 def _protocol(of: explain_pb2.AskedPacket, path: str, family: int) -> int:

@@ -42,9 +42,9 @@ def _frame(raw: bytes, interface: str, overhead: int) -> explain_pb2.FrameSummar
     outer, inner = _shown(seen.outer), _shown(seen.inner)
     return explain_pb2.FrameSummary(
         frame=raw, interface=interface, vlan=seen.vlan, service_vlan=seen.service_vlan, ether_type=seen.ether_type,
-        source_mac=seen.source_mac.hex(":"), destination_mac=seen.destination_mac.hex(":"), outer_source=outer["source"],
-        outer_destination=outer["destination"], outer_source_port=outer["source_port"], outer_destination_port=outer["destination_port"],
-        **inner,
+        service_vlan_type=seen.service_type, source_mac=seen.source_mac.hex(":"), destination_mac=seen.destination_mac.hex(":"),
+        outer_source=outer["source"], outer_destination=outer["destination"], outer_source_port=outer["source_port"],
+        outer_destination_port=outer["destination_port"], **inner,
     )  # fmt: skip
 
 

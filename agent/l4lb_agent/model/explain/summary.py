@@ -20,7 +20,8 @@ class Summary:
 
     ether_type: int = 0
     vlan: int = 0
-    service_vlan: int = 0
+    service_vlan: int = 0  # of the outer one of several tags, or of one of 802.1ad alone
+    service_type: int = 0  # of that tag
     source_mac: bytes = bytes(6)
     destination_mac: bytes = bytes(6)
     outer: Tuple | None = None
@@ -29,13 +30,15 @@ class Summary:
 
 def summary(frame: bytes, overhead: int = 0) -> Summary:
     """Of an Ethernet frame; `overhead` says how many bytes of outer headers its packet has."""
-    at, tags = p.ETHERNET, {p.TYPE_VLAN: 0, p.TYPE_SERVICE_VLAN: 0}
-    while (kind := int.from_bytes(frame[at - 2 : at], "big")) in tags and len(frame) >= at + _TAG:
-        tags[kind] = int.from_bytes(frame[at : at + 2], "big") & p.VLAN
+    at, tags = p.ETHERNET, list[p.Tag]()
+    while (kind := int.from_bytes(frame[at - 2 : at], "big")) in p.TAGS and len(frame) >= at + _TAG:
+        tags.append((kind, int.from_bytes(frame[at : at + 2], "big") & p.VLAN))
         at += _TAG
+    outer_tag = tags[0] if len(tags) > 1 or (tags and tags[0][0] == p.TYPE_SERVICE_VLAN) else (0, 0)
+    vlan = tags[-1][1] if tags[1:] or not outer_tag[0] and tags else 0
     outer = _ends(frame, at, kind) if overhead else None
     inner = _ends(frame, at + overhead, kind if not overhead else 0)
-    return Summary(kind, tags[p.TYPE_VLAN], tags[p.TYPE_SERVICE_VLAN], frame[6:12], frame[0:6], outer, inner)
+    return Summary(kind, vlan, outer_tag[1], outer_tag[0], frame[6:12], frame[0:6], outer, inner)
 
 
 def _ends(frame: bytes, at: int, kind: int) -> Tuple | None:

@@ -1,6 +1,7 @@
 """The packet that is asked about, as bytes: TCP, UDP, ICMP or anything else over IP, whole or a fragment, with options or extension
 headers; ARP requests and neighbour solicitations; frames of other types. Nothing is checked here: what cannot be may be asked about."""
 
+import enum
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,19 +10,28 @@ from l4lb_agent.model.address import is_mapped
 from l4lb_agent.model.explain import packet as p
 
 TTL: Final = 64
-FLAGS: Final = {"fin": p.FIN, "syn": p.SYN, "rst": p.RST, "psh": p.PSH, "ack": p.ACK, "urg": p.URG}
+FLAGS: Final = {"fin": p.FIN, "syn": p.SYN, "rst": p.RST, "psh": p.PSH, "ack": p.ACK, "urg": p.URG, "ece": p.ECE, "cwr": p.CWR}
 MOST_PAYLOAD: Final = 3400  # what fits into one page beside what XDP needs
 LEAST_FRAME, MOST_FRAME = p.ETHERNET, 3516  # as many as can be asked about, with the tag of a way back
-MOST_IPV4_OPTIONS: Final = 40
+MOST_OPTIONS: Final = 40  # bytes of an IPv4 header's, and of a TCP header's
 FRAGMENT: Final = 44  # kind of extension header
 _AUTHENTICATION: Final = 51
 _MSS = {4: 1460, 6: 1440}
+_OTHER = 0x5555  # what is changed of a checksum
 _WINDOW = 64240
 _DONT_FRAGMENT, _MORE = 0x4000, 0x2000
 _ECHO = {4: 8, 6: 128}
 _BROADCAST = b"\xff" * 6
 _SOLICITED = b"\xff\x02" + bytes(9) + b"\1\xff"  # and the last three bytes of the address that is asked for (RFC 4291 2.7.1)
 _NEIGHBOUR_HOPS = 255
+
+
+class Checksum(enum.Enum):
+    """What stands where a checksum belongs."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    NONE = "none"  # zero
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,15 @@ class Wanted:
     ether_type: int = 0
     priority: int = 0
     service_vlan: int = 0
+    service_type: int = p.TYPE_SERVICE_VLAN  # of that tag
     vlans: tuple[int, ...] = ()  # in place of both: of all tags, the outer one first, as the map of that name numbers them
     size: int = 0
     source_mac: bytes = b""
     destination_mac: bytes = b""
+    ip_checksum: Checksum = Checksum.RIGHT
+    checksum: Checksum = Checksum.RIGHT  # of what it carries
+    mss: int | None = None  # what a segment asks for; None: what is usual with SYN, and nothing without
+    tcp_options: bytes = b""  # instead of that
 
     @property
     def family(self) -> int:
@@ -87,7 +102,7 @@ def frame(wanted: Wanted, source_mac: bytes, destination_mac: bytes) -> bytes:
         packet = b"" if wanted.asks_mac else _packet(wanted)
     if wanted.asks_mac:
         kind, destination_mac, packet = _request(wanted, source_mac)
-    tags = _tag(p.TYPE_SERVICE_VLAN, wanted.service_vlan, 0) + _tag(p.TYPE_VLAN, wanted.vlan, wanted.priority)
+    tags = _tag(wanted.service_type, wanted.service_vlan, 0) + _tag(p.TYPE_VLAN, wanted.vlan, wanted.priority)
     tags += b"".join(_tag(*p.as_tag(number), 0) for number in wanted.vlans)
     whole = (wanted.destination_mac or destination_mac) + source_mac + tags + kind.to_bytes(2, "big") + packet
     return whole[: wanted.size].ljust(wanted.size, b"\0") if wanted.size else whole
@@ -121,7 +136,7 @@ def _ipv4(wanted: Wanted) -> bytes:
     size = p.IPV4 + len(options)
     header = bytes([0x40 | size // 4, 0]) + (size + len(body)).to_bytes(2, "big") + wanted.identification.to_bytes(2, "big")
     header += word.to_bytes(2, "big") + bytes([wanted.ttl, wanted.protocol, 0, 0]) + wanted.source[12:] + wanted.destination[12:] + options
-    return header[:10] + checksums.complete(checksums.words(header)).to_bytes(2, "big") + header[12:] + body
+    return header[:10] + _shown(checksums.complete(checksums.words(header)), wanted.ip_checksum) + header[12:] + body
 
 
 def _ipv6(wanted: Wanted) -> bytes:
@@ -151,15 +166,22 @@ def _body(wanted: Wanted) -> bytes:
     ports = wanted.source_port.to_bytes(2, "big") + wanted.destination_port.to_bytes(2, "big")
     payload = bytes(wanted.payload)
     if wanted.protocol == p.PROTOCOL_TCP:
-        mss = b"\2\4" + _MSS[wanted.family].to_bytes(2, "big") if wanted.flags & p.SYN else b""
+        options = _tcp_options(wanted)
         head = ports + wanted.sequence.to_bytes(4, "big") + wanted.acknowledgement.to_bytes(4, "big")
-        head += bytes([(p.TCP + len(mss)) // 4 << 4, wanted.flags]) + _WINDOW.to_bytes(2, "big") + bytes(4) + mss
+        head += bytes([(p.TCP + len(options)) // 4 << 4, wanted.flags]) + _WINDOW.to_bytes(2, "big") + bytes(4) + options
         return _summed(wanted, head + payload, 16)
     if wanted.protocol == p.PROTOCOL_UDP:
         return _summed(wanted, ports + (p.UDP + wanted.payload).to_bytes(2, "big") + bytes(2) + payload, 6)
     message = wanted.message or Message(_ECHO[wanted.family], 0)
     head = bytes([message.kind, message.code, 0, 0]) + message.mtu.to_bytes(4, "big")
     return _summed(wanted, head + (_quote(message.quoted, message.quoted_bytes) if message.quoted else payload), 2)
+
+
+def _tcp_options(wanted: Wanted) -> bytes:
+    if wanted.tcp_options:
+        return wanted.tcp_options + bytes(-len(wanted.tcp_options) % 4)
+    mss = _MSS[wanted.family] if wanted.mss is None and wanted.flags & p.SYN else wanted.mss
+    return b"" if mss is None else b"\2\4" + mss.to_bytes(2, "big")
 
 
 def _quote(quoted: Wanted, size: int | None) -> bytes:
@@ -173,4 +195,10 @@ def _summed(wanted: Wanted, body: bytes, at: int) -> bytes:
     checksum = checksums.complete(checksums.words(body) + covered)
     if wanted.protocol == p.PROTOCOL_UDP:
         checksum = checksum or 0xFFFF
-    return body[:at] + checksum.to_bytes(2, "big") + body[at + 2 :]
+    return body[:at] + _shown(checksum, wanted.checksum) + body[at + 2 :]
+
+
+def _shown(checksum: int, how: Checksum) -> bytes:
+    """What stands where the checksum belongs; a wrong one is never zero, which says that there is none."""
+    wrong = checksum ^ _OTHER or ~_OTHER & 0xFFFF
+    return {Checksum.RIGHT: checksum, Checksum.WRONG: wrong, Checksum.NONE: 0}[how].to_bytes(2, "big")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 KINDS = {"tcp": "tcp", "udp": "udp", "icmp": "echo_request", "arp": "neighbour_request", "ndp": "neighbour_request"}
-FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
+FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "none")
 # type and code of ICMP and ICMPv6
 ERRORS = {
     "too-big": ((3, 4), (2, 0)), "port-unreachable": ((3, 3), (1, 4)), "host-unreachable": ((3, 1), (1, 3)),
@@ -19,6 +19,8 @@ IP_OPTIONS = {
     "record-route": "07070400000000", "timestamp": "440c05000000000000000000", "loose-source-route": "83070400000000",
     "strict-source-route": "89070400000000", "router-alert": "94040000",
 }  # fmt: skip
+TCP_OPTIONS = {"nop": "01", "sack-permitted": "0402", "window-scale": "030307", "timestamps": "080a0000000100000000"}
+TAGS = {"0x8100": 0x8100, "0x88a8": 0x88A8}
 HEADERS = {
     "hop-by-hop": 0, "routing": 43, "fragment": 44, "authentication": 51, "destination": 60, "mobility": 135, "hip": 139, "shim6": 140,
 }  # fmt: skip
@@ -70,8 +72,8 @@ class Flags(click.ParamType[list[str]]):
         """Their names."""
         parts = [part for part in re.split(r"[|,+]", str(value).lower()) if part]
         wrong = [part for part in parts if part not in FLAGS]
-        if wrong or not parts:
-            self.fail(f"{value!r}: flags are some of {', '.join(FLAGS)}, like syn or fin|ack", param, ctx)
+        if wrong or not parts or ("none" in parts and len(parts) > 1):
+            self.fail(f"{value!r}: flags are some of {', '.join(FLAGS)}, like syn, fin|ack or none alone", param, ctx)
         return parts
 
 
@@ -96,12 +98,15 @@ class Hex(click.ParamType[bytes]):
 
     name = "hex"
 
+    def __init__(self, names: dict[str, str]) -> None:
+        self._names = names
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
         """The bytes."""
         try:
-            return bytes.fromhex(IP_OPTIONS.get(str(value), str(value)))
+            return bytes.fromhex(self._names.get(str(value), str(value)))
         except ValueError:
-            self.fail(f"{value!r} is not one of {', '.join(IP_OPTIONS)}, or an even number of hexadecimal digits", param, ctx)
+            self.fail(f"{value!r} is not one of {', '.join(self._names)}, or an even number of hexadecimal digits", param, ctx)
 
 
 class Header(click.ParamType[tuple[int, bytes]]):
@@ -123,10 +128,17 @@ _OPTIONS = (
     click.argument("protocol", type=Protocol(), metavar="PROTOCOL"),
     click.argument("source", type=End(), metavar="[SOURCE[:PORT]]", required=False),
     click.argument("destination", type=End(), metavar="[DESTINATION[:PORT]]", required=False),
-    click.option("--flags", type=Flags(), metavar="FLAGS", help="Of TCP, such as syn or fin|ack. [default: syn]"),
+    click.option("--flags", type=Flags(), metavar="FLAGS", help="Of TCP, such as syn, fin|ack, or none. [default: syn]"),
     click.option("--if", "interface", default="", metavar="IFACE", help="It comes by. [default: the one towards SOURCE, else the first]"),
     click.option("--seq", "sequence", type=_WORD, default=0, help="TCP sequence number."),
     click.option("--ack", "acknowledgement", type=_WORD, default=0, help="TCP acknowledgement number."),
+    click.option("--mss", type=click.IntRange(0, 65535), default=None, help="That a segment asks for. [default: 1460 or 1440 with syn]"),
+    click.option(
+        "--tcp-option", "tcp_options", type=Hex(TCP_OPTIONS), multiple=True, metavar="NAME|HEX",
+        help=f"Of TCP, instead of an MSS; may be repeated: {', '.join(TCP_OPTIONS)}.",
+    ),
+    click.option("--checksum", type=click.Choice(["wrong", "none"]), default=None, help="Of TCP, UDP or ICMP; none is of UDP."),
+    click.option("--ip-checksum-wrong", is_flag=True, help="The IPv4 header's checksum is not what it must be."),
     click.option("--length", "payload_bytes", type=click.IntRange(0, 3400), default=0, help="Bytes after its headers."),
     click.option("--hops", type=click.IntRange(1, 255), default=None, help="TTL or hop limit. [default: 64]"),
     click.option("--may-fragment", is_flag=True, help="Routers may fragment it (IPv4 without DF)."),
@@ -140,7 +152,9 @@ _OPTIONS = (
     click.option("--about", type=(Protocol(), End(), End()), metavar="PROTOCOL SOURCE DESTINATION", help="What the error quotes."),
     click.option("--about-ack", type=_WORD, default=0, help="TCP acknowledgement number in what it quotes."),
     click.option("--about-bytes", type=click.IntRange(1, 3400), default=None, help="Bytes quoted after the IP header. [default: all]"),
-    click.option("--ip-option", "ipv4_options", type=Hex(), multiple=True, metavar="NAME|HEX", help=f"IPv4: {', '.join(IP_OPTIONS)}."),
+    click.option(
+        "--ip-option", "ipv4_options", type=Hex(IP_OPTIONS), multiple=True, metavar="NAME|HEX", help=f"IPv4: {', '.join(IP_OPTIONS)}."
+    ),
     click.option(
         "--header", "extension_headers", type=Header(), multiple=True, metavar="NAME[:HEX]",
         help=f"IPv6, with what it holds after its length; may be repeated: {', '.join(HEADERS)}.",
@@ -148,6 +162,7 @@ _OPTIONS = (
     click.option("--vlan", type=click.IntRange(0, 4094), default=0, help="Tag of its frame."),
     click.option("--priority", "vlan_priority", type=click.IntRange(0, 7), default=0, help="In that tag, or in one without a VLAN."),
     click.option("--service-vlan", type=click.IntRange(0, 4094), default=0, help="A service provider's tag outside of that."),
+    click.option("--service-vlan-type", type=click.Choice(list(TAGS)), default=None, help="Of that tag. [default: 0x88a8]"),
     click.option("--frame-length", "frame_bytes", type=click.IntRange(14, 3516), default=None, help="Cuts the frame, or adds zeros."),
     click.option("--from-mac", "source_mac", default="", metavar="MAC", help="Of its sender. [default: the neighbour towards SOURCE]"),
     click.option("--to-mac", "destination_mac", default="", metavar="MAC", help="Whom the frame is for. [default: us]"),
@@ -169,7 +184,8 @@ def asked(given: dict[str, Any]) -> dict[str, Any]:
     message = _message(given, protocol, source)
     if message:
         fields |= {"kind": "icmp", "icmp": message}
-    options = {"flags": given.pop("flags") or (), "ipv4_options": b"".join(given.pop("ipv4_options"))}
+    options: dict[str, Any] = {name: b"".join(given.pop(name)) for name in ("ipv4_options", "tcp_options")}
+    options |= {"flags": given.pop("flags") or (), "service_vlan_type": TAGS.get(given.pop("service_vlan_type") or "", 0)}
     return fields | options | {name: value for name, value in given.items() if value is not None}
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {"DROP": "red", "PASS": "yellow"}
 _ARP = 0x0806
+_PLAIN = 0x8100  # EtherType of tags that are no provider's
 
 
 @click.command()
@@ -98,7 +99,8 @@ def _frame(how: str, of: "FrameSummary") -> None:
         outer = _end(of.outer_source, of.outer_source_port), _end(of.outer_destination, of.outer_destination_port)
         text = f"{outer[0]} -> {outer[1]} around {text}"
     by = f" by {of.interface}" if of.interface else ""
-    tag = (f", VLAN {of.vlan}" if of.vlan else "") + (f", a provider's VLAN {of.service_vlan}" if of.service_vlan else "")
+    which = "within" if of.service_vlan_type == _PLAIN else "a provider's"
+    tag = (f", VLAN {of.vlan}" if of.vlan else "") + (f", {which} VLAN {of.service_vlan}" if of.service_vlan else "")
     click.echo(f"{how}{by}: {text}")
     click.echo(click.style(f"     {of.source_mac} -> {of.destination_mac}{tag}, {len(of.frame)} bytes", dim=True))
 

@@ -28,6 +28,15 @@ class TcpFlag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TCP_FLAG_PSH: _ClassVar[TcpFlag]
     TCP_FLAG_ACK: _ClassVar[TcpFlag]
     TCP_FLAG_URG: _ClassVar[TcpFlag]
+    TCP_FLAG_NONE: _ClassVar[TcpFlag]
+    TCP_FLAG_ECE: _ClassVar[TcpFlag]
+    TCP_FLAG_CWR: _ClassVar[TcpFlag]
+
+class AskedChecksum(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ASKED_CHECKSUM_UNSPECIFIED: _ClassVar[AskedChecksum]
+    ASKED_CHECKSUM_WRONG: _ClassVar[AskedChecksum]
+    ASKED_CHECKSUM_NONE: _ClassVar[AskedChecksum]
 
 class Comparison(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +60,12 @@ TCP_FLAG_RST: TcpFlag
 TCP_FLAG_PSH: TcpFlag
 TCP_FLAG_ACK: TcpFlag
 TCP_FLAG_URG: TcpFlag
+TCP_FLAG_NONE: TcpFlag
+TCP_FLAG_ECE: TcpFlag
+TCP_FLAG_CWR: TcpFlag
+ASKED_CHECKSUM_UNSPECIFIED: AskedChecksum
+ASKED_CHECKSUM_WRONG: AskedChecksum
+ASKED_CHECKSUM_NONE: AskedChecksum
 COMPARISON_UNSPECIFIED: Comparison
 COMPARISON_NOT_ASKED: Comparison
 COMPARISON_AGREED: Comparison
@@ -80,7 +95,7 @@ class AskedExtensionHeader(_message.Message):
     def __init__(self, kind: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class AskedPacket(_message.Message):
-    __slots__ = ("kind", "source", "source_port", "destination", "destination_port", "tcp_flags", "sequence", "acknowledgement", "payload_bytes", "hops", "may_fragment", "fragment_offset", "more_fragments", "identification", "vlan", "interface", "icmp", "ip_protocol", "ether_type", "ipv4_options", "extension_headers", "vlan_priority", "service_vlan", "frame_bytes", "source_mac", "destination_mac")
+    __slots__ = ("kind", "source", "source_port", "destination", "destination_port", "tcp_flags", "sequence", "acknowledgement", "payload_bytes", "hops", "may_fragment", "fragment_offset", "more_fragments", "identification", "vlan", "interface", "icmp", "ip_protocol", "ether_type", "ipv4_options", "extension_headers", "vlan_priority", "service_vlan", "frame_bytes", "source_mac", "destination_mac", "ip_checksum_wrong", "checksum", "mss", "tcp_options", "service_vlan_type")
     KIND_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_PORT_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +122,11 @@ class AskedPacket(_message.Message):
     FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
     SOURCE_MAC_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_MAC_FIELD_NUMBER: _ClassVar[int]
+    IP_CHECKSUM_WRONG_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    MSS_FIELD_NUMBER: _ClassVar[int]
+    TCP_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_VLAN_TYPE_FIELD_NUMBER: _ClassVar[int]
     kind: PacketKind
     source: str
     source_port: int
@@ -133,7 +153,12 @@ class AskedPacket(_message.Message):
     frame_bytes: int
     source_mac: str
     destination_mac: str
-    def __init__(self, kind: _Optional[_Union[PacketKind, str]] = ..., source: _Optional[str] = ..., source_port: _Optional[int] = ..., destination: _Optional[str] = ..., destination_port: _Optional[int] = ..., tcp_flags: _Optional[_Iterable[_Union[TcpFlag, str]]] = ..., sequence: _Optional[int] = ..., acknowledgement: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., hops: _Optional[int] = ..., may_fragment: _Optional[bool] = ..., fragment_offset: _Optional[int] = ..., more_fragments: _Optional[bool] = ..., identification: _Optional[int] = ..., vlan: _Optional[int] = ..., interface: _Optional[str] = ..., icmp: _Optional[_Union[AskedIcmp, _Mapping]] = ..., ip_protocol: _Optional[int] = ..., ether_type: _Optional[int] = ..., ipv4_options: _Optional[bytes] = ..., extension_headers: _Optional[_Iterable[_Union[AskedExtensionHeader, _Mapping]]] = ..., vlan_priority: _Optional[int] = ..., service_vlan: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., source_mac: _Optional[str] = ..., destination_mac: _Optional[str] = ...) -> None: ...
+    ip_checksum_wrong: bool
+    checksum: AskedChecksum
+    mss: int
+    tcp_options: bytes
+    service_vlan_type: int
+    def __init__(self, kind: _Optional[_Union[PacketKind, str]] = ..., source: _Optional[str] = ..., source_port: _Optional[int] = ..., destination: _Optional[str] = ..., destination_port: _Optional[int] = ..., tcp_flags: _Optional[_Iterable[_Union[TcpFlag, str]]] = ..., sequence: _Optional[int] = ..., acknowledgement: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., hops: _Optional[int] = ..., may_fragment: _Optional[bool] = ..., fragment_offset: _Optional[int] = ..., more_fragments: _Optional[bool] = ..., identification: _Optional[int] = ..., vlan: _Optional[int] = ..., interface: _Optional[str] = ..., icmp: _Optional[_Union[AskedIcmp, _Mapping]] = ..., ip_protocol: _Optional[int] = ..., ether_type: _Optional[int] = ..., ipv4_options: _Optional[bytes] = ..., extension_headers: _Optional[_Iterable[_Union[AskedExtensionHeader, _Mapping]]] = ..., vlan_priority: _Optional[int] = ..., service_vlan: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., source_mac: _Optional[str] = ..., destination_mac: _Optional[str] = ..., ip_checksum_wrong: _Optional[bool] = ..., checksum: _Optional[_Union[AskedChecksum, str]] = ..., mss: _Optional[int] = ..., tcp_options: _Optional[bytes] = ..., service_vlan_type: _Optional[int] = ...) -> None: ...
 
 class ExplainStep(_message.Message):
     __slots__ = ("name", "finding", "evidence")
@@ -153,7 +178,7 @@ class ExplainStep(_message.Message):
     def __init__(self, name: _Optional[str] = ..., finding: _Optional[str] = ..., evidence: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class FrameSummary(_message.Message):
-    __slots__ = ("frame", "interface", "vlan", "source_mac", "destination_mac", "outer_source", "outer_destination", "outer_source_port", "outer_destination_port", "source", "destination", "protocol", "source_port", "destination_port", "ether_type", "service_vlan")
+    __slots__ = ("frame", "interface", "vlan", "source_mac", "destination_mac", "outer_source", "outer_destination", "outer_source_port", "outer_destination_port", "source", "destination", "protocol", "source_port", "destination_port", "ether_type", "service_vlan", "service_vlan_type")
     FRAME_FIELD_NUMBER: _ClassVar[int]
     INTERFACE_FIELD_NUMBER: _ClassVar[int]
     VLAN_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +195,7 @@ class FrameSummary(_message.Message):
     DESTINATION_PORT_FIELD_NUMBER: _ClassVar[int]
     ETHER_TYPE_FIELD_NUMBER: _ClassVar[int]
     SERVICE_VLAN_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_VLAN_TYPE_FIELD_NUMBER: _ClassVar[int]
     frame: bytes
     interface: str
     vlan: int
@@ -186,7 +212,8 @@ class FrameSummary(_message.Message):
     destination_port: int
     ether_type: int
     service_vlan: int
-    def __init__(self, frame: _Optional[bytes] = ..., interface: _Optional[str] = ..., vlan: _Optional[int] = ..., source_mac: _Optional[str] = ..., destination_mac: _Optional[str] = ..., outer_source: _Optional[str] = ..., outer_destination: _Optional[str] = ..., outer_source_port: _Optional[int] = ..., outer_destination_port: _Optional[int] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., protocol: _Optional[int] = ..., source_port: _Optional[int] = ..., destination_port: _Optional[int] = ..., ether_type: _Optional[int] = ..., service_vlan: _Optional[int] = ...) -> None: ...
+    service_vlan_type: int
+    def __init__(self, frame: _Optional[bytes] = ..., interface: _Optional[str] = ..., vlan: _Optional[int] = ..., source_mac: _Optional[str] = ..., destination_mac: _Optional[str] = ..., outer_source: _Optional[str] = ..., outer_destination: _Optional[str] = ..., outer_source_port: _Optional[int] = ..., outer_destination_port: _Optional[int] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., protocol: _Optional[int] = ..., source_port: _Optional[int] = ..., destination_port: _Optional[int] = ..., ether_type: _Optional[int] = ..., service_vlan: _Optional[int] = ..., service_vlan_type: _Optional[int] = ...) -> None: ...
 
 class ProgramAnswer(_message.Message):
     __slots__ = ("verdict", "reason", "frame", "interface")

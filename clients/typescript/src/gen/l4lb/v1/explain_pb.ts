@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/explain.proto.
  */
 export const file_l4lb_v1_explain: GenFile = /*@__PURE__*/
-  fileDesc("ChVsNGxiL3YxL2V4cGxhaW4ucHJvdG8SB2w0bGIudjEicAoJQXNrZWRJY21wEgwKBHR5cGUYASABKA0SDAoEY29kZRgCIAEoDRILCgNtdHUYAyABKA0SJAoGcXVvdGVkGAQgASgLMhQubDRsYi52MS5Bc2tlZFBhY2tldBIUCgxxdW90ZWRfYnl0ZXMYBSABKA0iMgoUQXNrZWRFeHRlbnNpb25IZWFkZXISDAoEa2luZBgBIAEoDRIMCgRkYXRhGAIgASgMIoMFCgtBc2tlZFBhY2tldBIhCgRraW5kGAEgASgOMhMubDRsYi52MS5QYWNrZXRLaW5kEg4KBnNvdXJjZRgCIAEoCRITCgtzb3VyY2VfcG9ydBgDIAEoDRITCgtkZXN0aW5hdGlvbhgEIAEoCRIYChBkZXN0aW5hdGlvbl9wb3J0GAUgASgNEiMKCXRjcF9mbGFncxgGIAMoDjIQLmw0bGIudjEuVGNwRmxhZxIQCghzZXF1ZW5jZRgHIAEoDRIXCg9hY2tub3dsZWRnZW1lbnQYCCABKA0SFQoNcGF5bG9hZF9ieXRlcxgJIAEoDRIMCgRob3BzGAogASgNEhQKDG1heV9mcmFnbWVudBgLIAEoCBIXCg9mcmFnbWVudF9vZmZzZXQYDCABKA0SFgoObW9yZV9mcmFnbWVudHMYDSABKAgSFgoOaWRlbnRpZmljYXRpb24YDiABKA0SDAoEdmxhbhgPIAEoDRIRCglpbnRlcmZhY2UYECABKAkSIAoEaWNtcBgRIAEoCzISLmw0bGIudjEuQXNrZWRJY21wEhMKC2lwX3Byb3RvY29sGBIgASgNEhIKCmV0aGVyX3R5cGUYEyABKA0SFAoMaXB2NF9vcHRpb25zGBQgASgMEjgKEWV4dGVuc2lvbl9oZWFkZXJzGBUgAygLMh0ubDRsYi52MS5Bc2tlZEV4dGVuc2lvbkhlYWRlchIVCg12bGFuX3ByaW9yaXR5GBYgASgNEhQKDHNlcnZpY2VfdmxhbhgXIAEoDRITCgtmcmFtZV9ieXRlcxgYIAEoDRISCgpzb3VyY2VfbWFjGBkgASgJEhcKD2Rlc3RpbmF0aW9uX21hYxgaIAEoCSKTAQoLRXhwbGFpblN0ZXASDAoEbmFtZRgBIAEoCRIPCgdmaW5kaW5nGAIgASgJEjQKCGV2aWRlbmNlGAMgAygLMiIubDRsYi52MS5FeHBsYWluU3RlcC5FdmlkZW5jZUVudHJ5Gi8KDUV2aWRlbmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLnAgoMRnJhbWVTdW1tYXJ5Eg0KBWZyYW1lGAEgASgMEhEKCWludGVyZmFjZRgCIAEoCRIMCgR2bGFuGAMgASgNEhIKCnNvdXJjZV9tYWMYBCABKAkSFwoPZGVzdGluYXRpb25fbWFjGAUgASgJEhQKDG91dGVyX3NvdXJjZRgGIAEoCRIZChFvdXRlcl9kZXN0aW5hdGlvbhgHIAEoCRIZChFvdXRlcl9zb3VyY2VfcG9ydBgIIAEoDRIeChZvdXRlcl9kZXN0aW5hdGlvbl9wb3J0GAkgASgNEg4KBnNvdXJjZRgKIAEoCRITCgtkZXN0aW5hdGlvbhgLIAEoCRIQCghwcm90b2NvbBgMIAEoDRITCgtzb3VyY2VfcG9ydBgNIAEoDRIYChBkZXN0aW5hdGlvbl9wb3J0GA4gASgNEhIKCmV0aGVyX3R5cGUYDyABKA0SFAoMc2VydmljZV92bGFuGBAgASgNInUKDVByb2dyYW1BbnN3ZXISIQoHdmVyZGljdBgBIAEoDjIQLmw0bGIudjEuVmVyZGljdBIfCgZyZWFzb24YAiABKA4yDy5sNGxiLnYxLlJlYXNvbhINCgVmcmFtZRgDIAEoDBIRCglpbnRlcmZhY2UYBCABKAki7gIKC0V4cGxhbmF0aW9uEicKCHJlY2VpdmVkGAEgASgLMhUubDRsYi52MS5GcmFtZVN1bW1hcnkSIwoFc3RlcHMYAiADKAsyFC5sNGxiLnYxLkV4cGxhaW5TdGVwEiEKB3ZlcmRpY3QYAyABKA4yEC5sNGxiLnYxLlZlcmRpY3QSHwoGcmVhc29uGAQgASgOMg8ubDRsYi52MS5SZWFzb24SDwoHbWVhbmluZxgFIAEoCRIOCgZhZHZpY2UYBiABKAkSDwoHc2VydmljZRgHIAEoCRIPCgdiYWNrZW5kGAggASgJEiMKBHNlbnQYCSABKAsyFS5sNGxiLnYxLkZyYW1lU3VtbWFyeRInCgdwcm9ncmFtGAogASgLMhYubDRsYi52MS5Qcm9ncmFtQW5zd2VyEicKCmNvbXBhcmlzb24YCyABKA4yEy5sNGxiLnYxLkNvbXBhcmlzb24SEwoLZGlmZmVyZW5jZXMYDCADKAkq2AEKClBhY2tldEtpbmQSGwoXUEFDS0VUX0tJTkRfVU5TUEVDSUZJRUQQABITCg9QQUNLRVRfS0lORF9UQ1AQARITCg9QQUNLRVRfS0lORF9VRFAQAhIcChhQQUNLRVRfS0lORF9FQ0hPX1JFUVVFU1QQAxIUChBQQUNLRVRfS0lORF9JQ01QEAQSEgoOUEFDS0VUX0tJTkRfSVAQBRIhCh1QQUNLRVRfS0lORF9ORUlHSEJPVVJfUkVRVUVTVBAGEhgKFFBBQ0tFVF9LSU5EX0VUSEVSTkVUEAcqjwEKB1RjcEZsYWcSGAoUVENQX0ZMQUdfVU5TUEVDSUZJRUQQABIQCgxUQ1BfRkxBR19GSU4QARIQCgxUQ1BfRkxBR19TWU4QAhIQCgxUQ1BfRkxBR19SU1QQAxIQCgxUQ1BfRkxBR19QU0gQBBIQCgxUQ1BfRkxBR19BQ0sQBRIQCgxUQ1BfRkxBR19VUkcQBiqMAQoKQ29tcGFyaXNvbhIaChZDT01QQVJJU09OX1VOU1BFQ0lGSUVEEAASGAoUQ09NUEFSSVNPTl9OT1RfQVNLRUQQARIVChFDT01QQVJJU09OX0FHUkVFRBACEhgKFENPTVBBUklTT05fRElTQUdSRUVEEAMSFwoTQ09NUEFSSVNPTl9VTlNURUFEWRAEYgZwcm90bzM", [file_l4lb_v1_reason]);
+  fileDesc("ChVsNGxiL3YxL2V4cGxhaW4ucHJvdG8SB2w0bGIudjEicAoJQXNrZWRJY21wEgwKBHR5cGUYASABKA0SDAoEY29kZRgCIAEoDRILCgNtdHUYAyABKA0SJAoGcXVvdGVkGAQgASgLMhQubDRsYi52MS5Bc2tlZFBhY2tldBIUCgxxdW90ZWRfYnl0ZXMYBSABKA0iMgoUQXNrZWRFeHRlbnNpb25IZWFkZXISDAoEa2luZBgBIAEoDRIMCgRkYXRhGAIgASgMIpIGCgtBc2tlZFBhY2tldBIhCgRraW5kGAEgASgOMhMubDRsYi52MS5QYWNrZXRLaW5kEg4KBnNvdXJjZRgCIAEoCRITCgtzb3VyY2VfcG9ydBgDIAEoDRITCgtkZXN0aW5hdGlvbhgEIAEoCRIYChBkZXN0aW5hdGlvbl9wb3J0GAUgASgNEiMKCXRjcF9mbGFncxgGIAMoDjIQLmw0bGIudjEuVGNwRmxhZxIQCghzZXF1ZW5jZRgHIAEoDRIXCg9hY2tub3dsZWRnZW1lbnQYCCABKA0SFQoNcGF5bG9hZF9ieXRlcxgJIAEoDRIMCgRob3BzGAogASgNEhQKDG1heV9mcmFnbWVudBgLIAEoCBIXCg9mcmFnbWVudF9vZmZzZXQYDCABKA0SFgoObW9yZV9mcmFnbWVudHMYDSABKAgSFgoOaWRlbnRpZmljYXRpb24YDiABKA0SDAoEdmxhbhgPIAEoDRIRCglpbnRlcmZhY2UYECABKAkSIAoEaWNtcBgRIAEoCzISLmw0bGIudjEuQXNrZWRJY21wEhMKC2lwX3Byb3RvY29sGBIgASgNEhIKCmV0aGVyX3R5cGUYEyABKA0SFAoMaXB2NF9vcHRpb25zGBQgASgMEjgKEWV4dGVuc2lvbl9oZWFkZXJzGBUgAygLMh0ubDRsYi52MS5Bc2tlZEV4dGVuc2lvbkhlYWRlchIVCg12bGFuX3ByaW9yaXR5GBYgASgNEhQKDHNlcnZpY2VfdmxhbhgXIAEoDRITCgtmcmFtZV9ieXRlcxgYIAEoDRISCgpzb3VyY2VfbWFjGBkgASgJEhcKD2Rlc3RpbmF0aW9uX21hYxgaIAEoCRIZChFpcF9jaGVja3N1bV93cm9uZxgbIAEoCBIoCghjaGVja3N1bRgcIAEoDjIWLmw0bGIudjEuQXNrZWRDaGVja3N1bRIQCgNtc3MYHSABKA1IAIgBARITCgt0Y3Bfb3B0aW9ucxgeIAEoDBIZChFzZXJ2aWNlX3ZsYW5fdHlwZRgfIAEoDUIGCgRfbXNzIpMBCgtFeHBsYWluU3RlcBIMCgRuYW1lGAEgASgJEg8KB2ZpbmRpbmcYAiABKAkSNAoIZXZpZGVuY2UYAyADKAsyIi5sNGxiLnYxLkV4cGxhaW5TdGVwLkV2aWRlbmNlRW50cnkaLwoNRXZpZGVuY2VFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIoIDCgxGcmFtZVN1bW1hcnkSDQoFZnJhbWUYASABKAwSEQoJaW50ZXJmYWNlGAIgASgJEgwKBHZsYW4YAyABKA0SEgoKc291cmNlX21hYxgEIAEoCRIXCg9kZXN0aW5hdGlvbl9tYWMYBSABKAkSFAoMb3V0ZXJfc291cmNlGAYgASgJEhkKEW91dGVyX2Rlc3RpbmF0aW9uGAcgASgJEhkKEW91dGVyX3NvdXJjZV9wb3J0GAggASgNEh4KFm91dGVyX2Rlc3RpbmF0aW9uX3BvcnQYCSABKA0SDgoGc291cmNlGAogASgJEhMKC2Rlc3RpbmF0aW9uGAsgASgJEhAKCHByb3RvY29sGAwgASgNEhMKC3NvdXJjZV9wb3J0GA0gASgNEhgKEGRlc3RpbmF0aW9uX3BvcnQYDiABKA0SEgoKZXRoZXJfdHlwZRgPIAEoDRIUCgxzZXJ2aWNlX3ZsYW4YECABKA0SGQoRc2VydmljZV92bGFuX3R5cGUYESABKA0idQoNUHJvZ3JhbUFuc3dlchIhCgd2ZXJkaWN0GAEgASgOMhAubDRsYi52MS5WZXJkaWN0Eh8KBnJlYXNvbhgCIAEoDjIPLmw0bGIudjEuUmVhc29uEg0KBWZyYW1lGAMgASgMEhEKCWludGVyZmFjZRgEIAEoCSLuAgoLRXhwbGFuYXRpb24SJwoIcmVjZWl2ZWQYASABKAsyFS5sNGxiLnYxLkZyYW1lU3VtbWFyeRIjCgVzdGVwcxgCIAMoCzIULmw0bGIudjEuRXhwbGFpblN0ZXASIQoHdmVyZGljdBgDIAEoDjIQLmw0bGIudjEuVmVyZGljdBIfCgZyZWFzb24YBCABKA4yDy5sNGxiLnYxLlJlYXNvbhIPCgdtZWFuaW5nGAUgASgJEg4KBmFkdmljZRgGIAEoCRIPCgdzZXJ2aWNlGAcgASgJEg8KB2JhY2tlbmQYCCABKAkSIwoEc2VudBgJIAEoCzIVLmw0bGIudjEuRnJhbWVTdW1tYXJ5EicKB3Byb2dyYW0YCiABKAsyFi5sNGxiLnYxLlByb2dyYW1BbnN3ZXISJwoKY29tcGFyaXNvbhgLIAEoDjITLmw0bGIudjEuQ29tcGFyaXNvbhITCgtkaWZmZXJlbmNlcxgMIAMoCSrYAQoKUGFja2V0S2luZBIbChdQQUNLRVRfS0lORF9VTlNQRUNJRklFRBAAEhMKD1BBQ0tFVF9LSU5EX1RDUBABEhMKD1BBQ0tFVF9LSU5EX1VEUBACEhwKGFBBQ0tFVF9LSU5EX0VDSE9fUkVRVUVTVBADEhQKEFBBQ0tFVF9LSU5EX0lDTVAQBBISCg5QQUNLRVRfS0lORF9JUBAFEiEKHVBBQ0tFVF9LSU5EX05FSUdIQk9VUl9SRVFVRVNUEAYSGAoUUEFDS0VUX0tJTkRfRVRIRVJORVQQByrGAQoHVGNwRmxhZxIYChRUQ1BfRkxBR19VTlNQRUNJRklFRBAAEhAKDFRDUF9GTEFHX0ZJThABEhAKDFRDUF9GTEFHX1NZThACEhAKDFRDUF9GTEFHX1JTVBADEhAKDFRDUF9GTEFHX1BTSBAEEhAKDFRDUF9GTEFHX0FDSxAFEhAKDFRDUF9GTEFHX1VSRxAGEhEKDVRDUF9GTEFHX05PTkUQBxIQCgxUQ1BfRkxBR19FQ0UQCBIQCgxUQ1BfRkxBR19DV1IQCSpiCg1Bc2tlZENoZWNrc3VtEh4KGkFTS0VEX0NIRUNLU1VNX1VOU1BFQ0lGSUVEEAASGAoUQVNLRURfQ0hFQ0tTVU1fV1JPTkcQARIXChNBU0tFRF9DSEVDS1NVTV9OT05FEAIqjAEKCkNvbXBhcmlzb24SGgoWQ09NUEFSSVNPTl9VTlNQRUNJRklFRBAAEhgKFENPTVBBUklTT05fTk9UX0FTS0VEEAESFQoRQ09NUEFSSVNPTl9BR1JFRUQQAhIYChRDT01QQVJJU09OX0RJU0FHUkVFRBADEhcKE0NPTVBBUklTT05fVU5TVEVBRFkQBGIGcHJvdG8z", [file_l4lb_v1_reason]);
 
 /**
  * An ICMP or ICMPv6 message.
@@ -139,7 +139,7 @@ export type AskedPacket = Message<"l4lb.v1.AskedPacket"> & {
   destinationPort: number;
 
   /**
-   * Of TCP only; none is SYN alone.
+   * Of TCP only; an empty list is SYN alone.
    *
    * @generated from field: repeated l4lb.v1.TcpFlag tcp_flags = 6;
    */
@@ -258,7 +258,7 @@ export type AskedPacket = Message<"l4lb.v1.AskedPacket"> & {
   vlanPriority: number;
 
   /**
-   * VLAN of a second tag outside of the first, one of a service provider (802.1ad); 0: none.
+   * VLAN of a second tag outside of the first, by default one of a service provider (802.1ad); 0: none.
    *
    * @generated from field: uint32 service_vlan = 23;
    */
@@ -284,6 +284,42 @@ export type AskedPacket = Message<"l4lb.v1.AskedPacket"> & {
    * @generated from field: string destination_mac = 26;
    */
   destinationMac: string;
+
+  /**
+   * IPv4: the header's checksum is not what it must be.
+   *
+   * @generated from field: bool ip_checksum_wrong = 27;
+   */
+  ipChecksumWrong: boolean;
+
+  /**
+   * Of TCP, UDP, ECHO_REQUEST and ICMP; NONE of UDP only. The datapath looks at that of an echo request, and at whether UDP over IPv6 has
+   * one: any other goes on as wrong as it came, for its receiver to see. Not of a later fragment, which has none.
+   *
+   * @generated from field: l4lb.v1.AskedChecksum checksum = 28;
+   */
+  checksum: AskedChecksum;
+
+  /**
+   * Of TCP: bytes that the MSS option of a segment asks for, 0 to 65535; absent: 1460 (IPv6: 1440) with SYN, and no option without.
+   *
+   * @generated from field: optional uint32 mss = 29;
+   */
+  mss?: number | undefined;
+
+  /**
+   * Of TCP: options as they stand in the header, filled up with zeros to a multiple of 4, instead of an MSS option; at most 40 bytes.
+   *
+   * @generated from field: bytes tcp_options = 30;
+   */
+  tcpOptions: Uint8Array;
+
+  /**
+   * EtherType of the tag of `service_vlan`: 33024 (0x8100), or 34984 (0x88a8), which 0 is, too.
+   *
+   * @generated from field: uint32 service_vlan_type = 31;
+   */
+  serviceVlanType: number;
 };
 
 /**
@@ -349,7 +385,7 @@ export type FrameSummary = Message<"l4lb.v1.FrameSummary"> & {
   interface: string;
 
   /**
-   * VLAN of its tag, 0 without one.
+   * VLAN of its tag, of two that of the inner one; 0 without one.
    *
    * @generated from field: uint32 vlan = 3;
    */
@@ -440,11 +476,18 @@ export type FrameSummary = Message<"l4lb.v1.FrameSummary"> & {
   etherType: number;
 
   /**
-   * VLAN of a service provider's tag (802.1ad) outside of the other, 0 without one.
+   * VLAN of a tag outside of the other, or of one of a service provider's (802.1ad) alone; 0 without one.
    *
    * @generated from field: uint32 service_vlan = 16;
    */
   serviceVlan: number;
+
+  /**
+   * EtherType of that tag: 34984 (0x88a8) of a service provider's, 33024 (0x8100) where both are of the same kind; 0 without one.
+   *
+   * @generated from field: uint32 service_vlan_type = 17;
+   */
+  serviceVlanType: number;
 };
 
 /**
@@ -685,7 +728,7 @@ export enum TcpFlag {
   FIN = 1,
 
   /**
-   * Opens a connection. Such a segment asks for an MSS of 1460 (IPv6: 1440) bytes.
+   * Opens a connection.
    *
    * @generated from enum value: TCP_FLAG_SYN = 2;
    */
@@ -718,6 +761,27 @@ export enum TcpFlag {
    * @generated from enum value: TCP_FLAG_URG = 6;
    */
   URG = 6,
+
+  /**
+   * Alone: a segment without any flag, which nobody sends.
+   *
+   * @generated from enum value: TCP_FLAG_NONE = 7;
+   */
+  NONE = 7,
+
+  /**
+   * Explicit congestion notification: has met congestion, or can tell of it.
+   *
+   * @generated from enum value: TCP_FLAG_ECE = 8;
+   */
+  ECE = 8,
+
+  /**
+   * Explicit congestion notification: sends less.
+   *
+   * @generated from enum value: TCP_FLAG_CWR = 9;
+   */
+  CWR = 9,
 }
 
 /**
@@ -725,6 +789,40 @@ export enum TcpFlag {
  */
 export const TcpFlagSchema: GenEnum<TcpFlag> = /*@__PURE__*/
   enumDesc(file_l4lb_v1_explain, 1);
+
+/**
+ * What stands where a checksum belongs.
+ *
+ * @generated from enum l4lb.v1.AskedChecksum
+ */
+export enum AskedChecksum {
+  /**
+   * The checksum.
+   *
+   * @generated from enum value: ASKED_CHECKSUM_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Something else.
+   *
+   * @generated from enum value: ASKED_CHECKSUM_WRONG = 1;
+   */
+  WRONG = 1,
+
+  /**
+   * Zero: UDP without a checksum.
+   *
+   * @generated from enum value: ASKED_CHECKSUM_NONE = 2;
+   */
+  NONE = 2,
+}
+
+/**
+ * Describes the enum l4lb.v1.AskedChecksum.
+ */
+export const AskedChecksumSchema: GenEnum<AskedChecksum> = /*@__PURE__*/
+  enumDesc(file_l4lb_v1_explain, 2);
 
 /**
  * Whether the datapath's own program says the same.
@@ -772,5 +870,5 @@ export enum Comparison {
  * Describes the enum l4lb.v1.Comparison.
  */
 export const ComparisonSchema: GenEnum<Comparison> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_explain, 2);
+  enumDesc(file_l4lb_v1_explain, 3);
 
