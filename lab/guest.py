@@ -3,7 +3,7 @@
 The machine's root is an initramfs of two archives: a large one with files of this machine's own packages (Python, BCC, iproute2), of the
 virtual environment, the laboratory's nginx and the kernel's modules, kept in the cache and made again only when one of them changes, and a
 small one with the checkout, the copy of it that agents run, and the datapath's bytecode. Emulation (TCG) is some twenty times slower than
-the machine itself, and needs neither KVM nor root.
+the machine itself, and needs no KVM; for its network card it needs /dev/net/tun, which mostly is root's.
 """
 
 import argparse
@@ -37,7 +37,9 @@ MODULES = (  # in the order of their dependencies
     "net/llc/llc.ko", "net/802/stp.ko", "net/bridge/bridge.ko", "drivers/net/veth.ko", "net/ipv4/tunnel4.ko", "net/ipv4/ip_tunnel.ko",
     "net/ipv4/ipip.ko", "net/ipv6/sit.ko", "net/ipv6/tunnel6.ko", "net/ipv6/ip6_tunnel.ko", "net/ipv4/udp_tunnel.ko",
     "net/ipv6/ip6_udp_tunnel.ko", "net/ipv4/fou.ko", "net/ipv6/fou6.ko", "net/802/garp.ko", "net/802/mrp.ko", "net/8021q/8021q.ko",
-    "drivers/net/team/team.ko",
+    "drivers/net/team/team.ko", "drivers/virtio/virtio_ring.ko", "drivers/virtio/virtio.ko", "drivers/virtio/virtio_pci_legacy_dev.ko",
+    "drivers/virtio/virtio_pci_modern_dev.ko", "drivers/virtio/virtio_pci.ko", "net/core/failover.ko", "drivers/net/net_failover.ko",
+    "drivers/net/virtio_net.ko",
 )  # fmt: skip
 SOURCES = ("agent", "bpf", "clients/python", "lab", "tests", "bench", "proto", "pyproject.toml")
 CHECKOUT = "l4lb"  # where the checkout lies in the guest, from its root
@@ -48,6 +50,8 @@ LEFT_OUT = re.compile(
     r"|/usr/lib/x86_64-linux-gnu/(gconv|perl-base)/|/__pycache__/.*\.opt-|/scapy/contrib/|^/(var|boot|dev|proc|sys|run|tmp)(/|$)"
 )
 SKIPPED_PACKAGES = frozenset({"dpkg", "debconf", "tar", "perl-base", "libdb5.3", "media-types", "libpam-runtime", "login", "passwd"})
+# A network card that can merge packets: with a TAP device, in a network namespace that goes away with the machine.
+CARD = ("-netdev", "tap,id=card,ifname=l4lb-card,script=no,downscript=no", "-device", "virtio-net-pci,netdev=card,romfile=")
 CONSOLE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
 ETC = {
     "passwd": "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
@@ -204,9 +208,10 @@ def boot(image: Path, root: Path, scratch: Path, limit: float, memory: int) -> d
     """Boots, passes the job's output on to stdout, and returns its result; GuestError when there is none after `limit` seconds."""
     log, outcome = scratch / "kernel.log", scratch / "result.json"
     # A CPU with rdrand: without it the kernel has no random numbers yet when the first process, Python, asks for some.
-    command = ["qemu-system-x86_64", "-M", "pc", "-cpu", "max", "-m", str(memory), "-smp", "2", "-accel", "tcg,thread=multi"]
+    alone = ["unshare", *(["--map-root-user"] if os.geteuid() else []), "--net"]
+    command = [*alone, "qemu-system-x86_64", "-M", "pc", "-cpu", "max", "-m", str(memory), "-smp", "2", "-accel", "tcg,thread=multi"]
     command += ["-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(image), "-initrd", str(root), "-append", CONSOLE]
-    command += ["-serial", f"file:{log}", "-serial", "stdio", "-serial", f"file:{outcome}"]
+    command += [*CARD, "-serial", f"file:{log}", "-serial", "stdio", "-serial", f"file:{outcome}"]
     machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
     timer = threading.Timer(limit, machine.kill)
     timer.start()

@@ -96,6 +96,14 @@ def test_packets_that_a_driver_merges() -> None:
         assert Id.LRO_ON not in found_of("l4lb0")
 
 
+def test_packets_that_a_card_merges() -> None:
+    """The machine's own, which nothing is sent to."""
+    merged = found_of("eth0")[Id.GRO_HW_ON]
+    assert (merged.severity, merged.safe) == (Severity.WARNING, True)
+    run(*merged.cure[0].split())
+    assert Id.GRO_HW_ON not in found_of("eth0")
+
+
 def test_vlan_devices_need_their_tags_left_in_the_packets() -> None:
     with linked(PAIR, "link add link l4lb0 name l4lb0.7 type vlan id 7"):
         tagged = found_of("l4lb0")[Id.VLAN_OFFLOAD_ON]
@@ -113,22 +121,48 @@ def namespace() -> Iterator[str]:
     run("ip", "netns", "delete", name)
 
 
-def test_a_way_that_the_kernel_has_and_the_datapath_cannot_use(namespace: str) -> None:
-    """A VLAN of an interface that is in another network namespace: what is sent over it cannot be sent over that."""
+def test_no_room_beside_two_tags_on_the_way_out() -> None:
+    """Each VLAN device says 1500, as the interface does, which leaves room for one tag of them."""
     one = address("198.51.100.2")
-    service = VirtualService("services/web", address("192.0.2.10"), 80, Protocol.TCP)
-    desired = Desired(1, {service.name: service}, {"services/web/backends/a": Backend("services/web/backends/a", one, 80)})
 
+    def looked() -> dict[str, Finding]:
+        facts = Facts(devices={"l4lb0": seen("l4lb0")}, ways=ways_to(one))
+        return found(facts, Scope({"l4lb0": "auto"}, desired=towards(one)))
+
+    stacked = (
+        "link add link l4lb0 name l4lb.out up type vlan proto 802.1ad id 100", "link add link l4lb.out name l4lb.in up type vlan id 7",
+        "link set l4lb1 up", "address add 198.51.100.1/24 dev l4lb.in", f"neigh replace {one} lladdr 02:00:00:00:00:07 dev l4lb.in",
+    )  # fmt: skip
+    with linked(PAIR, *stacked):
+        short = looked()[Id.MTU_SHORT]
+        assert short.evidence.startswith("1496 fit on the way over l4lb.in, with two tags on l4lb0, to ")
+        run(*short.cure[0].split())
+        assert Id.MTU_SHORT not in looked()
+
+
+def towards(backend: Address) -> Desired:
+    """A service with one backend."""
+    service = VirtualService("services/web", address("192.0.2.10"), 80, Protocol.TCP)
+    return Desired(1, {service.name: service}, {"services/web/backends/a": Backend("services/web/backends/a", backend, 80)})
+
+
+def ways_to(backend: Address) -> dict[Address, Way | None]:
     async def ways() -> dict[Address, Way | None]:
         netlink, network = Netlink(), KernelNetwork()
         try:
-            return await Ways(netlink, network).ways([one])
+            return await Ways(netlink, network).ways([backend])
         finally:
             network.close()
             netlink.close()
 
+    return asyncio.run(ways())
+
+
+def test_a_way_that_the_kernel_has_and_the_datapath_cannot_use(namespace: str) -> None:
+    """A VLAN of an interface that is in another network namespace: what is sent over it cannot be sent over that."""
+    one = address("198.51.100.2")
     ip(PAIR, "link set l4lb1 up", "link add link l4lb0 name l4lb.7 type vlan id 7", "link set l4lb.7 netns 1", within=namespace)
     ip("link set l4lb.7 up", "address add 198.51.100.1/24 dev l4lb.7", f"neigh replace {one} lladdr 02:00:00:00:00:07 dev l4lb.7")
-    unusable = found(Facts(ways=asyncio.run(ways())), Scope({}, desired=desired))[Id.BACKEND_WAY_UNUSABLE]
+    unusable = found(Facts(ways=ways_to(one)), Scope({}, desired=towards(one)))[Id.BACKEND_WAY_UNUSABLE]
     assert (unusable.severity, unusable.subject) == (Severity.ERROR, "services/web/backends/a")
     assert "l4lb.7, over which it is reached, is on an interface of another network namespace" in unusable.evidence

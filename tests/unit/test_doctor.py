@@ -124,6 +124,7 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ("a tiny way", scope(asked=desired(Mode.FOU)), with_way(mtu=600), Id.MTU_SHORT, ERROR, "ip link set dev eth0 mtu 1528"),
     ("a backend's own MTU", scope(asked=own_mtu(1400)), SOUND, Id.MTU_SHORT, WARNING, "l4lbctl backend set web/a --mtu 1500"),
     ("a smaller way", scope(), with_way(mtu=1400), Id.MTU_SHORT, WARNING, f"ip route replace {THERE} dev eth0 mtu 1500"),
+    ("two tags", scope(), with_way(mtu=1496, carrier="eth7"), Id.MTU_SHORT, WARNING, "ip link set dev eth7 mtu 1504"),
     ("a smaller link", scope(), narrow(1400), Id.MTU_SHORT, WARNING, "ip link set dev eth1 mtu 1500"),
     ("forwarding", scope(), with_device(forwards=frozenset({6})), Id.FORWARDING_OFF, ERROR, "/usr/lib/l4lb/forwarding on"),
     (

@@ -8,6 +8,7 @@ from typing import Final
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.doctor.facts import Claim, Way
+from l4lb_agent.model.ways.vlan import Vlan, beside_two_tags
 from l4lb_agent.system import routing
 from l4lb_agent.system.netlink import Message, Netlink
 from l4lb_agent.system.network import NTF_EXT_MANAGED, KernelNetwork
@@ -48,7 +49,10 @@ class Ways:
             name = link.get("ifname") if link else str(one.ifindex)
             gateway = routing.gateway(routes[address])
             trouble = routing.trouble(link, links, gateway) if link is not None else ""
-            found[address] = Way(name, gateway, mtu, _state(entry), _usable(entry), trouble)
+            carried, carrier = _beside_tags(link, links) if link is not None else (0, "")
+            short = 0 < carried < mtu
+            mtu = carried if short else mtu
+            found[address] = Way(name, gateway, mtu, _state(entry), _usable(entry), trouble, carrier if short else "")
         return found
 
     async def claims(self, addresses: Iterable[Address], interfaces: Mapping[str, int]) -> tuple[Claim, ...]:
@@ -97,6 +101,15 @@ class Ways:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
                 raise
+
+
+def _beside_tags(link: Message, links: Mapping[int, Message]) -> tuple[int, str]:
+    """What the interface that carries a link's frames has room for beside their two tags, and its name; 0 and "" where it has no two."""
+    found = routing.vlan(link, links) if routing.kind(link) == "vlan" else None
+    under = routing.vlan(links[found.lower], links) if isinstance(found, Vlan) and routing.kind(links[found.lower]) == "vlan" else None
+    if not isinstance(found, Vlan) or not isinstance(under, Vlan):
+        return 0, ""
+    return beside_two_tags(found.mtu), links[under.lower].get("ifname")
 
 
 def _usable(entry: Message | None) -> bool:

@@ -82,7 +82,8 @@ class Device:
 @dataclass(frozen=True)
 class Way:
     """The kernel's route to an address and the neighbour it leads to. `neighbour` is ip-neigh(8)'s word for its state, "none" without
-    an entry; `usable` means that packets can be sent; `trouble` is why the datapath cannot use it all the same."""
+    an entry; `usable` means that packets can be sent; `trouble` is why the datapath cannot use it all the same. `carrier` is the interface
+    that carries the frames, where two tags leave no more than `mtu` of its own; "" where they do not."""
 
     interface: str
     gateway: Address | None
@@ -90,6 +91,7 @@ class Way:
     neighbour: str
     usable: bool
     trouble: str = ""
+    carrier: str = ""
 
 
 @dataclass(frozen=True)

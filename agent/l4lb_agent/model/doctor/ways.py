@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.doctor.facts import Device, Facts, Scope, Way
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity, short
+from l4lb_agent.model.layout import TAG_BYTES
 from l4lb_agent.model.service import Mode, MssClamp, Protocol, VirtualService
 from l4lb_agent.model.ways.mtu import LEAST, effective, outer_bytes
 
@@ -82,24 +83,28 @@ def _room(scope: Scope, facts: Facts) -> Iterator[Finding]:
     for (name, interface, mtu, outer), backends in places.items():
         service, others = scope.desired.services[name], len(backends) - 1
         to = f"{backends[0].name}{f' and {others} more' if others else ''}"
+        way = facts.ways[backends[0].address]
+        tagged = f", with two tags on {way.carrier}," if way is not None and way.carrier else ""
         added = f"{service.mode.name} puts {outer} bytes before a packet, and " if outer else ""
         evidence = (
-            f"{added}{mtu} fit on the way over {interface} to {to}: of a client's {largest} bytes only {mtu - outer} do, and senders are "
-            "told so by packet too big, which not all of them hear"
+            f"{added}{mtu} fit on the way over {interface}{tagged} to {to}: of a client's {largest} bytes only {mtu - outer} do, and "
+            "senders are told so by packet too big, which not all of them hear"
         )
         severity = Severity.ERROR if mtu - outer < LEAST[service.vip.family] else Severity.WARNING
-        cure = _wider(backends[0], facts.ways[backends[0].address], facts.devices.get(interface), mtu, largest + outer)
+        cure = _wider(backends[0], way, facts.devices.get(interface), mtu, largest + outer)
         if service.protocol is Protocol.TCP:
             cure.append(f"l4lbctl service update {short(name)} --mss-clamp auto")
         yield Finding(Id.MTU_SHORT, severity, name, evidence, tuple(cure))
 
 
 def _wider(backend: Backend, way: Way | None, device: Device | None, mtu: int, wanted: int) -> list[str]:
-    """Commands that make room where it is short: at the backend's own MTU, at the route, or at the interface."""
+    """Commands that make room where it is short: at the backend's own MTU, at the route, at the interface, or at that under its VLANs."""
     if backend.mtu == mtu:
         return [f"l4lbctl backend set {short(backend.name)} --mtu {wanted}"]
     if way is None:
         return []
+    if way.carrier:
+        return [f"ip link set dev {way.carrier} mtu {wanted + TAG_BYTES}"]
     cure = [f"ip link set dev {way.interface} mtu {wanted}"] if device is None or device.mtu < wanted else []
     if device is not None and mtu < device.mtu:
         via = f"via {way.gateway} " if way.gateway else ""
