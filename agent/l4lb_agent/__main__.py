@@ -44,6 +44,7 @@ from l4lb_agent.system.disk import JournalFile
 from l4lb_agent.system.dumps import DumpFolder
 from l4lb_agent.system.network import KernelNetwork
 from l4lb_agent.system.notify import Notifier
+from l4lb_agent.system.probing.prober import Prober
 
 BPF_DIR = Path(__file__).parent / "bpf"
 COMMANDS = (
@@ -178,8 +179,8 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
     taken = lambda: sum(one.bytes for one in opened.datapath.maps())  # noqa: E731 (one expression, used once)
     examiner = Survey(settings, settings.pin_dir, BPF_DIR, network, taken)
     agent = Agent(
-        Doors(opened.datapath, network, SystemClock(), opened.journal, examiner), host, opened.started, lambda: supervision.changed.set(),
-        opened.recorder,
+        Doors(opened.datapath, network, SystemClock(), opened.journal, examiner, Prober()), host, opened.started,
+        lambda: supervision.changed.set(), opened.recorder,
     )  # fmt: skip
     audit = AuditFile(settings.state_dir)
     calls = Calls()

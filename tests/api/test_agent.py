@@ -22,7 +22,7 @@ from l4lb_agent.control.recorder.recorder import Recorder
 from l4lb_agent.system.dumps import DumpFolder
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import SECRETS, address, config
-from tests.fakes.world import FakeAuditFile, FakeClock, FakeExaminer, FakeJournal, FakeNetwork
+from tests.fakes.world import FakeAuditFile, FakeClock, FakeExaminer, FakeJournal, FakeNetwork, FakeProber
 
 SECONDS = 30  # a guard, never a speed
 
@@ -32,7 +32,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "admin.sock"
-        self.network, self.clock, self.journal = FakeNetwork(), FakeClock(), FakeJournal()
+        self.network, self.clock, self.journal, self.prober = FakeNetwork(), FakeClock(), FakeJournal(), FakeProber()
         self.datapath = FakeDatapath(config().sizes)
         self.audit = FakeAuditFile()
 
@@ -40,7 +40,7 @@ class Node:
     async def running(self) -> AsyncIterator[l4lb.AsyncClient]:
         """An agent with its API, killed at the end, and a client of it."""
         self.datapath = FakeDatapath(config().sizes, self.datapath.maps_in_kernel or None)
-        doors = Doors(self.datapath, self.network, self.clock, self.journal, FakeExaminer())
+        doors = Doors(self.datapath, self.network, self.clock, self.journal, FakeExaminer(), self.prober)
         host = Host("boot", "6.1.0", (Interface("eth0"),), config())
         recorder = Recorder(self.clock, DumpFolder(self.socket.parent, 2), record, "1.2.3", 60)
         agent = Agent(doors, host, start.begin(self.datapath, self.journal, SECRETS), lambda: None, recorder)

@@ -12,7 +12,7 @@ from l4lb_agent.control.ports import Doors
 from l4lb_agent.model.observed import Counters, TrafficCount
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import SECRETS, config
-from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork
+from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork, FakeProber
 
 
 class Counting(FakeDatapath):
@@ -34,6 +34,7 @@ class Node:
     """One agent at a time over the same kernel and disk."""
 
     network: FakeNetwork = field(default_factory=FakeNetwork)
+    prober: FakeProber = field(default_factory=FakeProber)
     journal: FakeJournal = field(default_factory=FakeJournal)
     datapath: Counting = field(default_factory=lambda: Counting(config().sizes))
     interfaces: tuple[Interface, ...] = (Interface("eth0"), Interface('odd"\\name'))
@@ -41,7 +42,7 @@ class Node:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Agent]:
         """The agent once the kernel is as asked; killed at the end like a process is."""
-        doors = Doors(self.datapath, self.network, FakeClock(), self.journal, FakeExaminer())
+        doors = Doors(self.datapath, self.network, FakeClock(), self.journal, FakeExaminer(), self.prober)
         host = Host("boot", "6.1.0", self.interfaces, config())
         agent = Agent(doors, host, start.begin(self.datapath, self.journal, SECRETS), lambda: None)
         task = asyncio.create_task(agent.run())

@@ -8,6 +8,8 @@ from typing import Any
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.doctor.facts import Facts, Scope
+from l4lb_agent.model.health.check import HealthCheck, Target
+from l4lb_agent.model.health.outcome import Outcome, Why
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.ways.vlan import Vlan
 from tests.fakes.values import hop
@@ -82,6 +84,30 @@ class FakeExaminer:
         """`seen`."""
         self.scopes.append(scope)
         return self.seen
+
+
+class FakeProber:
+    """control.ports.Prober: every target is well unless `outcomes` has another one for its address. Probes wait while `hold` is clear."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.probed: list[tuple[HealthCheck, Target]] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def probe(self, check: HealthCheck, target: Target) -> Outcome:
+        """At once."""
+        self.probed.append((check, target))
+        await self.hold.wait()
+        return self.outcomes.get(str(target.address), Outcome(Why.OK, 0.001))
+
+    def fail(self, *addresses: str, why: Why = Why.REFUSED) -> None:
+        """From now on these, and only these, fail."""
+        self.outcomes = {address: Outcome(why, 0.001, "refused by the test") for address in addresses}
+
+    def probes_of(self, address: str) -> int:
+        """How often it was probed."""
+        return sum(str(target.address) == address for _, target in self.probed)
 
 
 class FakeClock:

@@ -24,7 +24,7 @@ from l4lb_agent.model.tables import Elements, Step, Write, array_key
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.packet import first_packet
 from tests.fakes.values import SECRETS, SNAT, address, backend, config, hop, service
-from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork
+from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork, FakeProber
 
 WEB = "services/web"
 A, B = f"{WEB}/backends/a", f"{WEB}/backends/b"
@@ -36,6 +36,7 @@ class Node:
     """One agent at a time over the same kernel, disk and network."""
 
     network: FakeNetwork = field(default_factory=FakeNetwork)
+    prober: FakeProber = field(default_factory=FakeProber)
     clock: FakeClock = field(default_factory=FakeClock)
     journal: FakeJournal = field(default_factory=FakeJournal)
     datapath: FakeDatapath = field(default_factory=lambda: FakeDatapath(config().sizes))
@@ -46,7 +47,7 @@ class Node:
     async def running(self, *, wait: bool = True) -> AsyncIterator[Agent]:
         """The agent, ready; killed at the end like a process is."""
         host = Host(self.boot_id, "6.1.0", self.interfaces, config())
-        doors = Doors(self.datapath, self.network, self.clock, self.journal, FakeExaminer())
+        doors = Doors(self.datapath, self.network, self.clock, self.journal, FakeExaminer(), self.prober)
         started = start.begin(self.datapath, self.journal, SECRETS)
         made = Agent(doors, host, started, lambda: None)
         task = asyncio.create_task(made.run())

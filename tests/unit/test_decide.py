@@ -290,8 +290,8 @@ def test_the_last_backend_is_drained_only_when_allowed() -> None:
     assert decide(one, commands.DrainBackend(B, allow_empty=True), FACTS).backend is not None
 
 
-def test_a_backend_without_next_hop_does_not_count_as_another_one() -> None:
-    facts = Facts(1000.0, "boot-1", config(), unresolved=frozenset({B}))
+def test_a_backend_that_takes_no_new_flows_does_not_count_as_another_one() -> None:
+    facts = Facts(1000.0, "boot-1", config(), slotless=frozenset({B}))
     refused(errors.FailedPrecondition, "allow_empty", commands.DrainBackend(A), facts=facts)
 
 

@@ -25,7 +25,7 @@ from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.service import Mode, MssClamp, Protocol, VirtualService
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import address, config, hop
-from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork
+from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork, FakeProber
 
 VIP, HERE, THERE, ROUTER = (address(text) for text in ("192.0.2.10", "192.0.2.1", "192.0.2.21", "192.0.2.254"))
 MAC = bytes.fromhex("020000000021")
@@ -350,7 +350,7 @@ def test_drops_are_what_grew_between_two_readings() -> None:
 async def test_callers_share_a_look_and_the_next_one_looks_again() -> None:
     examiner, clock = FakeExaminer(), FakeClock()
     examiner.seen = SOUND
-    doors = Doors(FakeDatapath(config().sizes), FakeNetwork(), clock, FakeJournal(), examiner)
+    doors = Doors(FakeDatapath(config().sizes), FakeNetwork(), clock, FakeJournal(), examiner, FakeProber())
     interfaces = (Interface("eth0", "native"),)
     monitor = Monitor(doors.datapath, interfaces, frozenset, lambda: None)
     near = Surroundings(doors.network, clock, lambda: None)

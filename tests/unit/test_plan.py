@@ -71,7 +71,7 @@ class Node:
     def rings(self) -> dict[str, RingElements]:
         """Ring elements by service name."""
         without = build.without_way(self.desired, self.world.next_hops, self.world.local)
-        look = Look(self.desired, self.ids, without, self.time)
+        look = Look(self.desired, self.ids, self.time, without)
         images = self.made.images(self.desired, self.ids, without)
         return self.windows.rings(look, images, lambda: self.made.images(self.desired, self.ids, frozenset()))
 
@@ -248,7 +248,7 @@ def test_a_settled_node_has_nothing_to_write_and_a_restarted_one_neither(first: 
     node.settle()
     assert node.steps() == ()
     restarted = replace(node, ids=ids.restore(node.actual, node.desired), windows=Windows(GRACE, {}))
-    restarted.windows.adopt(Look(node.desired, restarted.ids, frozenset(), node.time), node.actual)
+    restarted.windows.adopt(Look(node.desired, restarted.ids, node.time), node.actual)
     assert restarted.steps() == ()
 
 

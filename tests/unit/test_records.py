@@ -13,6 +13,7 @@ from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Facts, decide_once
 from l4lb_agent.model.choice.affinity import Affinity
 from l4lb_agent.model.desired import Change, Desired
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
 from l4lb_agent.model.service import Hash
 from l4lb_agent.model.windows import kept
 from l4lb_agent.model.windows.kept import Kept
@@ -71,7 +72,7 @@ def test_a_service_of_an_older_journal_has_the_defaults_of_fields_that_came_late
     later = {
         "mode", "tracking", "window_seconds", "down_grace_seconds", "encap_port", "outer_source", "outer_checksum", "hash",
         "on_empty", "mss_clamp", "mss",
-        "new_flow_limit", "port_end", "allow_list", "deny_list", "affinity",
+        "new_flow_limit", "port_end", "allow_list", "deny_list", "affinity", "health_check",
     }  # fmt: skip
     (item,) = record["services"]  # type: ignore[misc]
     for field in later:
@@ -79,6 +80,26 @@ def test_a_service_of_an_older_journal_has_the_defaults_of_fields_that_came_late
     replayed = records.replay([record])
     assert replayed is not None
     assert replayed.desired == desired
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_health_check_is_read_back_and_one_of_an_older_journal_has_defaults(kind: Kind) -> None:
+    check = HealthCheck(
+        kind, 1.5, 0.5, 4, 5, 6, OnAllDown.REJECT, "/x", "h", "HEAD", ((200, 204), (301, 301)), b"\0\xff", True, "n", True, "s", b"a", b"b"
+    )  # fmt: skip
+    desired = Desired().apply(Change(1, 1000.0, services=(service("web", health_check=check),)))
+    record = through_json(records.snapshot(desired, SECRETS))
+    replayed = records.replay([record])
+    assert replayed is not None
+    assert replayed.desired == desired
+    (item,) = record["services"]  # type: ignore[misc]
+    for later in ("contains", "send", "expect", "verify", "service"):
+        del item["health_check"][later]
+    older = records.replay([record])
+    assert older is not None
+    assert older.desired.services["services/web"].health_check == replace(
+        check, contains=b"", send=b"", expect=b"", verify=False, service=""
+    )
 
 
 def test_a_backend_of_an_older_journal_has_the_mtu_of_its_way() -> None:

@@ -73,7 +73,7 @@ class LoadBalancer(service_pb2_grpc.LoadBalancerServiceServicer):  # type: ignor
         view = self._control.backend(name)
         if view is None:
             raise _not_found(name, "name")
-        return pb.GetBackendResponse(backend=convert.backend(view))
+        return pb.GetBackendResponse(backend=convert.backend(view, history=True))
 
     async def ListBackends(self, request: pb.ListBackendsRequest, _context: Context) -> pb.ListBackendsResponse:
         """Reads the backends of one virtual service, or of all."""

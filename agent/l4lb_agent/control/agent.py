@@ -12,6 +12,7 @@ from l4lb_agent.control.changer import Changer
 from l4lb_agent.control.doctor import Doctor
 from l4lb_agent.control.drainer import Drainer
 from l4lb_agent.control.forwarding import Forwarding
+from l4lb_agent.control.health.checker import Checker
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.measure import Measure, Measured
 from l4lb_agent.control.monitor import Monitor
@@ -58,9 +59,15 @@ class Agent:
         self._surroundings = Surroundings(doors.network, doors.clock, self._network_changed)
         self._surroundings.adopt(started.next_hops)
         self._store = Store(doors.journal, replayed, lambda asked: self._changer.facts(asked))
-        self._reconciler = Reconciler(doors, self._surroundings, host.config, started, lambda: self._store.desired, self._store.keep)
+        self._reconciler = Reconciler(
+            doors, self._surroundings, host.config, started, lambda: self._store.desired, self._store.keep, lambda: self._checker.verdict
+        )
+        self._checker = Checker(
+            doors.prober, doors.clock, lambda: self._store.desired, self._reconciler.takes_new_flows, self._health_changed
+        )  # fmt: skip
+        self._checker.begin()
         self._sampler = Sampler(doors.datapath, doors.clock, lambda: any(self._drainer.draining()), self._reconciler.windows.asked)
-        self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler, doors.clock)
+        self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler, self._checker, doors.clock)
         self._drainer = Drainer(self._store, self._reconciler, self._sampler, doors.clock, self._flows_lost)
         self._flows = FlowLister(doors.datapath)
         self._explainer = Explainer(doors.datapath, self._names, self.backend)
@@ -117,7 +124,7 @@ class Agent:
             except OSError as error:
                 _log.warning("event=network_lookup_failed error=%r", str(error))
             self._reconciler.wake()
-            for work in (self._reconciler.run(), self._surroundings.run(), self.recording.run()):
+            for work in (self._reconciler.run(), self._surroundings.run(), self.recording.run(), self._checker.run()):
                 group.create_task(work)
             await self._reconciler.until(lambda: self._reconciler.in_step, None)
             _log.info("event=reconciled revision=%d map_writes=%d", self._reconciler.applied_revision, self._reconciler.map_writes)
@@ -207,6 +214,7 @@ class Agent:
             self._want_soon = True
             asyncio.get_running_loop().call_soon(self._want)
         self._watchers.published(before, change)
+        self._checker.published(before, change)
         self._reconciler.wake()
         self._drainer.wake()
         if any(backend.admin is AdminState.DRAINING for backend in change.backends):
@@ -215,6 +223,10 @@ class Agent:
     def _want(self) -> None:
         self._want_soon = False
         self._surroundings.want(backend.address for backend in self._store.desired.backends.values())
+
+    def _health_changed(self) -> None:
+        self._reconciler.wake()
+        self._news.set()
 
     def _network_changed(self) -> None:
         self._reconciler.wake()

@@ -55,9 +55,9 @@ class Changer:
         if not any(isinstance(command, COUNTING) for command in asked):
             return facts
         desired = self._store.desired
-        unresolved = build.without_way(desired, near.next_hops, near.local)
+        slotless = build.without_way(desired, near.next_hops, near.local) | self._reconciler.verdict().out
         live, uncounted = self._views.live_flows(desired), self._views.uncounted(desired)
-        return replace(facts, live_flows=live, uncounted=uncounted, unresolved=unresolved)
+        return replace(facts, live_flows=live, uncounted=uncounted, slotless=slotless)
 
     async def _settle(self, command: commands.Command, decision: Decision) -> Decision:
         """Waits for what an answer promises besides the writes: a next hop, or the end of a drain without flows."""

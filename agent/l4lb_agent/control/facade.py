@@ -20,6 +20,8 @@ from l4lb_agent.model.explain.road import Explanation
 from l4lb_agent.model.explain.synthesis import Wanted
 from l4lb_agent.model.flows.record import FlowRecord
 from l4lb_agent.model.flows.tally import Tally
+from l4lb_agent.model.health.effective import EffectiveState
+from l4lb_agent.model.health.state import Health
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.service import VirtualService
 
@@ -38,6 +40,16 @@ class ServiceView:
 
 
 @dataclass(frozen=True)
+class HealthView:
+    """What probes say of a backend; times are Unix seconds, 0 for never."""
+
+    health: Health
+    next_probe: float = 0.0
+    kept: bool = False  # takes new flows although it is DOWN, because no backend of the service is UP
+    flapping_until: float = 0.0
+
+
+@dataclass(frozen=True)
 class BackendView:
     """A backend and what is seen of it."""
 
@@ -49,6 +61,8 @@ class BackendView:
     next_hop: NextHop | None = None
     live_flows: int = 0
     counted: float = 0.0  # Unix seconds of live_flows
+    health: HealthView | None = None  # None without a check
+    effective: EffectiveState = EffectiveState.TAKES_NEW_FLOWS
     uncounted_until: float = 0.0  # Unix seconds: flows without an entry may go on until then; 0 when all are counted
 
 

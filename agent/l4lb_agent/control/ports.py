@@ -11,6 +11,8 @@ from l4lb_agent.model.capture.taken import Captured, Filter
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.explain.moment import Moment
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
+from l4lb_agent.model.health.check import HealthCheck, Target
+from l4lb_agent.model.health.outcome import Outcome
 from l4lb_agent.model.observed import Answer, Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.tables import Step, Tables
 from l4lb_agent.model.ways.vlan import Vlan
@@ -187,6 +189,14 @@ class Examiner(Protocol):
         """Look at everything in `scope` once; takes up to some seconds. What cannot be looked at is in Facts.unseen, never an error."""
 
 
+class Prober(Protocol):
+    """Looks whether servers are well, over the network."""
+
+    async def probe(self, check: HealthCheck, target: Target) -> Outcome:
+        """One probe, within `check.timeout_seconds` once it has begun; it waits while too many are under way. Raises nothing but
+        CancelledError, and leaves nothing open."""
+
+
 @dataclass(frozen=True)
 class Doors:
     """The world, as control needs it."""
@@ -196,3 +206,4 @@ class Doors:
     clock: Clock
     journal: JournalFile
     examiner: Examiner
+    prober: Prober

@@ -9,6 +9,7 @@ from l4lb_agent.control.applying import rings
 from l4lb_agent.control.applying.reconciler import Reconciler
 from l4lb_agent.control.captures import Names
 from l4lb_agent.control.facade import AgentView, BackendView, ListView, Outcome, RingView, ServiceView, Snapshot, StatsSample
+from l4lb_agent.control.health.checker import Checker
 from l4lb_agent.control.ports import Clock
 from l4lb_agent.control.sampler import Sampler
 from l4lb_agent.control.seen import ring_view
@@ -21,6 +22,7 @@ from l4lb_agent.model.changes.decide import Decision
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.doctor.ways import vip_is_local
+from l4lb_agent.model.health.effective import effective
 from l4lb_agent.model.ids import backend_keys
 from l4lb_agent.model.observed import Answers, Counters, InterfaceState, MapState
 from l4lb_agent.model.service import Mode, VirtualService
@@ -36,9 +38,11 @@ Warnings = list[tuple[str, str]]
 class Views:
     """Reads the newest state of every part."""
 
-    def __init__(self, config: DatapathConfig, reconciler: Reconciler, surroundings: Surroundings, sampler: Sampler, clock: Clock) -> None:
+    def __init__(
+        self, config: DatapathConfig, reconciler: Reconciler, surroundings: Surroundings, sampler: Sampler, checker: Checker, clock: Clock
+    ) -> None:
         self._config, self._reconciler, self._surroundings, self._sampler = config, reconciler, surroundings, sampler
-        self._clock = clock
+        self._checker, self._clock = checker, clock
         self._weights: tuple[Desired, dict[str, int]] = (Desired(), {})  # by service name, of that state
 
     def outcome(self, decision: Decision) -> Outcome:
@@ -74,6 +78,8 @@ class Views:
         total = self._weight(desired, backend.service)
         number, counts = self._reconciler.ids.number(desired, backend), self._sampler.counts
         counted = self._counted_from(desired, backend) if backend.admin is AdminState.DRAINING else None
+        health = self._checker.view(backend.name)
+        state, kept = (health.health.state, health.kept) if health else (None, False)
         return BackendView(
             backend,
             reconciling=self.backend_waits(desired, backend),
@@ -83,6 +89,8 @@ class Views:
             next_hop=self._surroundings.next_hops.get(backend.address),
             live_flows=counts.live.get(number, 0),
             counted=counts.at,
+            health=health,
+            effective=effective(backend, state, kept=kept, with_way=backend.name in self._reconciler.with_way),
             uncounted_until=self._unix(counted) if counted is not None and counted != math.inf else 0.0,
         )
 
@@ -242,4 +250,6 @@ class Views:
 def seen(view: BackendView) -> tuple[object, ...]:
     """What watchers are told of when it changes without anybody asking for it."""
     draining = view.backend.admin is AdminState.DRAINING
-    return (view.reconciling, view.next_hop, view.datapath_id, view.slot_share, view.live_flows if draining else 0)
+    state = view.health.health.state if view.health else None
+    flows = view.live_flows if draining else 0
+    return (view.reconciling, view.next_hop, view.datapath_id, view.slot_share, flows, state, view.effective)

@@ -36,6 +36,7 @@ class World:
     local: frozenset[Address] = frozenset()  # addresses of this host
     vlans: frozenset[Vlan] = frozenset()
     given_up: frozenset[int] = frozenset()  # ids of backends that have been down for longer than their grace
+    held_out: frozenset[str] = frozenset()  # names of backends that take no new flows because of their health
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def backend_element(backend: Backend, service: VirtualService, service_id: int, 
     flags = (
         (layout.BACKEND_KEEP if backend.keeps_flows else 0)
         | (layout.BACKEND_RESET if backend.resets_flows else 0)
-        | (layout.BACKEND_ELIGIBLE if backend.wants_new_flows and (hop or here) else 0)
+        | (layout.BACKEND_ELIGIBLE if backend.wants_new_flows and backend.name not in world.held_out and (hop or here) else 0)
         | (layout.BACKEND_HERE if here else 0)
         | (layout.BACKEND_LISTED if policy.listed(service) else 0)
     )

@@ -15,6 +15,7 @@ from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain,
 from l4lb_agent.model.choice.affinity import Affinity
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Change, Desired, Remembered, Requests
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
 from l4lb_agent.model.service import Hash, Mode, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
 from l4lb_agent.model.windows.kept import Kept
 
@@ -162,11 +163,12 @@ def _service(service: VirtualService) -> Record:
         "on_empty": service.on_empty.name,
         "mss_clamp": service.mss_clamp.name,
         "mss": service.mss,
-        "new_flow_limit": _limit(service.new_flow_limit),
+        "new_flow_limit": asdict(service.new_flow_limit),
         "allow_list": service.allow_list,
         "deny_list": service.deny_list,
         "affinity": {"seconds": service.affinity.seconds, "prefix": service.affinity.prefix},
         "port_end": service.port_end,
+        "health_check": _health_check(service.health_check) if service.health_check else None,
         "annotations": dict(service.annotations),
         "revision": service.revision,
         "created": service.created,
@@ -182,11 +184,21 @@ def _read_service(item: Mapping[str, Any]) -> VirtualService:
         named["affinity"] = Affinity(**item["affinity"])
     if "new_flow_limit" in item:
         named["new_flow_limit"] = _read_limit(item["new_flow_limit"])
+    if item.get("health_check"):
+        named["health_check"] = _read_health_check(item["health_check"])
     return VirtualService(**dict(item, **named, vip=Address.parse(item["vip"], "vip"), protocol=Protocol[item["protocol"]]))
 
 
-def _limit(limit: NewFlowLimit) -> Record:
-    return asdict(limit)
+def _health_check(check: HealthCheck) -> Record:
+    record = {**asdict(check), "kind": check.kind.name, "on_all_down": check.on_all_down.name}
+    return {field: value.hex() if isinstance(value, bytes) else value for field, value in record.items()}
+
+
+def _read_health_check(item: Mapping[str, Any]) -> HealthCheck:
+    """Fields that came later have their defaults."""
+    read = {field: bytes.fromhex(item[field]) for field in ("contains", "send", "expect") if field in item}
+    statuses = tuple((first, last) for first, last in item["statuses"])
+    return HealthCheck(**dict(item, **read, statuses=statuses, kind=Kind[item["kind"]], on_all_down=OnAllDown[item["on_all_down"]]))
 
 
 def _read_limit(item: Mapping[str, Any]) -> NewFlowLimit:

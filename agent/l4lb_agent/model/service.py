@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from l4lb_agent.model.access.limits import UNLIMITED, NewFlowLimit
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.choice.affinity import NO_AFFINITY, Affinity
+from l4lb_agent.model.health.check import HealthCheck
 
 
 class Protocol(enum.IntEnum):
@@ -113,6 +114,7 @@ class VirtualService:
     deny_list: str = ""  # name of the list of those who are not
     affinity: Affinity = NO_AFFINITY
     port_end: int = 0  # last port of a range that begins with `port`, 0 for a single port; every port is the range 0 to 65535
+    health_check: HealthCheck | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
     created: float = 0.0

@@ -363,9 +363,13 @@ type Backend struct {
 	// Output only. Identifier in the datapath, 1 to 32767; 0 before it has one.
 	DatapathId uint32 `protobuf:"varint,28,opt,name=datapath_id,json=datapathId,proto3" json:"datapath_id,omitempty"`
 	// Output only. How its packets leave.
-	NextHop       *NextHop `protobuf:"bytes,29,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	NextHop *NextHop `protobuf:"bytes,29,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`
+	// Output only. What probes say; absent without a health check.
+	Health *Health `protobuf:"bytes,31,opt,name=health,proto3" json:"health,omitempty"`
+	// Output only. Whether it takes new flows, and if not, why.
+	EffectiveState EffectiveState `protobuf:"varint,32,opt,name=effective_state,json=effectiveState,proto3,enum=l4lb.v1.EffectiveState" json:"effective_state,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Backend) Reset() {
@@ -524,6 +528,20 @@ func (x *Backend) GetNextHop() *NextHop {
 	return nil
 }
 
+func (x *Backend) GetHealth() *Health {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+func (x *Backend) GetEffectiveState() EffectiveState {
+	if x != nil {
+		return x.EffectiveState
+	}
+	return EffectiveState_EFFECTIVE_STATE_UNSPECIFIED
+}
+
 // How packets leave towards an address, from the kernel's own routes and neighbours.
 type NextHop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -674,7 +692,7 @@ var File_l4lb_v1_backend_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_backend_proto_rawDesc = "" +
 	"\n" +
-	"\x15l4lb/v1/backend.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x03\n" +
+	"\x15l4lb/v1/backend.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14l4lb/v1/health.proto\"\xfa\x03\n" +
 	"\x05Drain\x129\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x126\n" +
@@ -685,7 +703,7 @@ const file_l4lb_v1_backend_proto_rawDesc = "" +
 	"\fcounted_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vcountedTime\x125\n" +
 	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12,\n" +
 	"\x06result\x18\b \x01(\x0e2\x14.l4lb.v1.DrainResultR\x06result\x12J\n" +
-	"\x13earliest_empty_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11earliestEmptyTime\"\xf1\x05\n" +
+	"\x13earliest_empty_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x11earliestEmptyTime\"\xdc\x06\n" +
 	"\aBackend\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -709,7 +727,9 @@ const file_l4lb_v1_backend_proto_rawDesc = "" +
 	"slot_share\x18\x1b \x01(\x01R\tslotShare\x12\x1f\n" +
 	"\vdatapath_id\x18\x1c \x01(\rR\n" +
 	"datapathId\x12+\n" +
-	"\bnext_hop\x18\x1d \x01(\v2\x10.l4lb.v1.NextHopR\anextHop\x1a>\n" +
+	"\bnext_hop\x18\x1d \x01(\v2\x10.l4lb.v1.NextHopR\anextHop\x12'\n" +
+	"\x06health\x18\x1f \x01(\v2\x0f.l4lb.v1.HealthR\x06health\x12@\n" +
+	"\x0feffective_state\x18  \x01(\x0e2\x17.l4lb.v1.EffectiveStateR\x0eeffectiveState\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
@@ -768,7 +788,9 @@ var file_l4lb_v1_backend_proto_goTypes = []any{
 	(*DrainPolicy)(nil),           // 6: l4lb.v1.DrainPolicy
 	nil,                           // 7: l4lb.v1.Backend.AnnotationsEntry
 	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
+	(*Health)(nil),                // 9: l4lb.v1.Health
+	(EffectiveState)(0),           // 10: l4lb.v1.EffectiveState
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
 }
 var file_l4lb_v1_backend_proto_depIdxs = []int32{
 	8,  // 0: l4lb.v1.Drain.start_time:type_name -> google.protobuf.Timestamp
@@ -784,13 +806,15 @@ var file_l4lb_v1_backend_proto_depIdxs = []int32{
 	8,  // 10: l4lb.v1.Backend.create_time:type_name -> google.protobuf.Timestamp
 	8,  // 11: l4lb.v1.Backend.update_time:type_name -> google.protobuf.Timestamp
 	5,  // 12: l4lb.v1.Backend.next_hop:type_name -> l4lb.v1.NextHop
-	9,  // 13: l4lb.v1.DrainPolicy.timeout:type_name -> google.protobuf.Duration
-	1,  // 14: l4lb.v1.DrainPolicy.deadline_action:type_name -> l4lb.v1.DeadlineAction
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	9,  // 13: l4lb.v1.Backend.health:type_name -> l4lb.v1.Health
+	10, // 14: l4lb.v1.Backend.effective_state:type_name -> l4lb.v1.EffectiveState
+	11, // 15: l4lb.v1.DrainPolicy.timeout:type_name -> google.protobuf.Duration
+	1,  // 16: l4lb.v1.DrainPolicy.deadline_action:type_name -> l4lb.v1.DeadlineAction
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_backend_proto_init() }
@@ -798,6 +822,7 @@ func file_l4lb_v1_backend_proto_init() {
 	if File_l4lb_v1_backend_proto != nil {
 		return
 	}
+	file_l4lb_v1_health_proto_init()
 	file_l4lb_v1_backend_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -469,7 +469,7 @@ func (MssClamp) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_virtual_service_proto_rawDescGZIP(), []int{7}
 }
 
-// What becomes of a packet that no backend takes: all are disabled, draining, without weight or without next hop, or there is none.
+// What becomes of a packet that no backend takes: all are disabled, draining, without weight, without next hop or not UP, or there is none.
 type OnEmpty int32
 
 const (
@@ -818,7 +818,8 @@ type VirtualService struct {
 	// How long after a change of the ring a flow may be silent and still stay where it was; afterwards its slot has settled. The idle timeout by
 	// default, which is also advised: then no flow that has not timed out is moved. 1 s to 18 h, DSR and ENCAP only.
 	ChangeWindow *durationpb.Duration `protobuf:"bytes,11,opt,name=change_window,json=changeWindow,proto3" json:"change_window,omitempty"`
-	// How long the flows of a backend that has become unreachable stay with it; 10 s by default, at most 1 h. DSR and ENCAP only.
+	// How long the flows of a backend that has become unreachable, or DOWN by its health check, stay with it; 10 s by default, at most 1 h. With
+	// NAT, where flows of unreachable backends always stay, with a health check only. Afterwards they are cut, as at a drain's DEADLINE_ACTION_CUT.
 	DownGrace *durationpb.Duration `protobuf:"bytes,12,opt,name=down_grace,json=downGrace,proto3" json:"down_grace,omitempty"`
 	// What becomes of new flows while no backend takes any.
 	OnEmpty OnEmpty `protobuf:"varint,30,opt,name=on_empty,json=onEmpty,proto3,enum=l4lb.v1.OnEmpty" json:"on_empty,omitempty"`
@@ -843,6 +844,8 @@ type VirtualService struct {
 	AllowList string `protobuf:"bytes,47,opt,name=allow_list,json=allowList,proto3" json:"allow_list,omitempty"`
 	// Resource name of a list: clients with a prefix in it are not let in. Empty: nobody is kept out.
 	DenyList string `protobuf:"bytes,48,opt,name=deny_list,json=denyList,proto3" json:"deny_list,omitempty"`
+	// How backends are probed; only those that are UP take new flows. Absent: not at all, and all do. An update replaces it as a whole.
+	HealthCheck *HealthCheck `protobuf:"bytes,50,opt,name=health_check,json=healthCheck,proto3" json:"health_check,omitempty"`
 	// Output only. Quoted version of this resource; send it back to change exactly what was read.
 	Etag string `protobuf:"bytes,20,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. True while the kernel does not yet forward as asked.
@@ -1062,6 +1065,13 @@ func (x *VirtualService) GetDenyList() string {
 	return ""
 }
 
+func (x *VirtualService) GetHealthCheck() *HealthCheck {
+	if x != nil {
+		return x.HealthCheck
+	}
+	return nil
+}
+
 func (x *VirtualService) GetEtag() string {
 	if x != nil {
 		return x.Etag
@@ -1143,7 +1153,7 @@ var File_l4lb_v1_virtual_service_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dl4lb/v1/virtual_service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x01\n" +
+	"\x1dl4lb/v1/virtual_service.proto\x12\al4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14l4lb/v1/health.proto\"\xb9\x01\n" +
 	"\x05Encap\x12<\n" +
 	"\rencapsulation\x18\x01 \x01(\x0e2\x16.l4lb.v1.EncapsulationR\rencapsulation\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x127\n" +
@@ -1161,7 +1171,7 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\tprefix_v6\x18\x04 \x01(\rR\bprefixV6\"d\n" +
 	"\bAffinity\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12#\n" +
-	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\"\x81\f\n" +
+	"\rprefix_length\x18\x02 \x01(\rR\fprefixLength\"\xba\f\n" +
 	"\x0eVirtualService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x12\n" +
@@ -1188,7 +1198,8 @@ const file_l4lb_v1_virtual_service_proto_rawDesc = "" +
 	"\x0enew_flow_limit\x18. \x01(\v2\x15.l4lb.v1.NewFlowLimitR\fnewFlowLimit\x12\x1d\n" +
 	"\n" +
 	"allow_list\x18/ \x01(\tR\tallowList\x12\x1b\n" +
-	"\tdeny_list\x180 \x01(\tR\bdenyList\x12\x12\n" +
+	"\tdeny_list\x180 \x01(\tR\bdenyList\x127\n" +
+	"\fhealth_check\x182 \x01(\v2\x14.l4lb.v1.HealthCheckR\vhealthCheck\x12\x12\n" +
 	"\x04etag\x18\x14 \x01(\tR\x04etag\x12 \n" +
 	"\vreconciling\x18\x15 \x01(\bR\vreconciling\x12-\n" +
 	"\x12reconciling_reason\x18\x16 \x01(\tR\x11reconcilingReason\x12\x1a\n" +
@@ -1282,7 +1293,8 @@ var file_l4lb_v1_virtual_service_proto_goTypes = []any{
 	(*VirtualService)(nil),        // 13: l4lb.v1.VirtualService
 	nil,                           // 14: l4lb.v1.VirtualService.AnnotationsEntry
 	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*HealthCheck)(nil),           // 16: l4lb.v1.HealthCheck
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
 }
 var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
 	3,  // 0: l4lb.v1.Encap.encapsulation:type_name -> l4lb.v1.Encapsulation
@@ -1304,14 +1316,15 @@ var file_l4lb_v1_virtual_service_proto_depIdxs = []int32{
 	12, // 16: l4lb.v1.VirtualService.affinity:type_name -> l4lb.v1.Affinity
 	7,  // 17: l4lb.v1.VirtualService.mss_clamp:type_name -> l4lb.v1.MssClamp
 	11, // 18: l4lb.v1.VirtualService.new_flow_limit:type_name -> l4lb.v1.NewFlowLimit
-	16, // 19: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
-	16, // 20: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	16, // 21: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	16, // 19: l4lb.v1.VirtualService.health_check:type_name -> l4lb.v1.HealthCheck
+	17, // 20: l4lb.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
+	17, // 21: l4lb.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
+	17, // 22: l4lb.v1.VirtualService.settle_time:type_name -> google.protobuf.Timestamp
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_virtual_service_proto_init() }
@@ -1319,6 +1332,7 @@ func file_l4lb_v1_virtual_service_proto_init() {
 	if File_l4lb_v1_virtual_service_proto != nil {
 		return
 	}
+	file_l4lb_v1_health_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

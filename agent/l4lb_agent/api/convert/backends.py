@@ -2,6 +2,7 @@
 
 from l4lb.v1 import backend_pb2, service_pb2
 from l4lb_agent.api import fields
+from l4lb_agent.api.convert.health import shown_effective, shown_health
 from l4lb_agent.api.convert.parts import address, moment
 from l4lb_agent.control.facade import BackendEvent, BackendView, Control
 from l4lb_agent.model import backend as model
@@ -76,8 +77,8 @@ def _admin(message: backend_pb2.Backend) -> model.AdminState:
     return model.AdminState(message.admin_state or model.AdminState.ENABLED)
 
 
-def backend(view: BackendView) -> backend_pb2.Backend:
-    """A backend as the API shows it."""
+def backend(view: BackendView, *, history: bool = False) -> backend_pb2.Backend:
+    """A backend as the API shows it; with the probes that are remembered when `history` is asked for."""
     of = view.backend
     return backend_pb2.Backend(
         name=of.name, address=str(of.address), port=of.port, weight=of.weight, admin_state=f"ADMIN_STATE_{of.admin.name}",
@@ -85,6 +86,7 @@ def backend(view: BackendView) -> backend_pb2.Backend:
         reconciling=bool(view.reconciling), reconciling_reason=view.reconciling, revision=of.revision,
         create_time=moment(of.created), update_time=moment(of.updated),
         wanted_share=view.wanted_share, slot_share=view.slot_share, datapath_id=view.datapath_id, next_hop=_next_hop(view),
+        health=shown_health(view.health, history=history), effective_state=shown_effective(view.effective),
     )  # fmt: skip
 
 

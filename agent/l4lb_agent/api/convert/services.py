@@ -6,6 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from l4lb.v1 import service_pb2, virtual_service_pb2
 from l4lb_agent.api import fields
+from l4lb_agent.api.convert.health import health_check, shown_check
 from l4lb_agent.api.convert.parts import address, moment
 from l4lb_agent.api.convert.policies import limit, list_name, shown_limit
 from l4lb_agent.control.facade import Control, ServiceView
@@ -32,7 +33,7 @@ from l4lb_agent.model.service import (
 
 SERVICE_CHANGEABLE = frozenset({
     "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "affinity",
-    "annotations",
+    "health_check", "annotations",
 })  # fmt: skip
 SERVICE_FIXED = frozenset({
     "vip", "port", "port_end", "any_port", "protocol", "forwarding_mode", "client_address", "ring_size", "encap", "flow_tracking", "hash"
@@ -79,6 +80,8 @@ def update_service(request: service_pb2.UpdateVirtualServiceRequest, control: Co
         allow_list=list_name(message.allow_list, "service.allow_list") if "allow_list" in touched else None,
         deny_list=list_name(message.deny_list, "service.deny_list") if "deny_list" in touched else None,
         affinity=_affinity(message, view.service.vip) if "affinity" in touched else None,
+        health_check=health_check(message) if "health_check" in touched else None,
+        without_health_check="health_check" in touched and not message.HasField("health_check"),
         annotations=dict(message.annotations) if "annotations" in touched else None,
         etag=message.etag,
         vip=address(message.vip, "service.vip") if "vip" in touched else None,
@@ -112,7 +115,7 @@ def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualS
         _window(message, idle), _down_grace(message), _encap_port(message, mode), _outer_source(message, mode),
         message.encap.outer_checksum, _hash(message), _on_empty(message), _mss_clamp(message), message.mss, limit(message),
         list_name(message.allow_list, "service.allow_list"), list_name(message.deny_list, "service.deny_list"),
-        _affinity(message, vip), port_end, dict(message.annotations),
+        _affinity(message, vip), port_end, health_check(message), dict(message.annotations),
     )  # fmt: skip
 
 
@@ -217,9 +220,10 @@ def service(view: ServiceView) -> virtual_service_pb2.VirtualService:
         hash=cast("virtual_service_pb2.Hash", int(of.hash)), on_empty=cast("virtual_service_pb2.OnEmpty", int(of.on_empty)),
         mss_clamp=cast("virtual_service_pb2.MssClamp", int(of.mss_clamp)), mss=of.mss,
         change_window=Duration(seconds=of.window_seconds) if tracked else None,
-        down_grace=Duration(seconds=of.down_grace_seconds) if tracked else None, ring_size=of.ring_size,
+        down_grace=Duration(seconds=of.down_grace_seconds) if tracked or of.health_check else None, ring_size=of.ring_size,
         idle_timeout=Duration(seconds=of.idle_seconds), new_flow_limit=shown_limit(of.new_flow_limit),
         allow_list=of.allow_list, deny_list=of.deny_list, affinity=_shown_affinity(of.affinity),
+        health_check=shown_check(of.health_check),
         annotations=of.annotations, etag=of.etag,
         reconciling=bool(view.reconciling), reconciling_reason=view.reconciling, revision=of.revision, create_time=moment(of.created),
         update_time=moment(of.updated), ring_digest=view.ring_digest,

@@ -24,15 +24,17 @@ from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.control.start import Started
 from l4lb_agent.control.surroundings import Surroundings
-from l4lb_agent.model import build, ids, mapspec
+from l4lb_agent.model import build, ids, layout, mapspec
+from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.build import World
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.health.standing import Verdict
 from l4lb_agent.model.ids import backend_keys
 from l4lb_agent.model.observed import FlowCounts
 from l4lb_agent.model.plan import plan
 from l4lb_agent.model.service import Tracking, VirtualService
-from l4lb_agent.model.tables import Elements, Step, Tables, Write
+from l4lb_agent.model.tables import Elements, Step, Tables, Write, array_key
 from l4lb_agent.model.windows.kept import Kept
 
 BEAT_SECONDS = 1.0  # the loop turns at least so often, also when nothing happens
@@ -62,12 +64,13 @@ class Reconciler:
         started: Started,
         desired: Callable[[], Desired],
         keep: Callable[[Iterable[Kept]], None],
+        verdict: Callable[[], Verdict],
     ) -> None:
-        """`keep` has the journal take rings `before`."""
+        """`keep` has the journal take rings `before`; `verdict` is what health says now."""
         actual, clock, secrets, journaled = started.actual, doors.clock, started.replayed.secrets, started.replayed.kept
         self.ids = ids.restore(actual, desired())
         self.windows = Windows(GRACE_SECONDS, journaled)
-        self.windows.adopt(Look(desired(), self.ids, frozenset(), clock.monotonic()), actual)
+        self.windows.adopt(Look(desired(), self.ids, clock.monotonic()), actual)
         self.images = Images()
         self.deferred: frozenset[str] = frozenset()
         self.with_way: frozenset[str] = frozenset()  # names of backends that packets can be sent to, as far as both say: they and the maps
@@ -82,7 +85,7 @@ class Reconciler:
         self._datapath, self._surroundings, self._clock, self._config, self._secrets = doors.datapath, surroundings, clock, config, secrets
         self._desired, self._keep, self._keeper = desired, keep, Keeper(journaled)
         self._actual: dict[str, Elements] = {name: dict(elements) for name, elements in actual.maps.items()}
-        self._rings = Rings(secrets.slot)
+        self._rings, self.verdict = Rings(secrets.slot), verdict
         self._digests: dict[str, tuple[object, str]] = {}  # of rings `before` by service name, with the ring
         self._uncleared: set[tuple[str, int]] = set()  # ("service" or "backend", id): new, still with somebody else's counters
         self._retired: dict[int, float] = dict.fromkeys(self.ids.retired, clock.monotonic())  # since when their flows are cut
@@ -168,6 +171,12 @@ class Reconciler:
             return None
         return self.without_slots.get(number, math.inf) + service.idle_seconds
 
+    def takes_new_flows(self, backend: Backend) -> bool:
+        """Whether the kernel sends new flows there now, as far as its element says."""
+        number = self.ids.number(self._desired(), backend)
+        element = self._actual.get("backends", {}).get(array_key(number)) if number else None
+        return element is not None and bool(layout.Backend.from_buffer_copy(element).flags & layout.BACKEND_ELIGIBLE)
+
     def backend_names(self, desired: Desired) -> dict[int, str]:
         """Names of backends by id."""
         return {number: name for name, key in backend_keys(desired).items() if (number := self.ids.backends.get(key))}
@@ -177,27 +186,28 @@ class Reconciler:
         before, name = held.pair.before, held.service.name
         known = self._digests.get(name)
         if known is None or known[0] is not before:
-            names = {number: identity(backend) for number, backend in Look(desired, self.ids, frozenset(), 0.0).backends(held.service)}
+            names = {number: identity(backend) for number, backend in Look(desired, self.ids, 0.0).backends(held.service)}
             known = self._digests[name] = (before, self._rings.digest(before, names))
         return known[1]
 
     async def _pass(self) -> bool:
         """One plan; whether it had writes."""
-        desired, world = self._desired(), self._world()
+        verdict = self.verdict()
+        desired, world = self._desired(), self._world(verdict)
         without_way = build.without_way(desired, world.next_hops, world.local)
         self.with_way -= without_way  # before the kernel has it: who sees the new maps must not be told that all is as asked
-        worked = await asyncio.to_thread(self._work, desired, world, without_way, self._clock.monotonic())
+        worked = await asyncio.to_thread(self._work, Look(desired, self.ids, self._clock.monotonic(), without_way, verdict), world)
         self.images, self.deferred, self.with_way = worked.images, worked.deferred, frozenset(desired.backends) - without_way
         self._done(desired)
         self._keep(worked.kept)
         return worked.wrote
 
-    def _work(self, desired: Desired, world: World, without_way: frozenset[str], time: float) -> _Worked:
+    def _work(self, look: Look, world: World) -> _Worked:
         """Everything that takes time, in a thread."""
-        actual = Tables(self._actual)
+        actual, desired = Tables(self._actual), look.desired
         self._assign(desired, actual)
-        look = Look(desired, self.ids, without_way, time)
-        images = self._rings.images(desired, self.ids, without_way)
+        look = replace(look, ids=self.ids)
+        images = self._rings.images(desired, self.ids, look.without_way | look.verdict.out)
         elements = self.windows.rings(look, images, functools.cache(lambda: self._rings.images(desired, self.ids, frozenset())))
         built = build.build(desired, self.ids, elements, replace(world, given_up=self.windows.given_up), actual)
         steps = plan(actual, built.tables)
@@ -215,11 +225,11 @@ class Reconciler:
         if not self.in_step:
             self.wake()
 
-    def _world(self) -> World:
+    def _world(self, verdict: Verdict) -> World:
         near = self._surroundings
         return World(
             self._config, self._secrets, self._datapath.second_multiplier, near.route_generation, dict(near.next_hops), near.local,
-            near.vlans,
+            near.vlans, held_out=verdict.out,
         )  # fmt: skip
 
     def _assign(self, desired: Desired, actual: Tables) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from l4lb_agent.control.applying.rings import Image, Images, identity
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.health.standing import Verdict
 from l4lb_agent.model.ids import Ids
 from l4lb_agent.model.pool import RingElements, rings_of
 from l4lb_agent.model.service import VirtualService
@@ -28,8 +29,9 @@ class Look:
 
     desired: Desired
     ids: Ids
-    without_way: frozenset[str]  # names of backends
     time: float
+    without_way: frozenset[str] = frozenset()  # names of backends
+    verdict: Verdict = Verdict()
 
     def backends(self, service: VirtualService) -> Iterator[tuple[int, Backend]]:
         """Those of a service that have an id."""
@@ -169,11 +171,13 @@ class Windows:
 
     def _see_down(self, look: Look) -> None:
         down: dict[int, tuple[float, float]] = {}
-        for name in look.without_way:
-            backend = look.desired.backends[name]
+        for name in look.without_way | look.verdict.down:
+            backend = look.desired.backends.get(name)
+            if backend is None:  # health has not seen yet that it is gone
+                continue
             service = look.desired.services[backend.service]
             number = look.ids.number(look.desired, backend)
-            if number and not service.mode.translates:
+            if number and (name in look.verdict.down or not service.mode.translates):
                 since, _ = self._down.get(number, (look.time, 0.0))
                 down[number] = (since, since + service.down_grace_seconds)
         self._down = down

@@ -11,6 +11,8 @@ from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.changes.commands import UpdateService
 from l4lb_agent.model.choice import affinity
 from l4lb_agent.model.errors import InvalidArgument
+from l4lb_agent.model.health import check
+from l4lb_agent.model.health.check import HealthCheck, Kind
 from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, Mode, MssClamp, Protocol, Tracking, VirtualService
 from l4lb_agent.model.ways.mtu import LEAST, LEAST_MSS, MAX_MTU, MOST_MSS, outer_bytes
 
@@ -42,6 +44,8 @@ def service(value: VirtualService) -> None:
         number(value.encap_port, 1, 65535, "service.encap.port")
     _new_flow_limit(value, "service.new_flow_limit")
     _affinity(value, "service.affinity")
+    if value.health_check is not None:
+        _health_check(value.health_check, "service.health_check")
     annotations(value.annotations, "service.annotations")
 
 
@@ -64,6 +68,42 @@ def _new_flow_limit(value: VirtualService, field: str) -> None:
         _rate(limit.per_source, limits.MAX_SOURCE_RATE, f"{field}.per_source")
     if limit and value.protocol is Protocol.UDP and value.tracking is Tracking.CHANGES:
         raise _invalid(field, "a limit", "is for services that know their flows, and UDP is not tracked: set flow_tracking to ALL")
+
+
+def _health_check(value: HealthCheck, field: str) -> None:
+    number(value.interval_seconds, check.SHORTEST_INTERVAL, check.LONGEST_INTERVAL, f"{field}.interval")
+    if not check.SHORTEST_TIMEOUT <= value.timeout_seconds < value.interval_seconds:
+        why = f"is not {check.SHORTEST_TIMEOUT:g} s up to less than the interval, {value.interval_seconds:g} s"
+        raise _invalid(f"{field}.timeout", f"{value.timeout_seconds:g} s", why)
+    number(value.rise, 1, check.MOST_IN_A_ROW, f"{field}.rise")
+    number(value.fall, 1, check.MOST_IN_A_ROW, f"{field}.fall")
+    number(value.port, 0, 65535, f"{field}.port")
+    kind = f"{field}.{value.kind.name.lower()}"
+    for part, told in (("send", value.send), ("expect", value.expect), ("body_contains", value.contains)):
+        number(len(told), 0, check.MOST_BYTES, f"{kind}.{part}")
+    if value.kind is Kind.UDP and not value.send:
+        raise _invalid(f"{kind}.send", "nothing", "is no datagram that a backend answers: set it to one that it does answer")
+    for part, text in (("host", value.host), ("service", value.service), ("tls.server_name", value.server_name)):
+        _text(text, check.LONGEST_NAME, f"{kind}.{part}")
+    _text(value.path, check.LONGEST_PATH, f"{kind}.path")
+    if not value.path.startswith("/"):
+        raise _invalid(f"{kind}.path", repr(value.path), "does not begin with /")
+    _statuses(value, kind)
+
+
+def _statuses(value: HealthCheck, kind: str) -> None:
+    number(len(value.statuses), 1, check.MOST_STATUSES, f"{kind}.statuses")
+    for place, (first, last) in enumerate(value.statuses):
+        number(first, 100, 599, f"{kind}.statuses[{place}].first")
+        number(last, first, 599, f"{kind}.statuses[{place}].last")
+    if value.contains and value.method == "HEAD":
+        raise _invalid(f"{kind}.body_contains", repr(value.contains), "is for GET: an answer to HEAD has no body")
+
+
+def _text(value: str, longest: int, field: str) -> None:
+    """Visible ASCII alone: anything else would end a line of a request, or mean something else to each server."""
+    if len(value) > longest or not all("!" <= letter <= "~" for letter in value):
+        raise _invalid(field, repr(value[:100]), f"is not at most {longest} visible characters of ASCII without spaces")
 
 
 def prefix_list(value: PrefixList) -> None:
@@ -118,6 +158,13 @@ def backend(value: Backend, service: VirtualService) -> None:
     annotations(value.annotations, "backend.annotations")
 
 
+def probed_port(value: Backend, service: VirtualService, field: str) -> None:
+    """Raises InvalidArgument when a health check would not know which port of the backend to probe."""
+    if service.health_check is not None and not service.health_check.port and not value.port:
+        why = f"{service.name} has {service.ports} and {value.name} names none, so that its health check has none to probe"
+        raise _invalid(field, 0, f"is not enough: {why}; set service.health_check.port, or backend.port")
+
+
 def mtu(value: Backend, service: VirtualService) -> None:
     """Raises InvalidArgument for an MTU that leaves less than every host sends, outer headers taken off."""
     least = LEAST[service.vip.family] + outer_bytes(service.mode, value.address)
@@ -147,7 +194,7 @@ def writable_state(state: AdminState) -> None:
         raise _invalid("backend.admin_state", state.name, "is reached by DrainBackend, not written: write ENABLED or DISABLED")
 
 
-def number(value: int, low: int, high: int, field: str) -> None:
+def number(value: float, low: float, high: float, field: str) -> None:
     """Raises InvalidArgument unless low <= value <= high."""
     if not low <= value <= high:
         raise _invalid(field, value, f"is not {low} to {high}")

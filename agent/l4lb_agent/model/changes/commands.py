@@ -9,6 +9,7 @@ from l4lb_agent.model.access.prefixes import Prefix
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
 from l4lb_agent.model.choice.affinity import Affinity
+from l4lb_agent.model.health.check import HealthCheck
 from l4lb_agent.model.service import Hash, Mode, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
 
 
@@ -35,6 +36,8 @@ class UpdateService:
     allow_list: str | None = None
     deny_list: str | None = None
     affinity: Affinity | None = None
+    health_check: HealthCheck | None = None
+    without_health_check: bool = False  # takes it away
     annotations: Mapping[str, str] | None = None
     etag: str = ""
     create: VirtualService | None = None

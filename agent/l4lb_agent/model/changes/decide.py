@@ -30,7 +30,7 @@ class Facts:
     config: DatapathConfig = field(default_factory=DatapathConfig)
     live_flows: Mapping[str, int] = field(default_factory=dict)  # by backend name, from a sweep of just now
     uncounted: frozenset[str] = frozenset()  # names of backends that may have flows without an entry, which no sweep counts
-    unresolved: frozenset[str] = frozenset()  # names of backends without next hop: they have no slots
+    slotless: frozenset[str] = frozenset()  # names of backends that take no new flows now, by the network or by their health
     local: frozenset[Address] = frozenset()  # addresses of this host
 
 
@@ -136,9 +136,12 @@ def _update_service(desired: Desired, command: commands.UpdateService, facts: Fa
         new_flow_limit=before.new_flow_limit if command.new_flow_limit is None else command.new_flow_limit,
         allow_list=before.allow_list if command.allow_list is None else command.allow_list,
         deny_list=before.deny_list if command.deny_list is None else command.deny_list,
+        health_check=None if command.without_health_check else command.health_check or before.health_check,
         annotations=before.annotations if command.annotations is None else command.annotations,
     )
     checks.service(after)
+    for backend in desired.backends_of(after.name):
+        checks.probed_port(backend, after, "service.health_check.port")
     lists.named(desired, after)
     return _put_service(desired, before, after, facts)
 
@@ -164,6 +167,7 @@ def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Decision:
         raise missing(asked.service, "parent")
     asked = replace(asked, port=asked.port or service.backend_port)
     checks.backend(asked, service)
+    checks.probed_port(asked, service, "backend.port")
     checks.mtu(asked, service)
     checks.writable_state(asked.admin)
     if asked.name in desired.backends:
@@ -191,6 +195,7 @@ def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Fa
         event = drain.Event.ENABLE if command.admin is AdminState.ENABLED else drain.Event.DISABLE
         after = replace(after, admin=drain.transition(before, event, "backend.admin_state"))
     checks.backend(after, service)
+    checks.probed_port(after, service, "backend.port")
     checks.mtu(after, service)
     if after.identity != before.identity:
         places.check(desired, after, service, facts.config, facts.local)
@@ -225,7 +230,7 @@ def _drain_backend(desired: Desired, command: commands.DrainBackend, facts: Fact
     others = [
         other
         for other in desired.backends_of(backend.service)
-        if other.name != backend.name and other.wants_new_flows and other.name not in facts.unresolved
+        if other.name != backend.name and other.wants_new_flows and other.name not in facts.slotless
     ]
     if backend.wants_new_flows and not others and not command.allow_empty:
         raise FailedPrecondition(

@@ -87,6 +87,10 @@ def plain(value: object) -> object:
     match value:
         case Address():
             return str(value)
+        case bytes():
+            return value.hex()
+        case tuple():
+            return [plain(item) for item in value]
         case enum.Enum():
             return value.name
         case Mapping():

@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from l4lb_agent.model.address import Address
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.1, 3600.0  # seconds
+SHORTEST_TIMEOUT = 0.01
 MOST_IN_A_ROW = 100  # of rise and fall
 MOST_BYTES = 1024  # of what is sent, expected or looked for
+MOST_STATUSES = 16  # ranges of them
+LONGEST_NAME, LONGEST_PATH = 253, 1024  # characters
 
 
 class Kind(enum.IntEnum):

@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from l4lb.v1 import health_pb2 as _health_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -71,7 +72,7 @@ class Drain(_message.Message):
     def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline_action: _Optional[_Union[DeadlineAction, str]] = ..., remaining_flows: _Optional[int] = ..., initial_flows: _Optional[int] = ..., counted_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[DrainResult, str]] = ..., earliest_empty_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Backend(_message.Message):
-    __slots__ = ("name", "address", "port", "weight", "admin_state", "annotations", "mtu", "drain", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "wanted_share", "slot_share", "datapath_id", "next_hop")
+    __slots__ = ("name", "address", "port", "weight", "admin_state", "annotations", "mtu", "drain", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "wanted_share", "slot_share", "datapath_id", "next_hop", "health", "effective_state")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +98,8 @@ class Backend(_message.Message):
     SLOT_SHARE_FIELD_NUMBER: _ClassVar[int]
     DATAPATH_ID_FIELD_NUMBER: _ClassVar[int]
     NEXT_HOP_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_STATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     port: int
@@ -115,7 +118,9 @@ class Backend(_message.Message):
     slot_share: float
     datapath_id: int
     next_hop: NextHop
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., mtu: _Optional[int] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wanted_share: _Optional[float] = ..., slot_share: _Optional[float] = ..., datapath_id: _Optional[int] = ..., next_hop: _Optional[_Union[NextHop, _Mapping]] = ...) -> None: ...
+    health: _health_pb2.Health
+    effective_state: _health_pb2.EffectiveState
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., admin_state: _Optional[_Union[AdminState, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., mtu: _Optional[int] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wanted_share: _Optional[float] = ..., slot_share: _Optional[float] = ..., datapath_id: _Optional[int] = ..., next_hop: _Optional[_Union[NextHop, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., effective_state: _Optional[_Union[_health_pb2.EffectiveState, str]] = ...) -> None: ...
 
 class NextHop(_message.Message):
     __slots__ = ("interface", "gateway", "mac", "mtu", "vlan", "outer_vlan")

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from l4lb.v1 import health_pb2 as l4lb_dot_v1_dot_health__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dl4lb/v1/virtual_service.proto\x12\x07l4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n\x05\x45ncap\x12-\n\rencapsulation\x18\x01 \x01(\x0e\x32\x16.l4lb.v1.Encapsulation\x12\x0c\n\x04port\x18\x02 \x01(\r\x12*\n\x0couter_source\x18\x03 \x01(\x0e\x32\x14.l4lb.v1.OuterSource\x12\x16\n\x0eouter_checksum\x18\x04 \x01(\x08\"3\n\x08\x46lowRate\x12\x18\n\x10\x66lows_per_second\x18\x01 \x01(\r\x12\r\n\x05\x62urst\x18\x02 \x01(\r\"\x83\x01\n\x0cNewFlowLimit\x12&\n\x0bper_service\x18\x01 \x01(\x0b\x32\x11.l4lb.v1.FlowRate\x12%\n\nper_source\x18\x02 \x01(\x0b\x32\x11.l4lb.v1.FlowRate\x12\x11\n\tprefix_v4\x18\x03 \x01(\r\x12\x11\n\tprefix_v6\x18\x04 \x01(\r\"M\n\x08\x41\x66\x66inity\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rprefix_length\x18\x02 \x01(\r\"\xfd\x08\n\x0eVirtualService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03vip\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12#\n\x08protocol\x18\x04 \x01(\x0e\x32\x11.l4lb.v1.Protocol\x12\x30\n\x0f\x66orwarding_mode\x18\x05 \x01(\x0e\x32\x17.l4lb.v1.ForwardingMode\x12\x11\n\tring_size\x18\x06 \x01(\r\x12.\n\x0e\x63lient_address\x18\r \x01(\x0e\x32\x16.l4lb.v1.ClientAddress\x12/\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12=\n\x0b\x61nnotations\x18\x08 \x03(\x0b\x32(.l4lb.v1.VirtualService.AnnotationsEntry\x12\x1d\n\x05\x65ncap\x18\t \x01(\x0b\x32\x0e.l4lb.v1.Encap\x12,\n\rflow_tracking\x18\n \x01(\x0e\x32\x15.l4lb.v1.FlowTracking\x12\x30\n\rchange_window\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ndown_grace\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x08on_empty\x18\x1e \x01(\x0e\x32\x10.l4lb.v1.OnEmpty\x12\x10\n\x08port_end\x18\x1f \x01(\r\x12\x1b\n\x04hash\x18  \x01(\x0e\x32\r.l4lb.v1.Hash\x12\x10\n\x08\x61ny_port\x18! \x01(\x08\x12#\n\x08\x61\x66\x66inity\x18\" \x01(\x0b\x32\x11.l4lb.v1.Affinity\x12$\n\tmss_clamp\x18( \x01(\x0e\x32\x11.l4lb.v1.MssClamp\x12\x0b\n\x03mss\x18) \x01(\r\x12-\n\x0enew_flow_limit\x18. \x01(\x0b\x32\x15.l4lb.v1.NewFlowLimit\x12\x12\n\nallow_list\x18/ \x01(\t\x12\x11\n\tdeny_list\x18\x30 \x01(\t\x12\x0c\n\x04\x65tag\x18\x14 \x01(\t\x12\x13\n\x0breconciling\x18\x15 \x01(\x08\x12\x1a\n\x12reconciling_reason\x18\x16 \x01(\t\x12\x10\n\x08revision\x18\x17 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bring_digest\x18\x1a \x01(\t\x12\x1a\n\x12\x62\x65\x66ore_ring_digest\x18\x1b \x01(\t\x12\x17\n\x0f\x64iffering_slots\x18\x1c \x01(\r\x12\x15\n\rat_risk_slots\x18\x1d \x01(\r\x12/\n\x0bsettle_time\x18& \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*H\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n\x0cPROTOCOL_TCP\x10\x06\x12\x10\n\x0cPROTOCOL_UDP\x10\x11*~\n\x0e\x46orwardingMode\x12\x1f\n\x1b\x46ORWARDING_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46ORWARDING_MODE_NAT\x10\x01\x12\x17\n\x13\x46ORWARDING_MODE_DSR\x10\x02\x12\x19\n\x15\x46ORWARDING_MODE_ENCAP\x10\x03*f\n\rClientAddress\x12\x1e\n\x1a\x43LIENT_ADDRESS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43LIENT_ADDRESS_TRANSLATE\x10\x01\x12\x17\n\x13\x43LIENT_ADDRESS_KEEP\x10\x02*~\n\rEncapsulation\x12\x1d\n\x19\x45NCAPSULATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NCAPSULATION_IPIP\x10\x01\x12\x15\n\x11\x45NCAPSULATION_GUE\x10\x02\x12\x1f\n\x1b\x45NCAPSULATION_GUE_VARIANT_1\x10\x03*[\n\x0bOuterSource\x12\x1c\n\x18OUTER_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTER_SOURCE_REAL\x10\x01\x12\x17\n\x13OUTER_SOURCE_SPREAD\x10\x02*_\n\x0c\x46lowTracking\x12\x1d\n\x19\x46LOW_TRACKING_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46LOW_TRACKING_CHANGES\x10\x01\x12\x15\n\x11\x46LOW_TRACKING_ALL\x10\x02*Z\n\x04Hash\x12\x14\n\x10HASH_UNSPECIFIED\x10\x00\x12\x0e\n\nHASH_TUPLE\x10\x01\x12\x0f\n\x0bHASH_SOURCE\x10\x02\x12\x1b\n\x17HASH_SOURCE_DESTINATION\x10\x03*a\n\x08MssClamp\x12\x19\n\x15MSS_CLAMP_UNSPECIFIED\x10\x00\x12\x11\n\rMSS_CLAMP_OFF\x10\x01\x12\x12\n\x0eMSS_CLAMP_AUTO\x10\x02\x12\x13\n\x0fMSS_CLAMP_FIXED\x10\x03*}\n\x07OnEmpty\x12\x18\n\x14ON_EMPTY_UNSPECIFIED\x10\x00\x12\x11\n\rON_EMPTY_DROP\x10\x01\x12\x12\n\x0eON_EMPTY_RESET\x10\x02\x12\x18\n\x14ON_EMPTY_UNREACHABLE\x10\x03\x12\x17\n\x13ON_EMPTY_PROHIBITED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dl4lb/v1/virtual_service.proto\x12\x07l4lb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14l4lb/v1/health.proto\"\x88\x01\n\x05\x45ncap\x12-\n\rencapsulation\x18\x01 \x01(\x0e\x32\x16.l4lb.v1.Encapsulation\x12\x0c\n\x04port\x18\x02 \x01(\r\x12*\n\x0couter_source\x18\x03 \x01(\x0e\x32\x14.l4lb.v1.OuterSource\x12\x16\n\x0eouter_checksum\x18\x04 \x01(\x08\"3\n\x08\x46lowRate\x12\x18\n\x10\x66lows_per_second\x18\x01 \x01(\r\x12\r\n\x05\x62urst\x18\x02 \x01(\r\"\x83\x01\n\x0cNewFlowLimit\x12&\n\x0bper_service\x18\x01 \x01(\x0b\x32\x11.l4lb.v1.FlowRate\x12%\n\nper_source\x18\x02 \x01(\x0b\x32\x11.l4lb.v1.FlowRate\x12\x11\n\tprefix_v4\x18\x03 \x01(\r\x12\x11\n\tprefix_v6\x18\x04 \x01(\r\"M\n\x08\x41\x66\x66inity\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rprefix_length\x18\x02 \x01(\r\"\xa9\t\n\x0eVirtualService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03vip\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12#\n\x08protocol\x18\x04 \x01(\x0e\x32\x11.l4lb.v1.Protocol\x12\x30\n\x0f\x66orwarding_mode\x18\x05 \x01(\x0e\x32\x17.l4lb.v1.ForwardingMode\x12\x11\n\tring_size\x18\x06 \x01(\r\x12.\n\x0e\x63lient_address\x18\r \x01(\x0e\x32\x16.l4lb.v1.ClientAddress\x12/\n\x0cidle_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12=\n\x0b\x61nnotations\x18\x08 \x03(\x0b\x32(.l4lb.v1.VirtualService.AnnotationsEntry\x12\x1d\n\x05\x65ncap\x18\t \x01(\x0b\x32\x0e.l4lb.v1.Encap\x12,\n\rflow_tracking\x18\n \x01(\x0e\x32\x15.l4lb.v1.FlowTracking\x12\x30\n\rchange_window\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ndown_grace\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x08on_empty\x18\x1e \x01(\x0e\x32\x10.l4lb.v1.OnEmpty\x12\x10\n\x08port_end\x18\x1f \x01(\r\x12\x1b\n\x04hash\x18  \x01(\x0e\x32\r.l4lb.v1.Hash\x12\x10\n\x08\x61ny_port\x18! \x01(\x08\x12#\n\x08\x61\x66\x66inity\x18\" \x01(\x0b\x32\x11.l4lb.v1.Affinity\x12$\n\tmss_clamp\x18( \x01(\x0e\x32\x11.l4lb.v1.MssClamp\x12\x0b\n\x03mss\x18) \x01(\r\x12-\n\x0enew_flow_limit\x18. \x01(\x0b\x32\x15.l4lb.v1.NewFlowLimit\x12\x12\n\nallow_list\x18/ \x01(\t\x12\x11\n\tdeny_list\x18\x30 \x01(\t\x12*\n\x0chealth_check\x18\x32 \x01(\x0b\x32\x14.l4lb.v1.HealthCheck\x12\x0c\n\x04\x65tag\x18\x14 \x01(\t\x12\x13\n\x0breconciling\x18\x15 \x01(\x08\x12\x1a\n\x12reconciling_reason\x18\x16 \x01(\t\x12\x10\n\x08revision\x18\x17 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bring_digest\x18\x1a \x01(\t\x12\x1a\n\x12\x62\x65\x66ore_ring_digest\x18\x1b \x01(\t\x12\x17\n\x0f\x64iffering_slots\x18\x1c \x01(\r\x12\x15\n\rat_risk_slots\x18\x1d \x01(\r\x12/\n\x0bsettle_time\x18& \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*H\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n\x0cPROTOCOL_TCP\x10\x06\x12\x10\n\x0cPROTOCOL_UDP\x10\x11*~\n\x0e\x46orwardingMode\x12\x1f\n\x1b\x46ORWARDING_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46ORWARDING_MODE_NAT\x10\x01\x12\x17\n\x13\x46ORWARDING_MODE_DSR\x10\x02\x12\x19\n\x15\x46ORWARDING_MODE_ENCAP\x10\x03*f\n\rClientAddress\x12\x1e\n\x1a\x43LIENT_ADDRESS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43LIENT_ADDRESS_TRANSLATE\x10\x01\x12\x17\n\x13\x43LIENT_ADDRESS_KEEP\x10\x02*~\n\rEncapsulation\x12\x1d\n\x19\x45NCAPSULATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NCAPSULATION_IPIP\x10\x01\x12\x15\n\x11\x45NCAPSULATION_GUE\x10\x02\x12\x1f\n\x1b\x45NCAPSULATION_GUE_VARIANT_1\x10\x03*[\n\x0bOuterSource\x12\x1c\n\x18OUTER_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTER_SOURCE_REAL\x10\x01\x12\x17\n\x13OUTER_SOURCE_SPREAD\x10\x02*_\n\x0c\x46lowTracking\x12\x1d\n\x19\x46LOW_TRACKING_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46LOW_TRACKING_CHANGES\x10\x01\x12\x15\n\x11\x46LOW_TRACKING_ALL\x10\x02*Z\n\x04Hash\x12\x14\n\x10HASH_UNSPECIFIED\x10\x00\x12\x0e\n\nHASH_TUPLE\x10\x01\x12\x0f\n\x0bHASH_SOURCE\x10\x02\x12\x1b\n\x17HASH_SOURCE_DESTINATION\x10\x03*a\n\x08MssClamp\x12\x19\n\x15MSS_CLAMP_UNSPECIFIED\x10\x00\x12\x11\n\rMSS_CLAMP_OFF\x10\x01\x12\x12\n\x0eMSS_CLAMP_AUTO\x10\x02\x12\x13\n\x0fMSS_CLAMP_FIXED\x10\x03*}\n\x07OnEmpty\x12\x18\n\x14ON_EMPTY_UNSPECIFIED\x10\x00\x12\x11\n\rON_EMPTY_DROP\x10\x01\x12\x12\n\x0eON_EMPTY_RESET\x10\x02\x12\x18\n\x14ON_EMPTY_UNREACHABLE\x10\x03\x12\x17\n\x13ON_EMPTY_PROHIBITED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,34 +36,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VIRTUALSERVICE_ANNOTATIONSENTRY']._loaded_options = None
   _globals['_VIRTUALSERVICE_ANNOTATIONSENTRY']._serialized_options = b'8\001'
-  _globals['_PROTOCOL']._serialized_start=1664
-  _globals['_PROTOCOL']._serialized_end=1736
-  _globals['_FORWARDINGMODE']._serialized_start=1738
-  _globals['_FORWARDINGMODE']._serialized_end=1864
-  _globals['_CLIENTADDRESS']._serialized_start=1866
-  _globals['_CLIENTADDRESS']._serialized_end=1968
-  _globals['_ENCAPSULATION']._serialized_start=1970
-  _globals['_ENCAPSULATION']._serialized_end=2096
-  _globals['_OUTERSOURCE']._serialized_start=2098
-  _globals['_OUTERSOURCE']._serialized_end=2189
-  _globals['_FLOWTRACKING']._serialized_start=2191
-  _globals['_FLOWTRACKING']._serialized_end=2286
-  _globals['_HASH']._serialized_start=2288
-  _globals['_HASH']._serialized_end=2378
-  _globals['_MSSCLAMP']._serialized_start=2380
-  _globals['_MSSCLAMP']._serialized_end=2477
-  _globals['_ONEMPTY']._serialized_start=2479
-  _globals['_ONEMPTY']._serialized_end=2604
-  _globals['_ENCAP']._serialized_start=108
-  _globals['_ENCAP']._serialized_end=244
-  _globals['_FLOWRATE']._serialized_start=246
-  _globals['_FLOWRATE']._serialized_end=297
-  _globals['_NEWFLOWLIMIT']._serialized_start=300
-  _globals['_NEWFLOWLIMIT']._serialized_end=431
-  _globals['_AFFINITY']._serialized_start=433
-  _globals['_AFFINITY']._serialized_end=510
-  _globals['_VIRTUALSERVICE']._serialized_start=513
-  _globals['_VIRTUALSERVICE']._serialized_end=1662
-  _globals['_VIRTUALSERVICE_ANNOTATIONSENTRY']._serialized_start=1612
-  _globals['_VIRTUALSERVICE_ANNOTATIONSENTRY']._serialized_end=1662
+  _globals['_PROTOCOL']._serialized_start=1730
+  _globals['_PROTOCOL']._serialized_end=1802
+  _globals['_FORWARDINGMODE']._serialized_start=1804
+  _globals['_FORWARDINGMODE']._serialized_end=1930
+  _globals['_CLIENTADDRESS']._serialized_start=1932
+  _globals['_CLIENTADDRESS']._serialized_end=2034
+  _globals['_ENCAPSULATION']._serialized_start=2036
+  _globals['_ENCAPSULATION']._serialized_end=2162
+  _globals['_OUTERSOURCE']._serialized_start=2164
+  _globals['_OUTERSOURCE']._serialized_end=2255
+  _globals['_FLOWTRACKING']._serialized_start=2257
+  _globals['_FLOWTRACKING']._serialized_end=2352
+  _globals['_HASH']._serialized_start=2354
+  _globals['_HASH']._serialized_end=2444
+  _globals['_MSSCLAMP']._serialized_start=2446
+  _globals['_MSSCLAMP']._serialized_end=2543
+  _globals['_ONEMPTY']._serialized_start=2545
+  _globals['_ONEMPTY']._serialized_end=2670
+  _globals['_ENCAP']._serialized_start=130
+  _globals['_ENCAP']._serialized_end=266
+  _globals['_FLOWRATE']._serialized_start=268
+  _globals['_FLOWRATE']._serialized_end=319
+  _globals['_NEWFLOWLIMIT']._serialized_start=322
+  _globals['_NEWFLOWLIMIT']._serialized_end=453
+  _globals['_AFFINITY']._serialized_start=455
+  _globals['_AFFINITY']._serialized_end=532
+  _globals['_VIRTUALSERVICE']._serialized_start=535
+  _globals['_VIRTUALSERVICE']._serialized_end=1728
+  _globals['_VIRTUALSERVICE_ANNOTATIONSENTRY']._serialized_start=1678
+  _globals['_VIRTUALSERVICE_ANNOTATIONSENTRY']._serialized_end=1728
 # @@protoc_insertion_point(module_scope)

@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from l4lb.v1 import health_pb2 as _health_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -145,7 +146,7 @@ class Affinity(_message.Message):
     def __init__(self, timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., prefix_length: _Optional[int] = ...) -> None: ...
 
 class VirtualService(_message.Message):
-    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "client_address", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "on_empty", "port_end", "hash", "any_port", "affinity", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
+    __slots__ = ("name", "vip", "port", "protocol", "forwarding_mode", "ring_size", "client_address", "idle_timeout", "annotations", "encap", "flow_tracking", "change_window", "down_grace", "on_empty", "port_end", "hash", "any_port", "affinity", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "health_check", "etag", "reconciling", "reconciling_reason", "revision", "create_time", "update_time", "ring_digest", "before_ring_digest", "differing_slots", "at_risk_slots", "settle_time")
     class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +177,7 @@ class VirtualService(_message.Message):
     NEW_FLOW_LIMIT_FIELD_NUMBER: _ClassVar[int]
     ALLOW_LIST_FIELD_NUMBER: _ClassVar[int]
     DENY_LIST_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_CHECK_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +212,7 @@ class VirtualService(_message.Message):
     new_flow_limit: NewFlowLimit
     allow_list: str
     deny_list: str
+    health_check: _health_pb2.HealthCheck
     etag: str
     reconciling: bool
     reconciling_reason: str
@@ -221,4 +224,4 @@ class VirtualService(_message.Message):
     differing_slots: int
     at_risk_slots: int
     settle_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., client_address: _Optional[_Union[ClientAddress, str]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., on_empty: _Optional[_Union[OnEmpty, str]] = ..., port_end: _Optional[int] = ..., hash: _Optional[_Union[Hash, str]] = ..., any_port: _Optional[bool] = ..., affinity: _Optional[_Union[Affinity, _Mapping]] = ..., mss_clamp: _Optional[_Union[MssClamp, str]] = ..., mss: _Optional[int] = ..., new_flow_limit: _Optional[_Union[NewFlowLimit, _Mapping]] = ..., allow_list: _Optional[str] = ..., deny_list: _Optional[str] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., vip: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[_Union[Protocol, str]] = ..., forwarding_mode: _Optional[_Union[ForwardingMode, str]] = ..., ring_size: _Optional[int] = ..., client_address: _Optional[_Union[ClientAddress, str]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., encap: _Optional[_Union[Encap, _Mapping]] = ..., flow_tracking: _Optional[_Union[FlowTracking, str]] = ..., change_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., down_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., on_empty: _Optional[_Union[OnEmpty, str]] = ..., port_end: _Optional[int] = ..., hash: _Optional[_Union[Hash, str]] = ..., any_port: _Optional[bool] = ..., affinity: _Optional[_Union[Affinity, _Mapping]] = ..., mss_clamp: _Optional[_Union[MssClamp, str]] = ..., mss: _Optional[int] = ..., new_flow_limit: _Optional[_Union[NewFlowLimit, _Mapping]] = ..., allow_list: _Optional[str] = ..., deny_list: _Optional[str] = ..., health_check: _Optional[_Union[_health_pb2.HealthCheck, _Mapping]] = ..., etag: _Optional[str] = ..., reconciling: _Optional[bool] = ..., reconciling_reason: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ring_digest: _Optional[str] = ..., before_ring_digest: _Optional[str] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

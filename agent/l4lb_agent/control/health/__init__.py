@@ -1,0 +1,1 @@
+"""Health checks: when backends are probed, and what is made of it."""

@@ -1,0 +1,218 @@
+"""Probes backends when their turn comes, and says which of them take no new flows because of it.
+
+Backends of several services that are probed alike at one address share their probes. A check that begins for a backend which takes new
+flows at that moment begins as UP: neither the first check of a service nor another start of the agent takes anybody out before probes have
+failed.
+"""
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from l4lb_agent.control.facade import HealthView
+from l4lb_agent.control.pause import heard
+from l4lb_agent.control.ports import Clock, Prober
+from l4lb_agent.model.backend import Backend
+from l4lb_agent.model.desired import Change, Desired
+from l4lb_agent.model.health import check, standing, state
+from l4lb_agent.model.health.check import HealthCheck, Target
+from l4lb_agent.model.health.outcome import Outcome
+from l4lb_agent.model.health.standing import NOBODY, Standing, Verdict
+from l4lb_agent.model.health.state import Health, Probed, State
+
+_log = logging.getLogger(__name__)
+_Key = tuple[HealthCheck, Target]
+
+
+@dataclass(eq=False)
+class _Probing:
+    """One series of probes, for all backends that share it. `due` is when the next begins, monotonic."""
+
+    key: _Key
+    due: float
+    names: set[str] = field(default_factory=set)
+    task: "asyncio.Task[None] | None" = None
+
+
+@dataclass
+class _Watched:
+    identity: object
+    check: HealthCheck
+    probing: _Probing
+    health: Health
+
+
+class Checker:
+    """`takes` says whether a backend takes new flows in the kernel now; `changed` is called when the state of one changes."""
+
+    def __init__(
+        self, prober: Prober, clock: Clock, desired: Callable[[], Desired], takes: Callable[[Backend], bool], changed: Callable[[], None]
+    ) -> None:  # fmt: skip
+        self._prober, self._clock, self._desired, self._takes, self._changed = prober, clock, desired, takes, changed
+        self._watched: dict[str, _Watched] = {}  # by backend name
+        self._series: dict[_Key, _Probing] = {}
+        self._queue: list[tuple[float, int, _Probing]] = []  # a heap; entries that are not their series' `due` any more are void
+        self._numbers = itertools.count()
+        self._standings: dict[str, Standing] = {}  # by name of services with a check
+        self._stale: set[str] = set()  # of them those that have to be looked at again
+        self._verdict = Verdict()
+        self._wake = asyncio.Event()
+
+    def begin(self) -> None:
+        """Looks at everything that was asked for before: once, before new flows are decided on."""
+        for name in self._desired().backends:
+            self._look(name)
+
+    def published(self, before: Desired, change: Change) -> None:
+        """Follows a change of what is asked for."""
+        names = {backend.name for backend in change.backends}
+        names.update(name for name in change.deleted if name in self._watched)
+        self._stale.update(name for name in change.deleted if name in self._standings)
+        for service in change.services:
+            known = before.services.get(service.name)
+            if known is None or known.health_check != service.health_check:
+                names.update(backend.name for backend in self._desired().backends_of(service.name))
+                self._stale.add(service.name)
+        for name in names:
+            self._look(name)
+
+    async def run(self) -> None:
+        """Probes until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                pause = self._start_due(group)
+                await heard(self._wake, pause)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which backends take no new flows now because of their health."""
+        self._see()
+        return self._verdict
+
+    def standing(self, service: str) -> Standing | None:
+        """How a service stands, None without a check."""
+        self._see()
+        return self._standings.get(service)
+
+    def view(self, name: str) -> HealthView | None:
+        """The health of a backend, None without a check."""
+        watched = self._watched.get(name)
+        if watched is None:
+            return None
+        now, health = self._clock.monotonic(), watched.health
+        unix = self._clock.time() - now
+        stands = self.standing(name.split("/backends/")[0]) or NOBODY
+        flapping = health.held_until + unix if health.flapping(now) else 0.0
+        return HealthView(health, watched.probing.due + unix, name in stands.kept, flapping)
+
+    def _see(self) -> None:
+        """Brings standings and verdict up to date."""
+        if not self._stale:
+            return
+        desired = self._desired()
+        healths = {name: watched.health for name, watched in self._watched.items()}
+        for name in self._stale:
+            service, before = desired.services.get(name), self._standings.get(name, NOBODY)
+            if service is None or service.health_check is None:
+                self._standings.pop(name, None)
+                continue
+            after = self._standings[name] = standing.stand(service.health_check, desired.backends_of(name), healths, before)
+            if after.all_down and before.up:
+                _log.warning("event=all_backends_down service=%s kept=%d", name, len(after.kept))
+            elif after.up and before.all_down:
+                _log.info("event=some_backend_up service=%s up=%d", name, len(after.up))
+        self._stale.clear()
+        stands = self._standings.values()
+        self._verdict = Verdict(frozenset[str]().union(*(one.out for one in stands)), frozenset[str]().union(*(one.down for one in stands)))
+
+    def _look(self, name: str) -> None:
+        """Begins, changes or ends the check of one backend."""
+        desired, watched = self._desired(), self._watched.get(name)
+        backend = desired.backends.get(name)
+        asked = desired.services[backend.service].health_check if backend else None
+        self._stale.add(name.split("/backends/")[0])
+        if backend is None or asked is None:
+            if watched is not None:
+                self._leave(name, watched.probing)
+                del self._watched[name]
+            return
+        identity = (backend.identity, backend.created)
+        if watched is None or watched.identity != identity:
+            health = Health(State.UP if self._takes(backend) else State.UNKNOWN, self._clock.time())
+        else:
+            health = watched.health if watched.check == asked else state.other_check(watched.health)
+        to = check.target(asked, desired.services[backend.service].vip, backend.address, backend.port)
+        probing = self._join(name, (asked.parameters, to), watched.probing if watched else None, health)
+        self._watched[name] = _Watched(identity, asked, probing, health)
+
+    def _join(self, name: str, key: _Key, before: _Probing | None, health: Health) -> _Probing:
+        """The series of this key, with the backend in it. What nobody knows is probed at once, the others spread over an interval."""
+        if before is not None and before.key != key:
+            self._leave(name, before)
+        now = self._clock.monotonic()
+        due = now if health.state is State.UNKNOWN else now + key[0].interval_seconds * random.random()
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Probing(key, due)
+            self._enqueue(series)
+        elif due < series.due and series.task is None and name not in series.names:
+            series.due = due
+            self._enqueue(series)
+        series.names.add(name)
+        return series
+
+    def _leave(self, name: str, series: _Probing) -> None:
+        series.names.discard(name)
+        if not series.names and self._series.get(series.key) is series:
+            del self._series[series.key]
+            if series.task is not None:
+                series.task.cancel()
+
+    def _enqueue(self, series: _Probing) -> None:
+        heapq.heappush(self._queue, (series.due, next(self._numbers), series))
+        self._wake.set()
+
+    def _start_due(self, group: asyncio.TaskGroup) -> float | None:
+        """Begins the probes whose time has come; seconds until the next one's, None without any."""
+        now = self._clock.monotonic()
+        while self._queue:
+            due, _, series = self._queue[0]
+            valid = series.due == due and series.task is None and self._series.get(series.key) is series
+            if valid and due > now:
+                return due - now
+            heapq.heappop(self._queue)
+            if valid:
+                series.task = group.create_task(self._probe(series))
+        return None
+
+    async def _probe(self, series: _Probing) -> None:
+        began = self._clock.monotonic()
+        outcome = await self._prober.probe(*series.key)
+        series.task = None
+        now = self._clock.monotonic()
+        pauses = [self._learn(name, outcome, now) for name in sorted(series.names)]
+        if self._series.get(series.key) is series:
+            series.due = max(now, began + min(pauses))
+            self._enqueue(series)
+
+    def _learn(self, name: str, outcome: Outcome, now: float) -> float:
+        """Takes in what came of a probe; seconds until the next should begin."""
+        watched = self._watched[name]
+        before = watched.health
+        after = state.learned(before, Probed(outcome, self._clock.time()), now, watched.check)
+        self._watched[name] = replace(watched, health=after)
+        if after.state is not before.state:
+            level = logging.WARNING if after.state is State.DOWN else logging.INFO
+            _log.log(
+                level, "event=health_changed backend=%s before=%s state=%s why=%s detail=%r",
+                name, before.state.name, after.state.name, outcome.why.name, outcome.detail,
+            )  # fmt: skip
+            if after.flapping(now):
+                _log.warning("event=health_flapping backend=%s held_seconds=%d", name, after.held_until - now)
+            self._stale.add(name.split("/backends/")[0])
+            self._changed()
+        return state.pause(after, watched.check, random.uniform(-1.0, 1.0))

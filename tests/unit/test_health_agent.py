@@ -1,0 +1,367 @@
+"""The whole agent over fakes: which backends take new flows because of their health, and what survives."""
+
+from dataclasses import replace
+
+import pytest
+
+from l4lb_agent.control.agent import Agent
+from l4lb_agent.control.applying import reconciler
+from l4lb_agent.control.facade import HealthView
+from l4lb_agent.model import errors, layout
+from l4lb_agent.model.backend import AdminState
+from l4lb_agent.model.changes import commands
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health.effective import EffectiveState
+from l4lb_agent.model.health.outcome import Why
+from l4lb_agent.model.health.state import FLAP_TRANSITIONS, State
+from l4lb_agent.model.service import Mode, Protocol, Tracking
+from l4lb_agent.model.tables import array_key
+from tests.fakes.values import address, backend, service
+from tests.unit.test_agent import Node, collect, seen, until
+
+WEB = "services/web"
+A, B = (f"{WEB}/backends/{name}" for name in "ab")
+AT_A, AT_B = "10.0.0.1", "10.0.0.2"
+CHECK = HealthCheck(Kind.TCP, interval_seconds=0.1, timeout_seconds=0.05, rise=2, fall=3)
+SLOW = replace(CHECK, interval_seconds=3600.0, timeout_seconds=2.0)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock jumps here: what looks at it each second looks more often."""
+    monkeypatch.setattr(reconciler, "BEAT_SECONDS", 0.02)
+
+
+async def web(agent: Agent, check: HealthCheck | None = CHECK, **more: object) -> None:
+    """A service with two backends."""
+    await agent.change(commands.CreateService(service("web", health_check=check, **more)))
+    for name, at in (("a", AT_A), ("b", AT_B)):
+        await agent.change(commands.AddBackend(backend("web", name, at, 80)))
+
+
+def health(agent: Agent, name: str) -> HealthView:
+    """Of a backend that has a check."""
+    found = seen(agent, name).health
+    assert found is not None
+    return found
+
+
+async def states(agent: Agent, a: State, b: State) -> None:
+    """Waits until health says so, and the kernel forwards accordingly."""
+    await until(lambda: (health(agent, A).health.state, health(agent, B).health.state) == (a, b))
+    await until(lambda: agent._reconciler.in_step and not agent._reconciler._wake.is_set())  # noqa: SLF001
+
+
+def flags(node: Node, agent: Agent, name: str) -> int:
+    """Of its element in the kernel."""
+    element = node.datapath.maps_in_kernel["backends"].get(array_key(seen(agent, name).datapath_id))
+    return layout.Backend.from_buffer_copy(element).flags if element else 0
+
+
+async def test_a_new_backend_takes_new_flows_once_a_probe_was_well() -> None:
+    node = Node()
+    node.prober.hold.clear()
+    async with node.running() as agent:
+        await web(agent, SLOW)
+        await until(lambda: len(node.prober.probed) == 2)
+        assert node.served_by() == {"no_backend"}
+        assert [seen(agent, name).effective for name in (A, B)] == [EffectiveState.HEALTH_UNKNOWN] * 2
+        assert not seen(agent, A).reconciling
+        node.prober.fail(AT_B)
+        node.prober.hold.set()
+        await states(agent, State.UP, State.DOWN)
+        await until(lambda: node.served_by() == {AT_A})
+        assert [seen(agent, name).effective for name in (A, B)] == [EffectiveState.TAKES_NEW_FLOWS, EffectiveState.UNHEALTHY]
+        last = health(agent, B).health.last
+        assert last is not None
+        assert (last.outcome.why, last.outcome.detail) == (Why.REFUSED, "refused by the test")
+
+
+async def test_new_flows_go_elsewhere_while_a_backend_is_down_and_come_back() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.UP, State.UP)
+        await until(lambda: node.served_by() == {AT_A, AT_B})
+        events = agent.watch(WEB, 0)
+        await collect(events, 3)
+        node.prober.fail(AT_A)
+        await states(agent, State.DOWN, State.UP)
+        await until(lambda: node.served_by() == {AT_B})
+        assert not flags(node, agent, A) & layout.BACKEND_ELIGIBLE
+        assert flags(node, agent, A) & layout.BACKEND_KEEP
+        told = [await anext(events), await anext(events)]
+        assert {event.view.backend.name for event in told if event.view} == {A, B}
+        node.prober.fail()
+        await states(agent, State.UP, State.UP)
+        await until(lambda: node.served_by() == {AT_A, AT_B})
+        assert health(agent, A).health.transitions == 2
+
+
+async def test_one_failure_less_than_fall_moves_nobody() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent, replace(CHECK, fall=100))
+        await states(agent, State.UP, State.UP)
+        writes, probes = len(node.writes()), node.prober.probes_of(AT_A)
+        node.prober.fail(AT_A)
+        await until(lambda: node.prober.probes_of(AT_A) > probes + 5)
+        assert health(agent, A).health.consecutive > 2
+        assert (health(agent, A).health.state, len(node.writes())) == (State.UP, writes)
+
+
+async def test_own_faults_move_nobody() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.UP, State.UP)
+        probes = node.prober.probes_of(AT_A)
+        node.prober.fail(AT_A, AT_B, why=Why.OWN_FAULT)
+        await until(lambda: node.prober.probes_of(AT_A) > probes + 5)
+        assert health(agent, A).health.state is State.UP
+        last = health(agent, A).health.last
+        assert last is not None
+        assert last.outcome.why is Why.OWN_FAULT
+
+
+async def test_a_check_that_begins_takes_nobody_out_before_probes_have_failed() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent, None)
+        assert seen(agent, A).health is None
+        writes = len(node.writes())
+        node.prober.hold.clear()
+        await agent.change(commands.UpdateService(WEB, health_check=CHECK))
+        assert (health(agent, A).health.state, health(agent, B).health.state) == (State.UP, State.UP)
+        node.prober.fail(AT_B)
+        node.prober.hold.set()
+        probes = node.prober.probes_of(AT_B)
+        await until(lambda: node.prober.probes_of(AT_B) == probes + 1)
+        assert len(node.writes()) == writes
+        await states(agent, State.UP, State.DOWN)
+        await until(lambda: node.served_by() == {AT_A})
+        await agent.change(commands.UpdateService(WEB, without_health_check=True))
+        assert node.served_by() == {AT_A, AT_B}
+        assert seen(agent, B).health is None
+
+
+async def test_a_restart_changes_nothing_before_probes_have_failed() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.UP, State.UP)
+        await until(lambda: node.served_by() == {AT_A, AT_B})
+    node.restarted()
+    node.prober.hold.clear()
+    node.prober.fail(AT_A)
+    async with node.running() as agent:
+        await until(lambda: node.prober.probed)
+        assert (node.writes(), node.served_by()) == ([], {AT_A, AT_B})
+        assert health(agent, A).health.state is State.UP
+        node.prober.hold.set()
+        await states(agent, State.DOWN, State.UP)
+        await until(lambda: node.served_by() == {AT_B})
+
+
+async def test_who_was_down_at_a_restart_comes_back_by_a_probe_only() -> None:
+    node = Node()
+    node.prober.fail(AT_A)
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.DOWN, State.UP)
+        await until(lambda: node.served_by() == {AT_B})
+    node.restarted()
+    node.prober.hold.clear()
+    async with node.running() as agent:
+        assert (health(agent, A).health.state, health(agent, B).health.state) == (State.UNKNOWN, State.UP)
+        assert (node.writes(), node.served_by()) == ([], {AT_B})
+        node.prober.fail()
+        node.prober.hold.set()
+        await states(agent, State.UP, State.UP)
+        await until(lambda: node.served_by() == {AT_A, AT_B})
+
+
+async def test_after_a_reboot_nobody_takes_new_flows_before_a_probe_was_well() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.UP, State.UP)
+    node.rebooted()
+    node.prober.hold.clear()
+    async with node.running() as agent:
+        assert node.served_by() == {"no_backend"}
+        node.prober.fail(AT_B)
+        node.prober.hold.set()
+        await states(agent, State.UP, State.DOWN)
+        await until(lambda: node.served_by() == {AT_A})
+
+
+async def test_when_all_are_down_they_go_on_also_after_a_restart() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.UP, State.UP)
+        node.prober.fail(AT_A, AT_B)
+        await states(agent, State.DOWN, State.DOWN)
+        await until(lambda: node.served_by() == {AT_A, AT_B})
+        assert (health(agent, A).kept, seen(agent, A).effective) == (True, EffectiveState.TAKES_NEW_FLOWS)
+        node.clock.ahead += 3600
+        await agent._reconciler.reconcile()  # noqa: SLF001
+        assert flags(node, agent, A) & layout.BACKEND_KEEP
+    node.restarted()
+    async with node.running() as agent:
+        await states(agent, State.DOWN, State.DOWN)
+        await until(lambda: health(agent, A).kept and health(agent, B).kept)
+        assert node.served_by() == {AT_A, AT_B}
+        node.prober.fail(AT_A)
+        await states(agent, State.DOWN, State.UP)
+        await until(lambda: node.served_by() == {AT_B})
+        assert not health(agent, A).kept
+
+
+async def test_with_reject_nobody_takes_new_flows_when_all_are_down() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent, replace(CHECK, on_all_down=OnAllDown.REJECT))
+        await states(agent, State.UP, State.UP)
+        node.prober.fail(AT_A, AT_B)
+        await states(agent, State.DOWN, State.DOWN)
+        await until(lambda: node.served_by() == {"no_backend"})
+        assert seen(agent, A).effective is EffectiveState.UNHEALTHY
+
+
+@pytest.mark.parametrize("mode", [Mode.NAT, Mode.KEEP, Mode.DSR])
+async def test_the_flows_of_who_is_down_are_cut_after_its_grace(mode: Mode) -> None:
+    node = Node()
+    tracking = Tracking.NONE if mode.translates else Tracking.CHANGES
+    async with node.running() as agent:
+        await web(agent, mode=mode, tracking=tracking, down_grace_seconds=300)
+        await states(agent, State.UP, State.UP)
+        node.prober.fail(AT_A)
+        await states(agent, State.DOWN, State.UP)
+        node.clock.ahead += 250
+        await agent._reconciler.reconcile()  # noqa: SLF001
+        assert flags(node, agent, A) & layout.BACKEND_KEEP
+        node.clock.ahead += 100
+        await until(lambda: not flags(node, agent, A))
+        assert flags(node, agent, B) & layout.BACKEND_KEEP
+        node.prober.fail()
+        await states(agent, State.UP, State.UP)
+        await until(lambda: flags(node, agent, A) & layout.BACKEND_KEEP)
+
+
+async def test_nat_flows_of_a_backend_without_next_hop_stay_as_ever() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent, SLOW, down_grace_seconds=0)
+        await states(agent, State.UP, State.UP)
+        node.network.missing.add(address(AT_A))
+        node.network.happen("neighbour")
+        await until(lambda: node.network.lookups > 4)
+        node.clock.ahead += 60
+        await until(lambda: seen(agent, A).effective is EffectiveState.NO_WAY)
+        assert flags(node, agent, A) == layout.BACKEND_KEEP
+
+
+async def test_two_services_share_the_probes_of_a_backend_that_are_alike() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent, SLOW)
+        await agent.change(commands.CreateService(service("other", "192.0.2.2", health_check=replace(SLOW, rise=9))))
+        await states(agent, State.UP, State.UP)
+        before = node.prober.probes_of(AT_A)
+        node.prober.fail(AT_A)
+        await agent.change(commands.AddBackend(backend("other", "a", AT_A, 80)))
+        other = f"{WEB.replace('web', 'other')}/backends/a"
+        await until(lambda: health(agent, other).health.state is State.DOWN)
+        assert node.prober.probes_of(AT_A) == before + 1
+        assert health(agent, A).health.consecutive == 1
+        assert health(agent, A).health.state is State.UP
+
+
+async def test_another_check_goes_on_with_the_state_and_another_address_does_not() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.UP, State.UP)
+        node.prober.hold.clear()
+        await agent.change(commands.UpdateService(WEB, health_check=replace(SLOW, kind=Kind.HTTP)))
+        assert health(agent, A).health.state is State.UP
+        await agent.change(commands.UpdateBackend(A, address=address("10.0.0.9")))
+        assert health(agent, A).health.state is State.UNKNOWN
+        await until(lambda: node.served_by() == {AT_B})
+
+
+async def test_probes_end_with_their_backend() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.UP, State.UP)
+        await agent.change(commands.RemoveBackend(A, force=True))
+        probes, others = node.prober.probes_of(AT_A), node.prober.probes_of(AT_B)
+        await until(lambda: node.prober.probes_of(AT_B) > others + 3)
+        assert node.prober.probes_of(AT_A) <= probes + 1
+        await agent.change(commands.DeleteService(WEB, force=True))
+        checker = agent._checker  # noqa: SLF001
+        assert not checker.verdict.out
+        assert (checker._watched, checker._series, checker._standings) == ({}, {}, {})  # noqa: SLF001
+
+
+async def test_health_neither_drains_nor_undrains() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.UP, State.UP)
+        node.prober.fail(AT_A)
+        await states(agent, State.DOWN, State.UP)
+        await agent.change(commands.UpdateBackend(A, admin=AdminState.DISABLED))
+        node.prober.fail()
+        await states(agent, State.UP, State.UP)
+        assert (seen(agent, A).effective, node.served_by()) == (EffectiveState.DISABLED, {AT_B})
+        node.prober.fail(AT_A)
+        await states(agent, State.DOWN, State.UP)
+        await agent.change(commands.UpdateBackend(A, admin=AdminState.ENABLED))
+        assert (seen(agent, A).effective, node.served_by()) == (EffectiveState.UNHEALTHY, {AT_B})
+
+
+async def test_the_last_backend_that_is_up_is_not_drained_by_mistake() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await states(agent, State.UP, State.UP)
+        node.prober.fail(AT_A)
+        await states(agent, State.DOWN, State.UP)
+        with pytest.raises(errors.FailedPrecondition, match="the last backend"):
+            await agent.change(commands.DrainBackend(B))
+        await agent.change(commands.DrainBackend(B, allow_empty=True))
+        assert node.served_by() == {"no_backend"}
+
+
+async def test_one_that_flaps_is_held_down_visibly() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent, replace(CHECK, rise=1, fall=1))
+        await states(agent, State.UP, State.UP)
+        for _ in range(FLAP_TRANSITIONS // 2):
+            node.prober.fail(AT_A)
+            await states(agent, State.DOWN, State.UP)
+            node.prober.fail()
+            await states(agent, State.UP, State.UP)
+        node.prober.fail(AT_A)
+        await states(agent, State.DOWN, State.UP)
+        node.prober.fail()
+        now, held = node.clock.time(), health(agent, A).flapping_until
+        assert now < held <= now + 5
+        probes = node.prober.probes_of(AT_A)
+        await until(lambda: node.prober.probes_of(AT_A) > probes + 4)
+        assert health(agent, A).health.state is State.DOWN
+        node.clock.ahead += 5
+        await states(agent, State.UP, State.UP)
+
+
+async def test_udp_services_have_health_too() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent, replace(CHECK, kind=Kind.UDP, send=b"ping"), protocol=Protocol.UDP)
+        await states(agent, State.UP, State.UP)
+        assert {(check.kind, target.port) for check, target in node.prober.probed} == {(Kind.UDP, 80)}
