@@ -88,21 +88,22 @@ class Supervision:
             await self.asked.wait()
             self.asked.clear()
             self._notifier.reloading()
-            self._note = self.reload()
+            self._note = await self.reload()
             self._notifier.status(self.status())
             if self._was_ready:
                 self._notifier.ready()
 
-    def reload(self) -> str:
-        """Takes over from the file what may change while the agent runs; returns what was not taken over, in words."""
+    async def reload(self) -> str:
+        """Takes over from the file what may change while the agent runs; returns what was not taken over, in words. Threads read files:
+        a slow disk holds nothing else up."""
         try:
-            new = config.load(self._path)
+            new = await asyncio.to_thread(config.load, self._path)
         except ConfigError as error:
             _log.error("event=reload_refused errors=%r", error.errors)
             return f"reload refused, nothing changed: {'; '.join(error.errors)}"
         log.set_level(new.log_level)
         self._agent.configure(new.datapath)
-        self._server.reload()
+        await asyncio.to_thread(self._server.reload)
         left = self._settings.needing_restart(new)
         _log.info("event=reloaded needs_restart=%s", ",".join(left) or "none")
         return f"restart to take over {', '.join(left)}" if left else ""

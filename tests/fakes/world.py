@@ -65,6 +65,7 @@ class FakeNetwork:
 
     async def changes(self) -> AsyncIterator[str]:
         """What happen() says."""
+        yield "anything"
         while True:
             yield await self._events.get()
 

@@ -67,8 +67,7 @@ async def test_the_neighbour_is_managed_by_the_kernel_and_asked_for_once(network
     await resolved(network, "192.0.2.2")
     assert "managed extern_learn" in inside.ip(inside.lb, "neigh", "show", "192.0.2.2")
     changes = network.changes()
-    for _ in range(4):
-        await anext(changes)
+    assert await anext(changes) == "anything"
     for _ in range(3):
         await network.next_hop(address("192.0.2.2"))
     with pytest.raises(TimeoutError):
@@ -123,8 +122,7 @@ async def test_many_behind_one_router_ask_for_it_once_until_something_changes(
     assert asked.count("route") == 50
     assert asked.count("link") <= 1
     changes = network.changes()
-    for _ in range(4):
-        await anext(changes)
+    assert await anext(changes) == "anything"
     inside.ip(inside.lb, "neigh", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:02", "dev", "eth0", "nud", "permanent")
     async with asyncio.timeout(20):
         while await anext(changes) != "neighbour":
@@ -146,7 +144,7 @@ async def test_a_route_that_moves_changes_the_next_hop_and_frees_the_old_neighbo
 async def test_every_kind_of_change_is_seen(network: KernelNetwork, inside: Pair) -> None:
     await resolved(network, "192.0.2.2")
     changes = network.changes()
-    assert {await anext(changes) for _ in range(4)} == {"link", "neighbour", "route", "address"}
+    assert await anext(changes) == "anything"
 
     async def until(kind: str) -> None:
         async with asyncio.timeout(20):
@@ -171,14 +169,12 @@ async def test_an_overflow_of_the_monitor_means_that_anything_may_have_changed(i
 
     network = KernelNetwork(lambda: AsyncIPRoute(rcvbuf=2048))
     changes = network.changes()
-    for _ in range(4):
-        await anext(changes)
+    assert await anext(changes) == "anything"
     for number in range(100):  # the loop does not read meanwhile
         inside.ip(inside.lb, "route", "add", f"198.51.100.{number}", "via", "192.0.2.2")
-    seen: set[str] = set()
     async with asyncio.timeout(20):
-        while seen != {"link", "neighbour", "route", "address"}:
-            seen.add(await anext(changes))
+        while await anext(changes) != "anything":
+            pass
     await changes.aclose()
     network.close()
 
@@ -206,8 +202,7 @@ async def test_a_gateway_s_new_mac_is_a_change_once_routing_was_asked(network: K
     inside.ip(inside.lb, "route", "add", "198.51.100.0/24", "via", "192.0.2.77")
     await network.routing()
     changes = network.changes()
-    for _ in range(4):
-        await anext(changes)
+    assert await anext(changes) == "anything"
     inside.ip(inside.lb, "neigh", "replace", "192.0.2.77", "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "reachable")
     async with asyncio.timeout(20):
         while await anext(changes) != "neighbour":

@@ -300,6 +300,35 @@ async def test_lookups_that_fail_are_counted_and_made_again() -> None:
         assert agent.agent().reconcile_retries >= 1
 
 
+async def test_a_start_looks_everything_up_once_and_what_changed_meanwhile_again() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+    node.restarted()
+    node.network = FakeNetwork()
+    async with node.running() as agent:
+        await until(lambda: agent.ready)
+        await asyncio.sleep(2 * surroundings.QUIET_SECONDS)
+        assert node.network.lookups == 2
+    node.restarted()
+    node.network = FakeNetwork()
+    node.network.happen("route")  # told of only while the start looks
+    async with node.running():
+        await until(lambda: node.network.lookups == 4)
+
+
+async def test_a_start_whose_look_fails_looks_again() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+    node.restarted()
+    node.network = FakeNetwork()
+    node.network.refuse = 1
+    node.network.moved[address("10.0.0.1")] = hop(99)
+    async with node.running() as agent:
+        await until(lambda: seen(agent, A).next_hop == hop(99))
+
+
 async def test_next_hops_are_kept_only_for_backends_there_are() -> None:
     node = Node()
     async with node.running() as agent:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,10 +192,26 @@ async def test_a_reload_takes_over_what_it_can_and_names_the_rest(stage: Stage) 
 
 async def test_a_file_with_mistakes_changes_nothing_and_is_named(stage: Stage) -> None:
     stage.path.write_text("[datapath]\nsnat = 5\n")
-    words = stage.supervision.reload()
+    words = await stage.supervision.reload()
     assert words.startswith("reload refused, nothing changed: ")
     assert "datapath.snat: must be an array of addresses" in words
     assert (stage.agent.configured, stage.server.reloads) == ([], 0)
+
+
+async def test_a_reload_from_a_slow_disk_holds_nothing_up(stage: Stage) -> None:
+    stage.path.unlink()
+    os.mkfifo(stage.path)  # who reads it waits for a writer
+    stage.becomes_ready()
+    async with stage.running():
+        stage.supervision.asked.set()
+        await until(lambda: "reloading" in stage.manager.heard)
+        for _ in range(3):
+            heard = stage.manager.count("watchdog")
+            stage.agent.turns += 1
+            await until(lambda heard=heard: stage.manager.count("watchdog") > heard)
+        assert stage.server.reloads == 0
+        stage.path.write_text(TEXT)
+        await until(lambda: stage.server.reloads == 1)
 
 
 def test_every_setting_either_needs_a_restart_or_is_taken_over() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from l4lb.v1 import service_pb2 as pb
-from l4lb_agent.api import convert, fields, pages
+from l4lb_agent.api import convert, pages
 from l4lb_agent.api.caller import Context
 from l4lb_agent.control.facade import Control
 from l4lb_agent.model.errors import ResourceExhausted, Unavailable
@@ -36,17 +36,17 @@ class Dumps:
 
     async def page(self, request: pb.ListDumpsRequest) -> pb.ListDumpsResponse:
         """One page of the files."""
-        kept = [(f"dumps/{one.id}", one) for one in await self._control.dumps()]
+        kept = [(one.name, one) for one in await self._control.dumps()]
         page, token = pages.page(kept, convert.kept_dump, request.page_size, request.page_token, "dumps")
         return pb.ListDumpsResponse(dumps=page, next_page_token=token)
 
     async def read(self, request: pb.ReadDumpRequest, context: Context) -> None:
         """Sends a file, of which never more than a piece is in memory."""
-        name = fields.name(request.name, fields.DUMP_NAME, "name")
+        dump_id = convert.dump_id(request.name)
         async with self._one():
-            file = await self._control.open_dump(name.removeprefix("dumps/"))
+            file = await self._control.open_dump(dump_id)
             with contextlib.closing(file):
-                _log.info("event=dump_read peer=%s name=%s", context.peer(), name)
+                _log.info("event=dump_read peer=%s name=%s", context.peer(), request.name)
                 async with _in_time():
                     while chunk := await _next(file):
                         await context.write(pb.ReadDumpResponse(chunk=chunk))

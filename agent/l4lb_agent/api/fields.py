@@ -21,12 +21,10 @@ _ID_WORDS = "1 to 63 of a-z, 0-9 and -, beginning with a letter"
 SERVICE_NAME = re.compile(f"services/{_ID}")
 BACKEND_NAME = re.compile(f"services/{_ID}/backends/{_ID}")
 LIST_NAME = re.compile(f"lists/{_ID}")
-DUMP_NAME = re.compile(r"dumps/\d{8}T\d{6}\.\d{3}Z-[a-z_]{1,63}", re.ASCII)
 _SHAPES = {
     SERVICE_NAME: f"services/{{service}}, each part {_ID_WORDS}",
     BACKEND_NAME: f"services/{{service}}/backends/{{backend}}, each part {_ID_WORDS}",
     LIST_NAME: f"lists/{{list}}, each part {_ID_WORDS}",
-    DUMP_NAME: "dumps/{dump}, as ListDumps gives it",
 }
 
 
@@ -64,13 +62,14 @@ def _messages(descriptor: FieldDescriptor, value: object, path: str) -> Iterator
         yield from ((part, f"{path}[{i}]") for i, part in enumerate(value))  # type: ignore[arg-type,var-annotated]
 
 
-def name(text: str, pattern: re.Pattern[str], field: str) -> str:
-    """`text`, a resource name of the shape. Raises InvalidArgument (INVALID_NAME)."""
+def name(text: str, pattern: re.Pattern[str], field: str, shape: str = "") -> str:
+    """`text`, a resource name of the pattern, whose `shape` is named where it is none of those here. Raises InvalidArgument
+    (INVALID_NAME)."""
     if not text:
         raise required(field)
     if not pattern.fullmatch(text):
         raise InvalidArgument(
-            f"{field}: {text!r} is not of the form {_SHAPES[pattern]}",
+            f"{field}: {text!r} is not of the form {shape or _SHAPES[pattern]}",
             reason="INVALID_NAME", field=field, metadata={"name": text},
         )  # fmt: skip
     return text

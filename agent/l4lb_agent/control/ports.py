@@ -130,7 +130,8 @@ class Network(Protocol):
         """Families, 4 and 6, that the host forwards from this interface; None when it is not there."""
 
     def changes(self) -> AsyncIterator[str]:
-        """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends."""
+        """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends. Yields "anything" once it listens, and when
+        it may have missed something."""
 
 
 class Clock(Protocol):

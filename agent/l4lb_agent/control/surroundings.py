@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 import tenacity
 
@@ -37,7 +37,8 @@ class Surroundings:
         self._lost: dict[Address, float] = {}  # when a next hop in use was first not found, monotonic
         self._forget: set[Address] = set()
         self._wake = asyncio.Event()
-        self._all = False
+        self._all = True  # everything is to be looked at
+        self._changes: AsyncIterator[str] | None = None
         self._pause = POLL_FIRST
 
     def adopt(self, next_hops: Mapping[Address, NextHop]) -> None:
@@ -61,9 +62,14 @@ class Surroundings:
         self._wake.set()
 
     async def look(self, beat: Callable[[], None]) -> None:
-        """Looks at everything once; `beat` is called after each next hop, of which there may be thousands. Raises OSError."""
+        """Looks at everything once; `beat` is called after each next hop, of which there may be thousands. What changes meanwhile is seen
+        by run(), which also looks when this look fails. Raises OSError."""
+        changes = self._network.changes()
+        await anext(changes)  # it listens
+        self._changes = changes
         await self._look_around()
         await self._resolve(self._wanted, beat)
+        self._all = False
 
     async def _look_around(self) -> None:
         self.local = await self._network.local_addresses()
@@ -77,7 +83,7 @@ class Surroundings:
             group.create_task(self._refresh())
 
     async def _follow(self) -> None:
-        async for _ in self._network.changes():
+        async for _ in self._changes or self._network.changes():
             self._all = True
             self._wake.set()
 

@@ -192,15 +192,14 @@ class KernelNetwork:
         return routing.forwarding(link)
 
     async def changes(self) -> AsyncGenerator[str, None]:
-        """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends. All four come at the start and after an
-        overflow, when anything may have been missed. A neighbour counts when it is kept, or a gateway, and its MAC is another."""
+        """Yields "link", "neighbour", "route" or "address" whenever one changes; never ends. "anything" comes once it listens, and after
+        an overflow, when anything may have been missed. A neighbour counts when it is kept, or a gateway, and its MAC is another."""
         while True:
             monitor = self._connect()
             try:
                 await monitor.bind(_GROUPS)
                 self._known.clear()
-                for kind in _KINDS.values():
-                    yield kind
+                yield "anything"
                 while True:
                     for kind in await self._batch(monitor):
                         yield kind

@@ -12,7 +12,7 @@ from l4lb_agent.api.convert.diagnosis import findings, findings_json
 from l4lb_agent.api.convert.explanations import explanation
 from l4lb_agent.api.convert.flows import flows, flows_wanted
 from l4lb_agent.api.convert.lists import create_list, delete_list, prefix_list, update_list
-from l4lb_agent.api.convert.record import kept_dump, record
+from l4lb_agent.api.convert.record import dump_id, kept_dump, record
 from l4lb_agent.api.convert.rings import ring
 from l4lb_agent.api.convert.seen import agent, config, stats
 from l4lb_agent.api.convert.services import create_service, delete_service, service, update_service
@@ -30,6 +30,7 @@ __all__ = [
     "delete_list",
     "delete_service",
     "drain_backend",
+    "dump_id",
     "event",
     "explanation",
     "findings",

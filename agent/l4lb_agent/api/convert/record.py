@@ -2,18 +2,21 @@
 
 import io
 import json
+import re
 import tarfile
 from typing import Final
 
 from l4lb.v1 import dump_pb2
+from l4lb_agent.api import fields
 from l4lb_agent.api.convert.captures import packet
 from l4lb_agent.api.convert.parts import moment
 from l4lb_agent.control.recorder.dump import Dump, timeline
-from l4lb_agent.model.capture.kept import KeptDump
+from l4lb_agent.model.capture.kept import ID, PREFIX, KeptDump
 from l4lb_agent.model.capture.layout import RECORDER_BYTES
 
 DROPS: Final = "drops.pcapng"
 TIMELINE: Final = "timeline.json"
+_NAME: Final = re.compile(PREFIX + ID.pattern, ID.flags)
 
 
 def record(dump: Dump) -> bytes:
@@ -36,4 +39,9 @@ def record(dump: Dump) -> bytes:
 
 def kept_dump(of: KeptDump) -> dump_pb2.Dump:
     """One that is kept."""
-    return dump_pb2.Dump(name=f"dumps/{of.id}", create_time=moment(of.time), cause=of.cause, bytes=of.bytes)
+    return dump_pb2.Dump(name=of.name, create_time=moment(of.time), cause=of.cause, bytes=of.bytes)
+
+
+def dump_id(name: str) -> str:
+    """The id in the name of one. Raises InvalidArgument (INVALID_NAME)."""
+    return fields.name(name, _NAME, "name", f"{PREFIX}{{dump}}, as ListDumps gives it").removeprefix(PREFIX)

@@ -12,7 +12,7 @@ from l4lb_agent.control.ports import Clock, Datapath
 from l4lb_agent.control.recorder.dump import Dump, Look
 from l4lb_agent.control.recorder.recorder import Recorder
 from l4lb_agent.control.sampler import Sampler
-from l4lb_agent.model.capture.kept import KeptDump
+from l4lb_agent.model.capture.kept import PREFIX, KeptDump
 from l4lb_agent.model.errors import FailedPrecondition, NotFound, Refused, Unavailable
 from l4lb_agent.model.reasons import Reason, Verdict
 
@@ -68,7 +68,7 @@ class Recording:
         try:
             return await asyncio.to_thread(folder.open, dump_id)
         except FileNotFoundError:
-            name = f"dumps/{dump_id}"
+            name = f"{PREFIX}{dump_id}"
             message = f"{name} does not exist: newer ones may have taken its place"
             raise NotFound(message, reason="NOT_FOUND", field="name", metadata={"name": name}) from None
         except OSError as error:
