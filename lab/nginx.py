@@ -4,6 +4,7 @@
 /slow/slow.bin   a file at SLOW_RATE
 /bulk.bin        a larger file as fast as it goes
 /upload/NAME     PUT
+/healthy         200, or 503 while it is made sick
 """
 
 import contextlib
@@ -46,6 +47,10 @@ http {{
         add_header X-Backend {name};
         location = / {{ return 200 "hello from {name}\\n"; }}
         location = /whoami {{ return 200 "{name}\\n"; }}
+        location = /healthy {{
+            if (-f {folder}/sick) {{ return 503 "sick\n"; }}
+            return 200 "well\n";
+        }}
         location /slow/ {{ alias {www}/; limit_rate {rate}; }}
         location /upload/ {{ alias {folder}/upload/; dav_methods PUT; }}
     }}
@@ -77,10 +82,32 @@ class Nginx:
         configuration = folder / "nginx.conf"
         configuration.write_text(_CONFIGURATION.format(folder=folder, name=name, www=www, rate=SLOW_RATE, port=port))
         argv = [str(binary), "-p", str(folder), "-c", str(configuration), "-e", str(folder / "error.log")]
-        with (folder / "output").open("w") as output:
-            self._process = subprocess.Popen(
-                netns.entering(namespace, argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+        self._argv = netns.entering(namespace, argv)
+        self._process = self._started()
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        with (self._folder / "output").open("a") as output:
+            return subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+
+    def crash(self) -> None:
+        """Kill all of its processes: its port is closed then."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def restart(self) -> None:
+        """Start it again after a crash, and wait until it serves."""
+        (self._folder / "pid").unlink(missing_ok=True)
+        self._process = self._started()
+        self.wait()
+
+    def sick(self, *, sick: bool) -> None:
+        """From now on /healthy answers so."""
+        mark = self._folder / "sick"
+        if sick:
+            mark.touch()
+        else:
+            mark.unlink(missing_ok=True)
 
     def wait(self, within: float = 60.0) -> None:
         """Return once it serves (it writes its pid after it listens). Raises RuntimeError with its error log."""

@@ -48,7 +48,9 @@ def good() -> list[tuple[str, Message]]:
         ("GetVirtualService", pb.GetVirtualServiceRequest(name=WEB)),
         ("ListVirtualServices", pb.ListVirtualServicesRequest(page_size=10)),
         ("UpdateVirtualService", pb.UpdateVirtualServiceRequest(
-            service=service(name=WEB, idle_timeout=Duration(seconds=60)), update_mask=FieldMask(paths=["idle_timeout"]))),
+            service=service(name=WEB, idle_timeout=Duration(seconds=60), health_check={"interval": Duration(seconds=1), "rise": 1,
+            "http": {"path": "/x", "host": "h", "statuses": [{"first": 200, "last": 299}], "body_contains": b"ok", "tls": {"verify": 2}}}),
+            update_mask=FieldMask(paths=["idle_timeout", "health_check"]))),
         ("GetBackend", pb.GetBackendRequest(name=A)),
         ("ListBackends", pb.ListBackendsRequest(parent=WEB, page_size=10)),
         ("GetRing", pb.GetRingRequest(name=WEB, include_slots=True)),
@@ -117,6 +119,7 @@ class Caller:
 @pytest.fixture
 async def caller(folder: Path) -> Any:
     node = Node(folder)
+    node.prober.hold.clear()  # what is seen of backends must not change by itself
     async with node.running(), grpc.aio.insecure_channel(f"unix://{node.socket}") as channel:
         yield Caller(channel)
 

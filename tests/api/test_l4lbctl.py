@@ -106,7 +106,7 @@ def test_the_tables_say_what_there_is(run: Callable[..., Result]) -> None:
         "web   10.0.0.1  80    TCP       NAT   ok",
     ]
     assert run("backend list").output.splitlines() == [
-        "NAME   ADDRESS   PORT  WEIGHT  SHARE  STATE    DRAIN",
+        "NAME   ADDRESS   PORT  WEIGHT  SHARE  STATE    HEALTH  DRAIN",
         "web/a  10.1.0.1  80    3       50.0%  ENABLED",
     ]
     assert "00:01:02:03:04:05" in run("backend list -o wide").output

@@ -171,8 +171,10 @@ class FakeControl:
         self._match(service, command.etag)
         checks.unchanged(service, command)
         changeable = ("idle_seconds", "window_seconds", "down_grace_seconds", "on_empty", "mss_clamp", "mss", "new_flow_limit")
-        changeable += ("allow_list", "deny_list", "affinity", "annotations")
+        changeable += ("allow_list", "deny_list", "affinity", "health_check", "annotations")
         changes = {f: getattr(command, f) for f in changeable if getattr(command, f) is not None}
+        if command.without_health_check:
+            changes["health_check"] = None
         view = ServiceView(replace(service, revision=self.revision, **changes))
         checks.service(view.service)
         lists.named(self._asked(self.revision), view.service)

@@ -119,8 +119,8 @@ class FakeClock:
         self.ahead = 0.0
 
     def monotonic(self) -> float:
-        """The event loop's clock and what the test has added."""
-        return asyncio.get_running_loop().time() + self.ahead
+        """That of event loops, and what the test has added."""
+        return time.monotonic() + self.ahead
 
     def time(self) -> float:
         """Unix seconds."""

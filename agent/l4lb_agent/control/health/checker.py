@@ -30,10 +30,12 @@ _Key = tuple[HealthCheck, Target]
 
 @dataclass(eq=False)
 class _Probing:
-    """One series of probes, for all backends that share it. `due` is when the next begins, monotonic."""
+    """One series of probes, for all backends that share it. `due` is when the next begins, monotonic, and `due_time` the same in Unix
+    seconds."""
 
     key: _Key
     due: float
+    due_time: float = 0.0
     names: set[str] = field(default_factory=set)
     task: "asyncio.Task[None] | None" = None
 
@@ -44,6 +46,7 @@ class _Watched:
     check: HealthCheck
     probing: _Probing
     health: Health
+    held_time: float = 0.0  # Unix seconds of health.held_until
 
 
 class Checker:
@@ -94,20 +97,17 @@ class Checker:
         return self._verdict
 
     def standing(self, service: str) -> Standing | None:
-        """How a service stands, None without a check."""
-        self._see()
+        """How a service stood when somebody last asked for the verdict, None without a check. Any thread may ask."""
         return self._standings.get(service)
 
     def view(self, name: str) -> HealthView | None:
-        """The health of a backend, None without a check."""
+        """The health of a backend, None without a check. Any thread may ask."""
         watched = self._watched.get(name)
         if watched is None:
             return None
-        now, health = self._clock.monotonic(), watched.health
-        unix = self._clock.time() - now
+        flapping = watched.health.flapping(self._clock.monotonic())
         stands = self.standing(name.split("/backends/")[0]) or NOBODY
-        flapping = health.held_until + unix if health.flapping(now) else 0.0
-        return HealthView(health, watched.probing.due + unix, name in stands.kept, flapping)
+        return HealthView(watched.health, watched.probing.due_time, name in stands.kept, watched.held_time if flapping else 0.0)
 
     def _see(self) -> None:
         """Brings standings and verdict up to date."""
@@ -147,7 +147,8 @@ class Checker:
             health = watched.health if watched.check == asked else state.other_check(watched.health)
         to = check.target(asked, desired.services[backend.service].vip, backend.address, backend.port)
         probing = self._join(name, (asked.parameters, to), watched.probing if watched else None, health)
-        self._watched[name] = _Watched(identity, asked, probing, health)
+        held = watched.held_time if watched else 0.0
+        self._watched[name] = _Watched(identity, asked, probing, health, held)
 
     def _join(self, name: str, key: _Key, before: _Probing | None, health: Health) -> _Probing:
         """The series of this key, with the backend in it. What nobody knows is probed at once, the others spread over an interval."""
@@ -173,8 +174,13 @@ class Checker:
                 series.task.cancel()
 
     def _enqueue(self, series: _Probing) -> None:
+        series.due_time = self._unix(series.due)
         heapq.heappush(self._queue, (series.due, next(self._numbers), series))
         self._wake.set()
+
+    def _unix(self, monotonic: float) -> float:
+        """Unix seconds. Taken once for each time that is shown, which must not flicker."""
+        return monotonic - self._clock.monotonic() + self._clock.time()
 
     def _start_due(self, group: asyncio.TaskGroup) -> float | None:
         """Begins the probes whose time has come; seconds until the next one's, None without any."""
@@ -204,7 +210,8 @@ class Checker:
         watched = self._watched[name]
         before = watched.health
         after = state.learned(before, Probed(outcome, self._clock.time()), now, watched.check)
-        self._watched[name] = replace(watched, health=after)
+        held = watched.held_time if after.held_until == before.held_until else self._unix(after.held_until)
+        self._watched[name] = replace(watched, health=after, held_time=held)
         if after.state is not before.state:
             level = logging.WARNING if after.state is State.DOWN else logging.INFO
             _log.log(

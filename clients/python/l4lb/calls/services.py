@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from l4lb import names
+from l4lb.calls import health
 from l4lb.calls.call import Call, Listing, duration, mask, own_id, present
 from l4lb.v1 import ring_pb2, service_pb2, virtual_service_pb2
 from l4lb.v1.virtual_service_pb2 import VirtualService
@@ -14,18 +15,20 @@ def create_service(
     client_address: str = "", encap: Mapping[str, Any] | None = None, flow_tracking: str = "", hash: str = "", ring_size: int = 0,
     idle_timeout: float | None = None, change_window: float | None = None, down_grace: float | None = None, on_empty: str = "",
     mss_clamp: str = "", mss: int = 0, new_flow_limit: Mapping[str, Any] | None = None, allow_list: str = "", deny_list: str = "",
-    affinity: Mapping[str, Any] | None = None,
+    affinity: Mapping[str, Any] | None = None, health_check: Mapping[str, Any] | None = None,
     annotations: Mapping[str, str] | None = None, request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
     """Creates a virtual service without backends. It has `port`, those from `port` to `port_end`, or with `any_port` all. `encap` has the
     fields of Encap: encapsulation, port, outer_source, outer_checksum; `new_flow_limit` those of NewFlowLimit: per_service and per_source,
-    each with flows_per_second and burst, prefix_v4, prefix_v6; `affinity` those of Affinity: timeout in seconds, prefix_length."""
+    each with flows_per_second and burst, prefix_v4, prefix_v6; `affinity` those of Affinity: timeout in seconds, prefix_length;
+    `health_check` those of HealthCheck: one of tcp, http, grpc and udp with the fields of that kind, interval and timeout in seconds, rise,
+    fall, port, on_all_down."""
     service = _service(
         vip=vip, port=port, port_end=port_end, any_port=any_port, protocol=protocol, forwarding_mode=forwarding_mode,
         client_address=client_address, encap=encap, flow_tracking=flow_tracking, hash=hash, ring_size=ring_size,
         idle_timeout=idle_timeout, change_window=change_window,
         down_grace=down_grace, on_empty=on_empty, mss_clamp=mss_clamp, mss=mss, new_flow_limit=new_flow_limit, allow_list=allow_list,
-        deny_list=deny_list, affinity=affinity, annotations=annotations,
+        deny_list=deny_list, affinity=affinity, health_check=health_check, annotations=annotations,
     )  # fmt: skip
     service_id = names.split(names.service(name))[1]
     request = service_pb2.CreateVirtualServiceRequest(
@@ -57,18 +60,19 @@ def update_service(
     ring_size: int | None = None, idle_timeout: float | None = None,
     change_window: float | None = None, down_grace: float | None = None, on_empty: str | None = None, mss_clamp: str | None = None,
     mss: int | None = None, new_flow_limit: Mapping[str, Any] | None = None, allow_list: str | None = None,
-    deny_list: str | None = None, affinity: Mapping[str, Any] | None = None, annotations: Mapping[str, str] | None = None,
+    deny_list: str | None = None, affinity: Mapping[str, Any] | None = None, health_check: Mapping[str, Any] | None = None,
+    annotations: Mapping[str, str] | None = None,
     etag: str = "", allow_missing: bool = False, request_id: str = "", validate_only: bool = False,
 ) -> Call[VirtualService]:  # fmt: skip
-    """Changes what is given; an empty `affinity` ends it. With `allow_missing` creates it when it does not exist; what is fixed at creation
-    is compared otherwise."""
+    """Changes what is given; an empty `affinity` or `health_check` ends it. With `allow_missing` creates it when it does not exist; what is
+    fixed at creation is compared otherwise."""
     given = {
         "vip": vip, "port": port, "port_end": port_end, "any_port": any_port, "protocol": protocol, "forwarding_mode": forwarding_mode,
         "client_address": client_address, "encap": encap, "flow_tracking": flow_tracking, "hash": hash, "ring_size": ring_size,
         "idle_timeout": idle_timeout,
         "change_window": change_window, "down_grace": down_grace, "on_empty": on_empty, "mss_clamp": mss_clamp, "mss": mss,
         "new_flow_limit": new_flow_limit, "allow_list": allow_list, "deny_list": deny_list, "affinity": affinity,
-        "annotations": annotations,
+        "health_check": health_check, "annotations": annotations,
     }  # fmt: skip
     service = _service(name=names.service(name), etag=etag, **given)
     request = service_pb2.UpdateVirtualServiceRequest(
@@ -117,6 +121,8 @@ def _service(**given: Any) -> VirtualService:
         wanted["encap"] = _encap(wanted["encap"])
     if "affinity" in wanted:
         wanted["affinity"] = _affinity(wanted["affinity"])
+    if "health_check" in wanted:
+        wanted["health_check"] = health.check(wanted["health_check"])
     return VirtualService(**wanted)
 
 

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from l4lb import names
 from l4lb.cli.base import Session
 from l4lb.streams import Event
-from l4lb.v1 import agent_pb2, backend_pb2, prefix_list_pb2, virtual_service_pb2
+from l4lb.v1 import agent_pb2, backend_pb2, health_pb2, prefix_list_pb2, virtual_service_pb2
 
 Column = tuple[str, Callable[[Any], str]]
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
@@ -51,6 +51,7 @@ _SERVICE_WIDE: Sequence[Column] = (
     ("RING", lambda s: str(s.ring_size)),
     ("IDLE", lambda s: f"{s.idle_timeout.seconds}s"),
     ("AFFINITY", lambda s: f"{s.affinity.timeout.seconds}s by /{s.affinity.prefix_length}" if s.HasField("affinity") else ""),
+    ("HEALTH CHECK", lambda s: _check(s.health_check) if s.HasField("health_check") else ""),
     ("DIGEST", lambda s: s.ring_digest[:12]),
     ("BEFORE", lambda s: s.before_ring_digest[:12] if s.differing_slots else ""),
     ("DIFFERING", lambda s: f"{s.differing_slots} slots" if s.differing_slots else ""),
@@ -66,6 +67,7 @@ _BACKEND: Sequence[Column] = (
     ("WEIGHT", lambda b: str(b.weight)),
     ("SHARE", lambda b: f"{b.slot_share:.1%}"),
     ("STATE", _state),
+    ("HEALTH", lambda b: health(b)),
     ("DRAIN", lambda b: _drain(b)),
 )
 _BACKEND_WIDE: Sequence[Column] = (
@@ -76,9 +78,32 @@ _BACKEND_WIDE: Sequence[Column] = (
     ("VLAN", lambda b: vlans(b.next_hop)),
     ("MTU", lambda b: str(b.mtu or b.next_hop.mtu or "")),
     ("ID", lambda b: str(b.datapath_id)),
+    ("EFFECTIVE", lambda b: word(health_pb2.EffectiveState, b.effective_state)),
+    ("LAST PROBE", lambda b: probe(b.health.last_probe) if b.health.HasField("last_probe") else ""),
     ("ETAG", lambda b: b.etag),
     ("WHY", lambda b: b.reconciling_reason),
 )
+
+
+def health(backend: Any) -> str:
+    """What probes say, "" without a check."""
+    if not backend.HasField("health"):
+        return ""
+    state = word(health_pb2.HealthState, backend.health.state)
+    if backend.health.HasField("flapping_until"):
+        return f"{state}, flapping until {backend.health.flapping_until.ToJsonString()}"
+    return f"{state}, kept" if backend.health.kept_by_on_all_down else state
+
+
+def probe(of: Any) -> str:
+    """One probe in a few words."""
+    outcome = word(health_pb2.ProbeOutcome, of.outcome)
+    said = f"{outcome} ({of.detail})" if of.detail else outcome
+    return f"{said} in {of.latency.ToMicroseconds() / 1000:.1f} ms at {of.time.ToJsonString()}"
+
+
+def _check(of: Any) -> str:
+    return f"{of.WhichOneof('kind')} every {of.interval.ToMilliseconds() / 1000:g}s, rise {of.rise}, fall {of.fall}"
 
 
 def _ports(service: Any) -> str:

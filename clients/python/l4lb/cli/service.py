@@ -16,6 +16,7 @@ from l4lb.cli.base import (
     etag_option,
     output_option,
 )
+from l4lb.cli.health_options import health_options, take_health
 
 _PROTOCOLS = click.Choice(("tcp", "udp"))
 _HASHES = click.Choice(("tuple", "source", "source-destination"))
@@ -24,10 +25,11 @@ _on_empty = click.option(
 )
 _ENCAP = {"encapsulation": "encapsulation", "port": "encap_port", "outer_source": "outer_source", "outer_checksum": "outer_checksum"}
 _CHANGEABLE = (
-    "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "affinity"
+    "idle_timeout", "change_window", "down_grace", "on_empty", "mss_clamp", "mss", "new_flow_limit", "allow_list", "deny_list", "affinity",
+    "health_check",
 )  # fmt: skip
 _change_window = click.option("--change-window", type=DURATION, help="How long after a change silent flows of dsr and encap stay put.")
-_down_grace = click.option("--down-grace", type=DURATION, help="How long flows stay with a backend that has become unreachable.")
+_down_grace = click.option("--down-grace", type=DURATION, help="How long flows stay with a backend that is unreachable or DOWN.")
 
 _mss_clamp = click.option("--mss-clamp", type=click.Choice(("off", "auto", "fixed")), help="Lower the MSS of SYNs: to what fits, or --mss.")
 _mss = click.option("--mss", type=click.IntRange(0, 65495), help="Longest TCP segment, with --mss-clamp fixed.")
@@ -63,6 +65,7 @@ def service() -> None:
 @limit_options
 @list_options
 @affinity_options
+@health_options
 @annotate_option
 @change_options
 @click.pass_obj
@@ -76,6 +79,7 @@ def create(session: Session, /, name: str, annotations: tuple[tuple[str, str], .
     options["encap"] = encap if any(encap.values()) else None
     options["new_flow_limit"] = take_limit(options)
     options["affinity"] = take_affinity(options)
+    options["health_check"] = take_health(options)
     render.one(session, session.client.create_service(name, annotations=dict(annotations), **options))
 
 
@@ -114,14 +118,23 @@ def show(session: Session, /, name: str) -> None:
 @no_list_options
 @affinity_options
 @click.option("--no-affinity", is_flag=True, help="Each new flow goes where the ring says.")
+@health_options
+@click.option("--no-health", is_flag=True, help="Backends are not probed any more, and all take new flows.")
 @annotate_option
 @etag_option
 @change_options
 @click.pass_obj
 def update(
-    session: Session, /, name: str, annotations: tuple[tuple[str, str], ...], no_limits: bool, no_affinity: bool, **options: Any
+    session: Session,
+    /,
+    name: str,
+    annotations: tuple[tuple[str, str], ...],
+    no_limits: bool,
+    no_affinity: bool,
+    no_health: bool,
+    **options: Any,
 ) -> None:
-    """Change a virtual service. Given annotations replace all there were, and given limits and affinity too."""
+    """Change a virtual service. Given annotations replace all there were, and given limits, affinity and health check too."""
     from l4lb.cli import render
 
     limit = take_limit(options)
@@ -133,9 +146,14 @@ def update(
     if affinity and no_affinity:
         raise click.UsageError("--no-affinity takes away what the other options ask for")
     options["affinity"] = {} if no_affinity else affinity
+    health = take_health(options)
+    if health and no_health:
+        raise click.UsageError("--no-health takes away what the other options ask for")
+    options["health_check"] = {} if no_health else health
     if not annotations and all(options[name] is None for name in _CHANGEABLE):
-        known = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
-        raise click.UsageError(f"nothing to change: give {known}, --source-flow-limit, --no-limits, --no-affinity or --annotate")
+        known = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE).replace("health-check", "health")
+        takes_away = "--no-limits, --no-affinity, --no-health"
+        raise click.UsageError(f"nothing to change: give {known}, --source-flow-limit, {takes_away} or --annotate")
     wanted = dict(annotations) if annotations else None
     render.one(session, session.client.update_service(name, annotations=wanted, **options))
 
