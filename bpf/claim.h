@@ -90,18 +90,28 @@ static __always_inline __u32 slot_age(const struct config *c, __u64 slot)
 	return (tick(c) - (__u32)slot) & SLOT_STAMP_MASK;
 }
 
-/* Looks through a bucket for an empty slot and for the stalest flow: s->empty, s->best (SLOTS when none), s->best_age */
-static __always_inline void look_for_slot(struct scratch *s, const struct config *c, const struct unanswered *u)
+/* Looks through a bucket for an empty slot: s->empty, SLOTS when none. No branch: how full it is cannot be foretold, and a branch that the
+ * CPU got wrong would wait for the bucket */
+static __always_inline void look_for_empty(struct scratch *s, const struct unanswered *u)
 {
-	s->empty = s->best = SLOTS;
+	__u32 place = SLOTS;
+
+#pragma unroll
+	for (int i = 0; i < SLOTS; i++)
+		place ^= (place ^ i) & if_zero(*(const volatile __u64 *)&u->slot[i] >> SLOT_ID_SHIFT);
+	*(volatile __u8 *)&s->empty = place;
+}
+
+/* Looks through a bucket for the stalest flow: s->best (SLOTS when none), s->best_age */
+static __always_inline void look_for_stalest(struct scratch *s, const struct config *c, const struct unanswered *u)
+{
+	s->best = SLOTS;
 	s->best_age = 0;
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SLOTS; i++) {
 		__u64 slot = *(const volatile __u64 *)&u->slot[i];
 
-		if (!(slot >> SLOT_ID_SHIFT)) {
-			s->empty = i;
-		} else if (slot >> SLOT_ID_SHIFT != SLOT_BUSY && (s->best == SLOTS || slot_age(c, slot) > s->best_age)) {
+		if (slot >> SLOT_ID_SHIFT && slot >> SLOT_ID_SHIFT != SLOT_BUSY && (s->best == SLOTS || slot_age(c, slot) > s->best_age)) {
 			s->best_age = slot_age(c, slot);
 			s->best = i;
 		}
@@ -116,7 +126,7 @@ static __always_inline bool slot_take(struct scratch *s, const struct config *c,
 	for (int i = 0; i < SLOT_TRIES; i++) {
 		__u64 there, *slot;
 
-		look_for_slot(s, c, u);
+		look_for_empty(s, u);
 		if (s->empty < SLOTS) {
 			slot = &u->slot[s->empty & (SLOTS - 1)];
 			there = *(volatile __u64 *)slot;
@@ -129,6 +139,7 @@ static __always_inline bool slot_take(struct scratch *s, const struct config *c,
 			}
 			*(volatile __u64 *)slot = slot_word(0, there, 0);
 		}
+		look_for_stalest(s, c, u);
 		if (s->best >= SLOTS)
 			return false;
 		slot = &u->slot[s->best & (SLOTS - 1)];
@@ -158,6 +169,35 @@ static __always_inline void flow_evict(struct scratch *s, const struct config *c
 	old_tuple(s, f, id);
 	hash = tuple_hash(&s->old, c->slot_secret);
 	index_leave(s, c, f, id, hash);
+}
+
+/* Reads a word of a line that is needed soon. Lines that are asked for before any of them is needed come from memory together, not one
+ * after the other: no CPU looks ahead past a compare-and-swap. */
+static __always_inline void fetch(const void *line)
+{
+	__u32 word = *(const volatile __u32 *)line;
+
+	asm volatile("" ::"r"(word));
+}
+
+/* Of the slot and the record that flow_claim() is about to take */
+static __always_inline void fetch_record(const struct scratch *s, const struct config *c)
+{
+	const struct unanswered *u = unanswered_get(s->hash & c->unanswered_mask);
+	const struct pool *p = pool_get(0);
+	const __u32 *spare;
+	const struct flow *f;
+	__u64 taken;
+
+	if (!u || !p)
+		return;
+	fetch(&u->slot[0]);
+	fetch(&u->slot[SLOTS / 2]);
+	taken = *(const volatile __u64 *)&p->taken;
+	spare = spare_get((taken - c->flow_ids) & c->spare_mask);
+	f = flow_get(taken < c->flow_ids ? taken + 1 : spare ? *(const volatile __u32 *)spare : 0);
+	if (f)
+		fetch(f);
 }
 
 /* A record for a new flow of the client's tuple, whose hash is s->hash: s->flow_id; nothing leads to it yet. NULL when there is none */

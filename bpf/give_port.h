@@ -64,11 +64,8 @@ static __always_inline void find_giver(struct scratch *s, const struct config *c
 	g->id = g->age = g->looks = 0;
 #pragma clang loop unroll(disable)
 	for (__u32 try = 0; try < PORT_TRIES; try++) {
-		const struct address *source = snat_get(address_of_try(s, c, seed, try));
-
-		if (!source || g->looks >= GIVER_LOOKS)
+		if (g->looks >= GIVER_LOOKS || !fill_try(s, c, b, seed, try))
 			break;
-		fill_source(s, b, source, htons(port_of_try(s, c, seed, try)));
 		look_at(s, c, port_holder(s, c));
 	}
 }

@@ -148,6 +148,8 @@ static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const
 			return REASON_NO_SOURCE_PORT; /* a search has just failed: SYNs are refused without another */
 		*full = 0;
 	}
+	fetch_record(s, c);
+	fetch_port(s, c, b, seed);
 	f = *made = flow_claim(s, c);
 	if (!f || !flow_fill(s, f, b, chosen))
 		return REASON_FLOW_TABLE_FULL;

@@ -97,26 +97,46 @@ static __always_inline __u32 port_inherit(struct scratch *s, const struct config
 	return port_note(s, f) && index_change(c, hash, index_entry(hash, holder), index_entry(hash, s->flow_id)) ? 0 : RACE_LOST;
 }
 
+/* What one try makes of the packet; false when there is no SNAT address */
+static __always_inline bool fill_try(struct scratch *s, const struct config *c, const struct backend *b, __u64 seed, __u32 try)
+{
+	bool keeps = keeps_client(s);
+	const struct address *source = keeps ? &s->tuple.source : snat_get(address_of_try(s, c, seed, try));
+
+	if (!source)
+		return false;
+	fill_source(s, b, source, keeps ? s->tuple.source_port : htons(port_of_try(s, c, seed, try)));
+	return true;
+}
+
+/* The buckets in which the first port is claimed: see fetch() */
+static __always_inline void fetch_port(struct scratch *s, const struct config *c, const struct backend *b, __u64 seed)
+{
+	const struct bucket *first;
+
+	if (!fill_try(s, c, b, seed, 0))
+		return;
+	first = index_bucket(c, reversed_hash(&s->becomes, c->slot_secret), 0);
+	if (first)
+		fetch(first);
+}
+
 /* Finds a port for the record's flow, which follows the flow `earlier` (0 = none); returns 0, a reason, NONE_FREE, or RACE_LOST when
  * another CPU took the port at the very moment. A claim is dear, for the verifier: there is one, for the first port that is free at a
  * look */
 static __always_inline __u32 port_search(struct scratch *s, const struct config *c, struct flow *f, const struct backend *b, __u64 seed,
 					 __u32 earlier)
 {
-	bool keeps = keeps_client(s);
-
 #pragma clang loop unroll(disable)
 	for (__u32 try = 0; try < PORT_TRIES; try++) {
-		const struct address *source = keeps ? &s->tuple.source : snat_get(address_of_try(s, c, seed, try));
 		__u32 holder;
 
-		if (!source)
+		if (!fill_try(s, c, b, seed, try))
 			return REASON_NO_SNAT_ADDRESS;
-		fill_source(s, b, source, keeps ? s->tuple.source_port : htons(port_of_try(s, c, seed, try)));
 		holder = port_holder(s, c);
 		if (!holder)
 			return port_claim(s, c, f) ? 0 : RACE_LOST;
-		if (keeps)
+		if (keeps_client(s))
 			return port_inherit(s, c, f, holder, earlier);
 	}
 	return NONE_FREE;
@@ -133,12 +153,7 @@ static __always_inline void port_release(const struct scratch *s, const struct c
  * only while a single look fails as well is the backend taken for full. */
 static __always_inline bool glance(struct scratch *s, const struct config *c, const struct backend *b, __u64 seed)
 {
-	const struct address *source = snat_get(address_of_try(s, c, seed, PORT_TRIES - 1));
-
-	if (!source)
-		return false;
-	fill_source(s, b, source, htons(port_of_try(s, c, seed, PORT_TRIES - 1)));
-	return !port_holder(s, c);
+	return fill_try(s, c, b, seed, PORT_TRIES - 1) && !port_holder(s, c);
 }
 
 /* From where ports are searched */

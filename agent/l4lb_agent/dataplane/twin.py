@@ -172,7 +172,9 @@ class Twin:
             return None
         verdict = Verdict(run.retval)
         out = next((key for what, key in reversed(taken) if what == steps.REDIRECT), None) if verdict is Verdict.REDIRECT else None
-        return Answer(verdict, run.data, Reason(outcome // VERDICTS), out, self._drawn(frame, run.data, names.count(_SNAT)))
+        reason = Reason(outcome // VERDICTS)
+        tries = names.count(_SNAT) - (reason is not Reason.NO_SOURCE_PORT)  # before a search one address is looked at for its bucket
+        return Answer(verdict, run.data, reason, out, self._drawn(frame, run.data, max(0, tries)))
 
     def _drawn(self, frame: bytes, out: bytes, tries: int) -> bool:
         """Whether the second had a say in the SNAT address or port, after so many tries for one."""
