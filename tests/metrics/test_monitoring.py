@@ -11,6 +11,8 @@ import yaml
 
 from l4lb_agent.metrics import families
 from l4lb_agent.model import mapspec
+from l4lb_agent.model.health.outcome import Why
+from l4lb_agent.model.health.state import State
 from l4lb_agent.model.reasons import Reason, Verdict
 from lab.install import cache_folder
 from tests.law.python_rules import ROOT
@@ -28,7 +30,8 @@ LABELS |= {f"{family.name}{suffix}": {*family.labels, *OF_PROMETHEUS, *more}
 VALUES = {
     "reason": {reason.name for reason in Reason}, "verdict": {verdict.name for verdict in Verdict},
     "map": {spec.name for spec in mapspec.specs(mapspec.Sizes())}, "mode": {"native", "generic"}, "direction": {"in", "out"},
-    "state": {"enabled", "draining", "drained", "disabled"},
+    "state": {"enabled", "draining", "drained", "disabled"} | {state.name.lower() for state in State},
+    "outcome": {why.name.lower() for why in Why},
 }  # fmt: skip
 
 
@@ -91,6 +94,7 @@ def test_the_rule_finds_what_is_not_exported() -> None:
     assert wrong('l4lb_service_packets_total{backend="x"}') == ["l4lb_service_packets_total{backend}"]
     assert wrong('l4lb_datapath_packets_total{reason=~"NO_SERVICE|NO_SERVCE"}') == ["l4lb_datapath_packets_total{reason=NO_SERVCE}"]
     assert wrong("sum by (service, backend) (l4lb_service_active_flows)") == ["backend"]
+    assert wrong('l4lb_service_probes_total{outcome="tired"}') == ["l4lb_service_probes_total{outcome=tired}"]
     assert wrong('l4lb_map_entries{map="no_such_map"}') == ["l4lb_map_entries{map=no_such_map}"]
 
 

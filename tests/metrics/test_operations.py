@@ -3,6 +3,7 @@
 import re
 
 from l4lb_agent.metrics import families
+from l4lb_agent.model.health.state import State
 from tests.law.python_rules import ROOT
 
 TEXT = (ROOT / "docs/operations.md").read_text()
@@ -15,5 +16,8 @@ def test_the_page_lists_every_series_with_kind_labels_and_meaning() -> None:
 
 def test_the_number_of_series_of_a_backend_is_as_the_page_says() -> None:
     directed = [family for family in families.BACKENDS if "direction" in family.labels]
-    assert (len(families.BACKENDS) - len(directed), 2 * len(directed)) == (6, 4)
+    of_health = [families.BACKEND_HEALTH, families.BACKEND_PROBE]
+    assert (len(families.BACKENDS) - len(directed) - len(of_health), 2 * len(directed)) == (6, 4)
+    assert len(State) + 1 == 4, "one for each state, and how long a probe took"
     assert "Each backend has six series, and four more of" in TEXT
+    assert "with a health check it has four more" in " ".join(TEXT.split())

@@ -10,6 +10,8 @@ from l4lb_agent.metrics import families
 from l4lb_agent.model import errors
 from l4lb_agent.model.backend import DeadlineAction
 from l4lb_agent.model.changes import commands
+from l4lb_agent.model.health.check import HealthCheck, Kind
+from l4lb_agent.model.health.state import State
 from l4lb_agent.model.mapspec import specs
 from l4lb_agent.model.service import Mode, Tracking
 from lab.install import cache_folder
@@ -20,6 +22,7 @@ from tests.metrics.conftest import OPENMETRICS, parsed, samples, text
 PLAIN = "text/plain; version=0.0.4"
 PROMTOOL = cache_folder() / "promtool/promtool"
 A, B = "services/web/backends/a", "services/web/backends/b"
+CHECK = HealthCheck(Kind.TCP, interval_seconds=0.1, timeout_seconds=0.05)
 
 
 async def fill(node: Node, agent: Agent) -> None:
@@ -33,9 +36,23 @@ async def fill(node: Node, agent: Agent) -> None:
     await agent.change(commands.DrainBackend(B, 600.0, DeadlineAction.CUT, allow_empty=True))
 
 
+async def fill_all(node: Node, agent: Agent) -> None:
+    """The same, and one whose backends are probed: one of them is well."""
+    await fill(node, agent)
+    node.prober.fail("10.0.0.4")
+    await agent.change(commands.CreateService(service("sound", vip="192.0.2.3", health_check=CHECK)))
+    for name, at in (("c", "10.0.0.3"), ("d", "10.0.0.4")):
+        await agent.change(commands.AddBackend(backend("sound", name, at, 80)))
+    await until(lambda: samples_of(agent) == {State.UP, State.DOWN})
+
+
+def samples_of(agent: Agent) -> set[State]:
+    return {one.health.health.state for one in agent.snapshot().backends if one.health}
+
+
 async def test_all_families_are_exported_as_declared_and_in_that_order(node: Node) -> None:
     async with node.running() as agent:
-        await fill(node, agent)
+        await fill_all(node, agent)
         found = parsed(await text(agent))
     assert list(found) == [family.name for family in families.EVERY]
     for family in families.EVERY:
@@ -48,7 +65,7 @@ async def test_all_families_are_exported_as_declared_and_in_that_order(node: Nod
 async def test_the_text_is_what_the_library_itself_writes(node: Node) -> None:
     """But for the order of labels and the form of numbers, which its parser has read."""
     async with node.running() as agent:
-        await fill(node, agent)
+        await fill_all(node, agent)
         ours = await text(agent)
 
     class Collected:
@@ -68,7 +85,7 @@ def check(exported: str) -> str:
 
 async def test_promtool_accepts_all_of_it(node: Node) -> None:
     async with node.running() as agent:
-        await fill(node, agent)
+        await fill_all(node, agent)
         exported = await text(agent, PLAIN)
     assert exported.count("\n# TYPE ") == len(families.EVERY)
     assert check(exported) == "0 "
@@ -130,10 +147,40 @@ async def test_a_backend_without_next_hop_is_not_reachable(node: Node) -> None:
 
 async def test_series_of_backends_can_be_left_out_and_drains_stay(node: Node) -> None:
     async with node.running() as agent:
-        await fill(node, agent)
+        await fill_all(node, agent)
         exported = await text(agent, backends=False)
     assert set(parsed(exported)) == {family.name for family in (*families.AGENT, *families.DATAPATH, *families.SERVICES, *families.DRAINS)}
     assert samples(exported, "l4lb_drain_remaining_flows") == {("web", "b"): 5}
+    assert samples(exported, "l4lb_service_health_backends")["sound", "down"] == 1
+
+
+async def test_health_is_told_by_service_and_by_backend_of_those_that_are_probed_alone(node: Node) -> None:
+    async with node.running() as agent:
+        await fill_all(node, agent)
+        exported = await text(agent)
+        node.prober.fail("10.0.0.3", "10.0.0.4")
+        await until(lambda: samples_of(agent) == {State.DOWN})
+        down = await text(agent)
+        await agent.change(commands.UpdateService("services/sound", without_health_check=True))
+        without = await text(agent)
+    assert samples(exported, "l4lb_backend_health") == {
+        ("sound", "c", "unknown"): 0, ("sound", "c", "up"): 1, ("sound", "c", "down"): 0,
+        ("sound", "d", "unknown"): 0, ("sound", "d", "up"): 0, ("sound", "d", "down"): 1,
+    }  # fmt: skip
+    states = {("sound", "unknown"): 0, ("sound", "up"): 1, ("sound", "down"): 1}
+    assert samples(exported, "l4lb_service_health_backends") == states
+    assert samples(exported, "l4lb_backend_probe_duration_seconds") == {("sound", "c"): 0.001, ("sound", "d"): 0.001}
+    assert samples(exported, "l4lb_service_all_down") == {("sound",): 0}
+    assert samples(exported, "l4lb_service_kept_backends") == {("sound",): 0}
+    assert samples(exported, "l4lb_service_eligible_backends")[("sound",)] == 1
+    probes = samples(exported, "l4lb_service_probes_total")
+    assert probes["sound", "ok"] >= 1 <= probes["sound", "refused"]
+    assert probes["sound", "own_fault"] == 0
+    assert samples(down, "l4lb_service_all_down") == samples(down, "l4lb_service_kept_backends") == {("sound",): 1}
+    assert samples(down, "l4lb_service_health_transitions_total") == {("sound",): 1}
+    assert samples(down, "l4lb_service_flapping_backends") == {("sound",): 0}
+    assert "l4lb_backend_health{" not in without
+    assert "l4lb_service_probes_total{" not in without
 
 
 async def test_the_kernels_counters_go_on_after_a_restart_and_the_agents_begin_anew(node: Node) -> None:

@@ -93,6 +93,25 @@ def test_packets_that_are_dropped_while_it_looks_are_told_with_their_reason(web:
     assert (found["PACKETS_DROPPED"]["subject"], found["PACKETS_DROPPED"]["severity"]) == ("NO_BACKEND", "SEVERITY_WARNING")
 
 
+def test_backends_that_probes_refuse_are_named_with_what_these_met_while_forwarding_goes_on(web: Balanced) -> None:
+    """Nothing listens where they are probed."""
+    web.client.update_service("web4", health_check={"tcp": {}, "interval": 0.1, "timeout": 0.05, "port": 9})
+    found: Found = {}
+    for _ in range(5):
+        code, found = l4lbctl(web)
+        if "ALL_DOWN" in found:
+            break
+    assert (code, found["ALL_DOWN"]["subject"], found["ALL_DOWN"]["severity"]) == (6, "services/web4", "SEVERITY_ERROR")
+    assert "the 2 that were UP last go on taking new flows" in str(found["ALL_DOWN"]["evidence"])
+    down = found["BACKEND_DOWN"]
+    assert down["subject"] in ("services/web4/backends/a", "services/web4/backends/b")
+    assert "port 9: REFUSED, connecting: Connection refused" in str(down["evidence"])
+    seen = web.lab.traffic.counted(web.vips(), 20, "kept")
+    assert (seen["errors"], set(seen["by_backend"])) == ({}, {"backend-a", "backend-b"})
+    web.client.update_service("web4", health_check={})
+    assert not {"ALL_DOWN", "BACKEND_DOWN"} & set(l4lbctl(web)[1])
+
+
 def test_outer_headers_need_room_and_a_backend_that_no_client_hears_is_found() -> None:
     """Its answers would not pass here; that no ACK of a client follows does, where flows are tracked."""
     with set_up(forwarding=Mode.GUE, options={"flow_tracking": "all"}) as running:

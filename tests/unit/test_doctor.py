@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from l4lb_agent.control.doctor import SHARED_SECONDS, Doctor
+from l4lb_agent.control.health.checker import Looked
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Interface, Monitor
 from l4lb_agent.control.ports import Doors
@@ -17,8 +18,11 @@ from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.doctor import drops, machine
 from l4lb_agent.model.doctor.examine import MOST, examine, with_warnings
-from l4lb_agent.model.doctor.facts import Certificate, Claim, Clock, Device, Facts, Kernel, Memory, Peer, Pins, Program, Scope, Way
+from l4lb_agent.model.doctor.facts import Certificate, Claim, Clock, Device, Down, Facts, Kernel, Memory, Peer, Pins, Program, Scope, Way
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity, in_order, worst
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health.outcome import Outcome, Why
+from l4lb_agent.model.health.state import Health, Probed, State
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.observed import Answers, Counters
 from l4lb_agent.model.reasons import Reason, Verdict
@@ -71,6 +75,19 @@ def answering(*counts: int) -> Facts:
 def udp() -> Desired:
     asked = desired()
     return replace(asked, services={name: replace(one, protocol=Protocol.UDP) for name, one in asked.services.items()})
+
+
+def checked(admin: AdminState = AdminState.ENABLED) -> Desired:
+    """With a health check."""
+    asked = desired(admin=admin)
+    check = HealthCheck(Kind.HTTP, path="/healthz")
+    return replace(asked, services={name: replace(one, health_check=check) for name, one in asked.services.items()})
+
+
+def failing(why: Why, detail: str, **more: object) -> Facts:
+    """Probes of the backend end so."""
+    health = Health(State.DOWN, NOW, False, 5, history=(Probed(Outcome(why, 0.1, detail), NOW),))
+    return replace(SOUND, down={"services/web/backends/a": Down(health, **more)})  # type: ignore[arg-type]
 
 
 def own_mtu(mtu: int) -> Desired:
@@ -139,6 +156,10 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ("silence", scope(), SILENT, Id.BACKEND_UNRESOLVED, ERROR, f"ip neigh show to {THERE} dev eth0"),
     ("a router", scope(asked=desired(Mode.DSR)), with_way(gateway=ROUTER), Id.BACKEND_BEHIND_ROUTER, ERROR, f"ip route get {THERE}"),
     ("a way of no use", scope(), with_way(trouble="has two tags"), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip -d link show dev eth0"),
+    ("503", scope(asked=checked()), failing(Why.STATUS, "503 Service Unavailable"), Id.BACKEND_DOWN, WARNING, "l4lbctl backend get web/a"),
+    (
+        "none UP", scope(asked=checked()), replace(SOUND, all_down={"services/web": 1}), Id.ALL_DOWN, ERROR, "l4lbctl backend list web"
+    ),
     ("RSTs", scope(), answering(3, 0, 0, 3), Id.BACKEND_REFUSES, ERROR, f"l4lbctl capture --prefix {THERE} --count 4"),
     ("silence of all", scope(), answering(3, 3, 3), Id.BACKEND_SILENT, ERROR, "l4lbctl flows web/a"),
     ("silence of some", scope(), answering(900, 900, 9), Id.BACKEND_SILENT, WARNING, "l4lbctl flows web/a"),
@@ -171,6 +192,35 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ("expires", scope(), replace(SOUND, certificates=(Certificate("/c", 0, NOW + 9),)), Id.TLS_CERTIFICATE_EXPIRES, WARNING, ""),
     ("unseen", scope(), replace(SOUND, unseen=(("the clock", "refused"),)), Id.NOT_EXAMINED, INFO, ""),
 ]  # fmt: skip
+
+
+def test_a_backend_that_is_down_is_told_with_what_probes_met_and_what_becomes_of_it() -> None:
+    def evidence(facts: Facts, asked: Desired) -> list[str]:
+        return [one.evidence for one in examine(scope(asked=asked), facts) if one.id == Id.BACKEND_DOWN]
+
+    [text] = evidence(failing(Why.REFUSED, "connecting: Connection refused"), checked())
+    assert text == (
+        f"probes by HTTP of {THERE} port 80: REFUSED, connecting: Connection refused; 5 in a row ended so, it takes no new flows; likely "
+        "its host is there, and nothing listens"
+    )
+    [text] = evidence(failing(Why.UNREACHABLE, "no way", kept=True, flapping=True), checked())
+    assert "all the same, since no backend of its service is UP, and it is held DOWN" in text
+    for admin in AdminState:
+        told = bool(evidence(failing(Why.TIMEOUT, ""), checked(admin)))
+        assert told is (admin in (AdminState.ENABLED, AdminState.DRAINING)), "who is taken out already is nobody's worry"
+    assert evidence(failing(Why.TIMEOUT, ""), desired()) == [], "the check has just been taken away"
+
+
+def test_a_service_without_any_that_is_up_says_what_becomes_of_new_flows() -> None:
+    for check, kept, words in (
+        (HealthCheck(Kind.TCP), 2, "the 2 that were UP last go on"),
+        (HealthCheck(Kind.TCP), 0, "none was UP before"),
+        (HealthCheck(Kind.TCP, on_all_down=OnAllDown.REJECT), 0, "answered by DROP"),
+    ):
+        asked = checked()
+        asked = replace(asked, services={name: replace(one, health_check=check) for name, one in asked.services.items()})
+        [found] = [one for one in examine(scope(asked=asked), replace(SOUND, all_down={"services/web": kept})) if one.id == Id.ALL_DOWN]
+        assert words in found.evidence
 
 
 def test_a_sound_host_has_nothing_but_information() -> None:
@@ -357,12 +407,13 @@ async def test_callers_share_a_look_and_the_next_one_looks_again() -> None:
     near.adopt({THERE: hop()})
     answers = {"services/web/backends/a": Answers(5, 5, 5)}
     asked: list[Desired] = []
+    looked = Looked()
 
     async def answered(desired: Desired) -> dict[str, Answers]:
         asked.append(desired)
         return answers
 
-    doctor = Doctor(doors, lambda: Host("boot", "6.1", interfaces, config()), monitor, near, desired, answered)
+    doctor = Doctor(doors, lambda: Host("boot", "6.1", interfaces, config()), monitor, near, desired, answered, lambda: looked)
     assert await doctor.diagnose() == await doctor.diagnose()
     assert len(examiner.scopes) == len(asked) == 1
     assert [one.id for one in await doctor.diagnose()][:1] == [Id.BACKEND_SILENT]

@@ -72,7 +72,7 @@ class Agent:
         self._flows = FlowLister(doors.datapath)
         self._explainer = Explainer(doors.datapath, self._names, self.backend)
         self.explain = self._explainer.explain
-        self._measure = Measure(self._sampler, self._reconciler, doors.clock)
+        self._measure = Measure(self._sampler, self._reconciler, self._checker, doors.clock)
         parts = self._store, self._reconciler, self._sampler, self._drainer, self._surroundings, self._views, self._measure
         self._changer = Changer(*parts, doors.clock, lambda: self._host)
         self._watchers = Watchers(lambda: self._store.desired, lambda backend: self._views.backend(self._store.desired, backend))
@@ -80,7 +80,13 @@ class Agent:
         self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
         self.forwarding = Forwarding(doors.network, [one.name for one in host.interfaces], host.config, ready_changed)
         self._doctor = Doctor(
-            doors, lambda: self._host, self._monitor, self._surroundings, lambda: self._store.desired, self._views.answers
+            doors,
+            lambda: self._host,
+            self._monitor,
+            self._surroundings,
+            lambda: self._store.desired,
+            self._views.answers,
+            self._checker.looked,
         )
         self._captures = Captures(doors.datapath, doors.clock, self._names)
         self.recording = Recording(recorder, self._captures, self._sampler, doors.datapath, doors.clock, self.agent)

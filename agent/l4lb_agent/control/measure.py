@@ -13,16 +13,21 @@ from l4lb_agent.control.applying.reconciler import Reconciler
 from l4lb_agent.control.applying.rings import Images, identity
 from l4lb_agent.control.applying.windows import Held
 from l4lb_agent.control.facade import AgentView
+from l4lb_agent.control.health.checker import Checker, Looked
+from l4lb_agent.control.health.tally import Tally
 from l4lb_agent.control.ports import Clock
 from l4lb_agent.control.sampler import Sampler, Sweep
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.changes.decide import Decision
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.health.standing import Standing
+from l4lb_agent.model.health.state import Health
 from l4lb_agent.model.ids import Ids
 from l4lb_agent.model.observed import Counters, FlowCounts, TrafficCount
 from l4lb_agent.model.service import VirtualService
 
 _NOTHING = TrafficCount()
+_NONE = Tally()
 
 
 class BackendRow(NamedTuple):
@@ -34,6 +39,8 @@ class BackendRow(NamedTuple):
     wanted_share: float
     slot_share: float
     reachable: bool  # its next hop is resolved, as far as the datapath needs it
+    health: Health | None = None  # None without a check
+    flapping: bool = False
 
 
 class ServiceRow(NamedTuple):
@@ -45,6 +52,8 @@ class ServiceRow(NamedTuple):
     ring_digest: str  # "" without a ring
     differing_slots: int
     at_risk_slots: int
+    standing: Standing | None = None  # None without a check
+    probes: Tally = _NONE
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Measured:
     images: Images
     held: Mapping[int, Held]
     with_way: frozenset[str]
+    health: Looked
     restored: Mapping[str, int]  # elements by map that somebody else had changed, and this process has put right
 
     @property
@@ -81,6 +91,8 @@ class Measured:
                 image.ring.digest if image else "",
                 held.pair.differing if held else 0,
                 held.pair.at_risk if held else 0,
+                self.health.standings.get(name),
+                self.health.tallies.get(name, _NONE),
             )
 
     def _backends(self, service: VirtualService) -> Iterator[BackendRow]:
@@ -88,9 +100,11 @@ class Measured:
         image, key = self.images.by_service.get(service.name), service.identity
         shares: Mapping[str, float] = image.shares if image else {}
         total = sum(backend.weight for backend in backends.values() if backend.wants_new_flows)
+        watched, now = self.health.watched, self.health.time
         live, traffic, numbers = self.counts.live, self.counters.backends, self.ids.backends
         for name, backend in sorted(backends.items()):
             number = numbers.get((key, backend.address, backend.port), 0)
+            health = watched[name].health if name in watched else None
             yield BackendRow(
                 backend,
                 traffic.get(number, _NOTHING),
@@ -98,14 +112,16 @@ class Measured:
                 backend.weight / total if total and backend.wants_new_flows else 0.0,
                 shares.get(identity(backend), 0.0),
                 name in self.with_way,
+                health,
+                health is not None and health.flapping(now),
             )
 
 
 class Measure:
     """Takes looks, and times changes."""
 
-    def __init__(self, sampler: Sampler, reconciler: Reconciler, clock: Clock) -> None:
-        self._sampler, self._reconciler, self._clock = sampler, reconciler, clock
+    def __init__(self, sampler: Sampler, reconciler: Reconciler, checker: Checker, clock: Clock) -> None:
+        self._sampler, self._reconciler, self._checker, self._clock = sampler, reconciler, checker, clock
         self._applies = Applies()
 
     def came(self, decision: Decision, when: float) -> None:
@@ -123,5 +139,5 @@ class Measure:
         of = self._reconciler
         return Measured(
             agent, of.turns, self._applies.durations, self._sampler.last, counters, desired, of.ids, of.images,
-            dict(of.windows.held), of.with_way, dict(of.drift.restored),
+            dict(of.windows.held), of.with_way, self._checker.looked(), dict(of.drift.restored),
         )  # fmt: skip

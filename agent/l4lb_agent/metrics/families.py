@@ -87,6 +87,24 @@ SERVICE_DIGEST = Family(
     "l4lb_service_ring_digest", "gauge", "First 48 bits of the digest of the ring for new flows: equal on load balancers that agree.",
     _SERVICE,
 )  # fmt: skip
+SERVICE_HEALTH = Family(
+    "l4lb_service_health_backends", "gauge", "Backends of a service with a health check by what probes say: unknown, up, down.",
+    (*_SERVICE, "state"),
+)  # fmt: skip
+SERVICE_ALL_DOWN = Family("l4lb_service_all_down", "gauge", "1 when no backend of a service that is to have new flows is UP.", _SERVICE)
+SERVICE_KEPT = Family(
+    "l4lb_service_kept_backends", "gauge", "Backends that take new flows although they are DOWN, because none is UP.", _SERVICE
+)  # fmt: skip
+SERVICE_FLAPPING = Family(
+    "l4lb_service_flapping_backends", "gauge", "Backends that are held DOWN because their health changes too often.", _SERVICE
+)  # fmt: skip
+SERVICE_TRANSITIONS = Family(
+    "l4lb_service_health_transitions", "counter", "How often backends of a service went from UP to DOWN or back.", _SERVICE
+)  # fmt: skip
+SERVICE_PROBES = Family(
+    "l4lb_service_probes", "counter", "Probes of a service's backends that have ended, by how; own_fault is this host's.",
+    (*_SERVICE, "outcome"),
+)  # fmt: skip
 
 BACKEND_PACKETS = Family("l4lb_backend_packets", "counter", f"Packets of a backend; {_OUT}.", _BACKEND + _DIRECTED)
 BACKEND_BYTES = Family("l4lb_backend_bytes", "counter", f"Bytes of a backend, whole frames; {_OUT}.", _BACKEND + _DIRECTED)
@@ -96,6 +114,8 @@ BACKEND_WEIGHT = Family("l4lb_backend_weight", "gauge", "Weight as asked for.", 
 BACKEND_WANTED = Family("l4lb_backend_wanted_share_ratio", "gauge", "Share of the ring's slots that the weights ask for.", _BACKEND)
 BACKEND_SHARE = Family("l4lb_backend_slot_share_ratio", "gauge", "Share of the ring's slots that a backend has.", _BACKEND)
 BACKEND_REACHABLE = Family("l4lb_backend_reachable", "gauge", "1 when the next hop of a backend is resolved.", _BACKEND)
+BACKEND_HEALTH = Family("l4lb_backend_health", "gauge", "1 for what probes say of a backend: unknown, up, down.", (*_BACKEND, "state"))
+BACKEND_PROBE = Family("l4lb_backend_probe_duration_seconds", "gauge", "How long the newest probe of a backend took.", _BACKEND)
 
 DRAIN_STARTED = Family("l4lb_drain_start_time_seconds", "gauge", "When a drain that runs began, in Unix seconds.", _BACKEND)
 DRAIN_DEADLINE = Family("l4lb_drain_deadline_timestamp_seconds", "gauge", "When it ends at the latest; absent without deadline.", _BACKEND)
@@ -110,9 +130,11 @@ DATAPATH = (PACKETS, BYTES, MAP_ENTRIES, MAP_MAX, MAP_BYTES, MAP_DRIFT)
 SERVICES = (
     SERVICE, SERVICE_PACKETS, SERVICE_BYTES, SERVICE_FLOWS, SERVICE_ACTIVE, SERVICE_READS, SERVICE_ENTRIES, SERVICE_EVICTIONS,
     SERVICE_BACKENDS, SERVICE_ELIGIBLE, SERVICE_UNREACHABLE, SERVICE_DIFFERING, SERVICE_AT_RISK, SERVICE_DIGEST,
+    SERVICE_HEALTH, SERVICE_ALL_DOWN, SERVICE_KEPT, SERVICE_FLAPPING, SERVICE_TRANSITIONS, SERVICE_PROBES,
 )  # fmt: skip
 BACKENDS = (
     BACKEND_PACKETS, BACKEND_BYTES, BACKEND_FLOWS, BACKEND_ACTIVE, BACKEND_WEIGHT, BACKEND_WANTED, BACKEND_SHARE, BACKEND_REACHABLE,
+    BACKEND_HEALTH, BACKEND_PROBE,
 )  # fmt: skip
 DRAINS = (DRAIN_STARTED, DRAIN_DEADLINE, DRAIN_INITIAL, DRAIN_REMAINING)
 EVERY = (*AGENT, *DATAPATH, *SERVICES, *DRAINS, *BACKENDS)  # in the order in which they are written

@@ -11,6 +11,9 @@ from l4lb_agent.metrics import families as f
 from l4lb_agent.metrics.families import Family
 from l4lb_agent.metrics.text import Sheet, histogram, labels, sample
 from l4lb_agent.model.backend import AdminState
+from l4lb_agent.model.health.outcome import Why
+from l4lb_agent.model.health.standing import Standing
+from l4lb_agent.model.health.state import State
 from l4lb_agent.model.observed import TrafficCount
 from l4lb_agent.model.reasons import Reason, Verdict
 
@@ -122,6 +125,21 @@ def _service(made: Sheet, row: ServiceRow) -> None:
     made.put(f.SERVICE_UNREACHABLE, sum(not one.reachable for one in row.backends), name)
     if row.ring_digest:
         made.put(f.SERVICE_DIGEST, int(row.ring_digest[:DIGEST_DIGITS], 16), name)
+    if row.standing:
+        _health(made, row, row.standing, name)
+
+
+def _health(made: Sheet, row: ServiceRow, standing: Standing, name: str) -> None:
+    """Of a service with a check."""
+    states = Counter(one.health.state for one in row.backends if one.health)
+    for state in State:
+        made.put(f.SERVICE_HEALTH, states[state], name, state.name.lower())
+    made.put(f.SERVICE_ALL_DOWN, int(standing.all_down), name)
+    made.put(f.SERVICE_KEPT, len(standing.kept), name)
+    made.put(f.SERVICE_FLAPPING, sum(one.flapping for one in row.backends), name)
+    made.put(f.SERVICE_TRANSITIONS, row.probes.transitions, name)
+    for why in Why:
+        made.put(f.SERVICE_PROBES, row.probes.outcomes[why], name, why.name.lower())
 
 
 def _directions(row: ServiceRow) -> tuple[str, ...]:
@@ -145,6 +163,13 @@ def _backend(made: Sheet, row: BackendRow, directions: tuple[str, ...]) -> None:
         (f.BACKEND_WANTED, row.wanted_share), (f.BACKEND_SHARE, row.slot_share), (f.BACKEND_REACHABLE, int(row.reachable)),
     ):  # fmt: skip
         made.lines(family).append(sample(family, labelled, value))
+    if row.health:
+        for state in State:
+            made.lines(f.BACKEND_HEALTH).append(
+                sample(f.BACKEND_HEALTH, f'{labelled},state="{state.name.lower()}"', int(row.health.state is state))
+            )
+        if row.health.last:
+            made.lines(f.BACKEND_PROBE).append(sample(f.BACKEND_PROBE, labelled, row.health.last.outcome.latency_seconds))
 
 
 def _drain(made: Sheet, row: BackendRow) -> None:

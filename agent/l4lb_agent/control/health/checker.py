@@ -10,10 +10,11 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from l4lb_agent.control.facade import HealthView
+from l4lb_agent.control.health.tally import Tallies, Tally
 from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock, Prober
 from l4lb_agent.model.backend import Backend
@@ -40,13 +41,25 @@ class _Probing:
     task: "asyncio.Task[None] | None" = None
 
 
-@dataclass
-class _Watched:
+@dataclass(frozen=True)
+class Watched:
+    """A backend with a check, and its health."""
+
     identity: object
     check: HealthCheck
     probing: _Probing
     health: Health
     held_time: float = 0.0  # Unix seconds of health.held_until
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Values that never change; `time` is monotonic. By name of backends and services that have a check."""
+
+    watched: Mapping[str, Watched] = field(default_factory=dict)
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    time: float = 0.0
 
 
 class Checker:
@@ -56,7 +69,7 @@ class Checker:
         self, prober: Prober, clock: Clock, desired: Callable[[], Desired], takes: Callable[[Backend], bool], changed: Callable[[], None]
     ) -> None:  # fmt: skip
         self._prober, self._clock, self._desired, self._takes, self._changed = prober, clock, desired, takes, changed
-        self._watched: dict[str, _Watched] = {}  # by backend name
+        self._watched: dict[str, Watched] = {}  # by backend name
         self._series: dict[_Key, _Probing] = {}
         self._queue: list[tuple[float, int, _Probing]] = []  # a heap; entries that are not their series' `due` any more are void
         self._numbers = itertools.count()
@@ -64,6 +77,7 @@ class Checker:
         self._stale: set[str] = set()  # of them those that have to be looked at again
         self._verdict = Verdict()
         self._wake = asyncio.Event()
+        self._tallies = Tallies()
 
     def begin(self) -> None:
         """Looks at everything that was asked for before: once, before new flows are decided on."""
@@ -100,6 +114,11 @@ class Checker:
         """How a service stood when somebody last asked for the verdict, None without a check. Any thread may ask."""
         return self._standings.get(service)
 
+    def looked(self) -> Looked:
+        """Everything at one time: references, and counts that are copied."""
+        self._see()
+        return Looked(dict(self._watched), dict(self._standings), self._tallies.taken(), self._clock.monotonic())
+
     def view(self, name: str) -> HealthView | None:
         """The health of a backend, None without a check. Any thread may ask."""
         watched = self._watched.get(name)
@@ -119,6 +138,7 @@ class Checker:
             service, before = desired.services.get(name), self._standings.get(name, NOBODY)
             if service is None or service.health_check is None:
                 self._standings.pop(name, None)
+                self._tallies.forget(name)
                 continue
             after = self._standings[name] = standing.stand(service.health_check, desired.backends_of(name), healths, before)
             if after.all_down and before.up:
@@ -148,7 +168,7 @@ class Checker:
         to = check.target(asked, desired.services[backend.service].vip, backend.address, backend.port)
         probing = self._join(name, (asked.parameters, to), watched.probing if watched else None, health)
         held = watched.held_time if watched else 0.0
-        self._watched[name] = _Watched(identity, asked, probing, health, held)
+        self._watched[name] = Watched(identity, asked, probing, health, held)
 
     def _join(self, name: str, key: _Key, before: _Probing | None, health: Health) -> _Probing:
         """The series of this key, with the backend in it. What nobody knows is probed at once, the others spread over an interval."""
@@ -212,6 +232,7 @@ class Checker:
         after = state.learned(before, Probed(outcome, self._clock.time()), now, watched.check)
         held = watched.held_time if after.held_until == before.held_until else self._unix(after.held_until)
         self._watched[name] = replace(watched, health=after, held_time=held)
+        self._tallies.count(name.split("/backends/")[0], outcome.why, after.transitions - before.transitions)
         if after.state is not before.state:
             level = logging.WARNING if after.state is State.DOWN else logging.INFO
             _log.log(

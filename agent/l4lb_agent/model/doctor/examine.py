@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from l4lb_agent.model.doctor import answers, attachment, drops, machine, offloads, ways
+from l4lb_agent.model.doctor import answers, attachment, drops, health, machine, offloads, ways
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity, in_order
 
@@ -11,7 +11,7 @@ MOST = 100  # of one id: ten thousand backends behind one dead link are told onc
 
 def examine(scope: Scope, facts: Facts) -> list[Finding]:
     """The worst first. Of more than MOST findings with one id the rest is only counted."""
-    found = [finding for part in (attachment, offloads, ways, answers, drops, machine) for finding in part.findings(scope, facts)]
+    found = [finding for part in (attachment, offloads, ways, health, answers, drops, machine) for finding in part.findings(scope, facts)]
     found += [Finding(Id.NOT_EXAMINED, Severity.INFO, what, f"{what} could not be looked at: {why}") for what, why in facts.unseen]
     return list(_shortened(in_order(found)))
 

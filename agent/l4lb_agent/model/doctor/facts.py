@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.health.state import Health
 from l4lb_agent.model.observed import Answers, NextHop
 from l4lb_agent.model.reasons import Reason
 
@@ -152,6 +153,16 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Down:
+    """The health of a backend that is DOWN. `kept`: it takes new flows all the same. `flapping`: it is held DOWN since it changes too
+    often."""
+
+    health: Health
+    kept: bool = False
+    flapping: bool = False
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything that was seen. `unseen` are pairs of what could not be looked at, and why."""
 
@@ -163,6 +174,8 @@ class Facts:
     claims: tuple[Claim, ...] = ()
     drops: Mapping[Reason, float] = field(default_factory=dict)  # packets a second
     answers: Mapping[str, Answers] = field(default_factory=dict)  # of backends that have flows, by name
+    down: Mapping[str, Down] = field(default_factory=dict)  # by name of backends; none where no agent runs
+    all_down: Mapping[str, int] = field(default_factory=dict)  # by name of services none of whose backends is UP: how many are kept
     kernel: Kernel = Kernel()
     pins: Pins = Pins()
     memory: Memory = Memory()
