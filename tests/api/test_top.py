@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from textual.pilot import Pilot
@@ -15,6 +16,9 @@ from l4lb.aio import AsyncClient
 from l4lb.top import draw
 from l4lb.top.app import Confirm, Details, Top
 from l4lb.v1 import backend_pb2
+from l4lb_agent.control.facade import HealthView
+from l4lb_agent.model.health.outcome import Outcome, Why
+from l4lb_agent.model.health.state import Health, Probed, State
 from tests.api.conftest import Agent
 
 SIZE = (80, 24)
@@ -100,6 +104,21 @@ async def test_keys_sort_reverse_filter_and_look_into_a_service(busy: Agent) -> 
         assert any("10.0.0.2" in line for line in screen(app))
         await pilot.press("escape", "escape")
         assert len(names(app)) == 5
+
+
+async def test_looking_into_a_backend_shows_the_probes_that_its_health_comes_from(busy: Agent) -> None:
+    name = "services/api/backends/c"
+    probes = tuple(Probed(Outcome(Why.STATUS, 0.25, f"503 number {number}"), 1.0 + number) for number in range(3))
+    health = Health(State.DOWN, 1.0, False, 3, history=probes)
+    busy.control.backends[name] = replace(busy.control.backends[name], health=HealthView(health))
+    async with running(busy) as (app, pilot):
+        await pilot.press("s", "s", "s", "s", "ctrl+home", "down")
+        assert app.selected == name
+        await until(pilot, lambda: any(line.split()[:3] == ["c", "ok", "DOWN"] for line in screen(app)))
+        await pilot.press("enter")
+        await until(pilot, lambda: any("503 number 0" in line for line in screen(app)))
+        shown = [line for line in screen(app) if "STATUS" in line]
+        assert [line.split("503 number ")[1][0] for line in shown] == ["2", "1", "0"]
 
 
 async def test_the_cursor_stays_on_its_row_when_the_order_changes(busy: Agent) -> None:

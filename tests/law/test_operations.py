@@ -8,6 +8,8 @@ import pytest
 
 from l4lb_agent.model.backend import AdminState, DrainResult
 from l4lb_agent.model.doctor.finding import Id, Severity
+from l4lb_agent.model.health.effective import EffectiveState
+from l4lb_agent.model.health.state import State
 from lab.faults.planted import FAULTS
 from tests.law.python_rules import ROOT, python_files
 
@@ -119,8 +121,10 @@ def test_what_needs_a_host_of_its_own_is_tried_in_one() -> None:
 
 
 def test_every_state_is_there() -> None:
-    rows = re.findall(r"^\| (backend|drain) \| ([A-Z_]+) \| (.+?\.) \| (.+?\.) \|$", TEXT, re.M)
+    rows = re.findall(r"^\| (backend|health|effective|drain) \| ([A-Z_]+) \| (.+?\.) \| (.+?\.) \|$", TEXT, re.M)
     assert [name for of, name, _, _ in rows if of == "backend"] == [state.name for state in AdminState]
+    assert [name for of, name, _, _ in rows if of == "health"] == [state.name for state in State]
+    assert [name for of, name, _, _ in rows if of == "effective"] == [state.name for state in EffectiveState]
     assert [name for of, name, _, _ in rows if of == "drain"] == [result.name for result in DrainResult]
 
 

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ from lab.laboratory import Laboratory
 from lab.offload import Peer
 from lab.services import Balanced, balanced
 from tests.netns.conftest import set_up
+from tests.netns.test_record import dumped, files
 
 OFTEN = {
     "XDP_MODE",
@@ -93,7 +95,7 @@ def test_packets_that_are_dropped_while_it_looks_are_told_with_their_reason(web:
     assert (found["PACKETS_DROPPED"]["subject"], found["PACKETS_DROPPED"]["severity"]) == ("NO_BACKEND", "SEVERITY_WARNING")
 
 
-def test_backends_that_probes_refuse_are_named_with_what_these_met_while_forwarding_goes_on(web: Balanced) -> None:
+def test_backends_that_probes_refuse_are_named_with_what_these_met_while_forwarding_goes_on(web: Balanced, tmp_path: Path) -> None:
     """Nothing listens where they are probed."""
     web.client.update_service("web4", health_check={"tcp": {}, "interval": 0.1, "timeout": 0.05, "port": 9})
     found: Found = {}
@@ -108,6 +110,12 @@ def test_backends_that_probes_refuse_are_named_with_what_these_met_while_forward
     assert "port 9: REFUSED, connecting: Connection refused" in str(down["evidence"])
     seen = web.lab.traffic.counted(web.vips(), 20, "kept")
     assert (seen["errors"], set(seen["by_backend"])) == ({}, {"backend-a", "backend-b"})
+    told = dumped(web, tmp_path)
+    changed = [one["fields"] for one in told["events"] if one["event"] == "health_changed"]
+    assert {(one["backend"].split("/")[-1], one["before"], one["state"], one["why"]) for one in changed} == {
+        ("a", "UP", "DOWN", "REFUSED"), ("b", "UP", "DOWN", "REFUSED")
+    }  # fmt: skip
+    assert len(files(web, "all_backends_down")) == 1, "the recorder keeps by itself what led to it"
     web.client.update_service("web4", health_check={})
     assert not {"ALL_DOWN", "BACKEND_DOWN"} & set(l4lbctl(web)[1])
 

@@ -1,13 +1,15 @@
 """What l4lbctl top shows of what it heard, without a terminal."""
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from l4lb.streams import Event, EventKind
-from l4lb.top import draw
+from l4lb.top import draw, health
 from l4lb.top.state import HISTORY, MOST_ROWS, Lost, Rate, Row, Sort, State, View, backend_state, drained
 from l4lb.v1 import reason_pb2, stats_pb2
 from l4lb.v1.backend_pb2 import Backend
+from l4lb.v1.health_pb2 import Health, Probe
 from l4lb.v1.virtual_service_pb2 import VirtualService
 
 
@@ -101,6 +103,9 @@ def test_many_backends_are_folded_until_one_looks_into_their_service() -> None:
         ({"slot_share": 0.5}, "ok"),
         ({}, "no slots"),
         ({"reconciling": True}, "waits"),
+        ({"effective_state": "EFFECTIVE_STATE_UNHEALTHY"}, "unhealthy"),
+        ({"effective_state": "EFFECTIVE_STATE_HEALTH_UNKNOWN"}, "not probed"),
+        ({"effective_state": "EFFECTIVE_STATE_NO_WEIGHT"}, "no slots"),
         ({"admin_state": "ADMIN_STATE_DISABLED"}, "disabled"),
         ({"admin_state": "ADMIN_STATE_DRAINED"}, "drained"),
         ({"admin_state": "ADMIN_STATE_DRAINING", "drain": {"initial_flows": 8, "remaining_flows": 6}}, "drain 25%"),
@@ -112,6 +117,55 @@ def test_a_backend_s_state_is_a_word_or_two(fields: dict[str, object], word: str
     one = Backend(**{"admin_state": "ADMIN_STATE_ENABLED", **fields})  # type: ignore[arg-type]
     assert backend_state(one) == word
     assert 0 <= drained(one) <= 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        (None, ""),
+        ({"state": "HEALTH_STATE_UNKNOWN"}, "?"),
+        ({"state": "HEALTH_STATE_UP"}, "up"),
+        ({"state": "HEALTH_STATE_DOWN"}, "DOWN"),
+        ({"state": "HEALTH_STATE_DOWN", "kept_by_on_all_down": True}, "kept"),
+        ({"state": "HEALTH_STATE_DOWN", "flapping_until": Timestamp(seconds=9)}, "flaps"),
+    ],
+)
+def test_a_backend_s_health_is_a_word(fields: dict[str, object] | None, word: str) -> None:
+    one = Backend(health=Health(**fields) if fields else None)  # type: ignore[arg-type]
+    assert health.of_backend(one) == word
+    assert health.of_service([one, Backend(health={"state": "HEALTH_STATE_UP"}), Backend()]) == {"": "1/1", "up": "2/2"}.get(word, "1/2")
+
+
+def test_services_say_how_many_are_up_and_without_checks_nothing() -> None:
+    state = state_of("web/a", "web/b", "api/c")
+    state.heard(Event(EventKind.MODIFIED, 2, Backend(name=A, health={"state": "HEALTH_STATE_DOWN"})))
+    state.heard(Event(EventKind.MODIFIED, 2, Backend(name=B, health={"state": "HEALTH_STATE_UP"})))
+    assert [(row.name.split("/")[-1], row.health) for row in state.rows(View(sort=Sort.NAME))[0]] == [
+        ("api", ""), ("c", ""), ("web", "1/2"), ("a", "DOWN"), ("b", "up")
+    ]  # fmt: skip
+
+
+def test_all_about_a_backend_begins_with_its_probes_the_newest_first() -> None:
+    def probe(second: int, outcome: str, detail: str) -> Probe:
+        return Probe(time=Timestamp(seconds=second), latency=Duration(nanos=1_500_000), outcome=f"PROBE_OUTCOME_{outcome}", detail=detail)  # type: ignore[arg-type]
+
+    history = [probe(1, "OK", "200 OK"), probe(2, "REFUSED", "connecting: Connection refused")]
+    told = Health(state="HEALTH_STATE_DOWN", consecutive=3, transitions=1, last_probe=history[-1])
+    one = Backend(name=A, weight=7, health=told)
+    assert draw.backend(one).splitlines()[:2] == [
+        "health DOWN since 1970-01-01T00:00:00Z, 3 probes in a row, 1 transitions",
+        "1970-01-01T00:00:02Z        REFUSED          1.5 ms  connecting: Connection refused",
+    ]
+    one.health.history.extend(history)
+    one.health.kept_by_on_all_down = True
+    one.health.flapping_until.FromSeconds(60)
+    text = draw.backend(one)
+    assert [line.split()[1] for line in text.splitlines()[3:5]] == ["REFUSED", "OK"]
+    assert "takes new flows all the same" in text
+    assert "DOWN until 1970-01-01T00:01:00Z" in text
+    assert "weight: 7" in text
+    assert "last_probe" not in text
+    assert "health" not in draw.backend(Backend(name=A))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +187,13 @@ def test_curves_bars_and_rows_fit_their_columns() -> None:
     assert draw.curve(range(100), 4)[-1] == "█"
     assert [draw.bar(part, 4) for part in (0, 0.5, 1, 7)] == ["[....]", "[##..]", "[####]", "[####]"]
     for row in (
-        Row(f"services/{'w' * 63}/backends/{'b' * 63}", True, "a state that is far too long", Rate(1e14, 1e15, 1e9, 10**9, (1.0,) * 60)),
+        Row(
+            f"services/{'w' * 63}/backends/{'b' * 63}",
+            True,
+            "a state that is far too long",
+            Rate(1e14, 1e15, 1e9, 10**9, (1.0,) * 60),
+            "a word too long",
+        ),
     ):
         assert [len(cell) for cell in draw.cells(row)] == [width for _, width in draw.COLUMNS]
     assert sum(width + 2 for _, width in draw.COLUMNS) <= 80, "at 80 columns nothing is cut off"

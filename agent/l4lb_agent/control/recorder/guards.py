@@ -14,6 +14,7 @@ GUARDS: Final[Mapping[str, str]] = {
     "mode_changed": "the program runs in another mode than before",
     "sweep_failed": "the flow tables cannot be read",
     "drops_surged": "packets are dropped as in a flood",
+    "all_backends_down": "probes say that no backend of a service is well any more",
     "journal_damaged": "the journal was not whole at the start",
     "journal_failed": "the journal cannot be written",
     "audit_failed": "the audit cannot be written",

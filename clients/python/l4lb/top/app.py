@@ -1,6 +1,7 @@
 """The terminal of `l4lbctl top`: widgets, keys, and the tasks that listen to the agent."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
@@ -52,7 +53,17 @@ class Details(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """The message as text."""
-        yield VerticalScroll(Static(self._text, markup=False), id="box")
+        yield VerticalScroll(Static(self._text, id="text", markup=False), id="box")
+
+    def show(self, text: str) -> None:
+        """More is known now, perhaps before anything is drawn."""
+        self._text = text
+        for drawn in self.query("#text").results(Static):
+            drawn.update(text)
+
+    def on_mount(self) -> None:
+        """What has become known while it was made."""
+        self.show(self._text)
 
 
 class Top(App[None]):
@@ -210,9 +221,18 @@ class Top(App[None]):
         """Enter on a row: into the service, or all about the backend."""
         name = self.selected
         if name in self.state.backends or name == self.view.service:
-            self.push_screen(Details(draw.details(self.state, name)))
+            details = Details(draw.details(self.state, name))
+            self.push_screen(details)
+            if name in self.state.backends:
+                self.run_worker(self._ask_more(details, name))
         elif name:
             self._look(service=name)
+
+    async def _ask_more(self, details: Details, name: str) -> None:
+        """The probes that a watch does not tell of; without an answer what is known already stays."""
+        assert self._lb is not None
+        with contextlib.suppress(Error):
+            details.show(draw.backend(await self._lb.get_backend(name)))
 
     def action_out(self) -> None:
         """Out of what was looked into, filter first."""

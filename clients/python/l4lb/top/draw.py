@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 from l4lb import names
+from l4lb.top import health
 from l4lb.top.state import Lost, Row, State, View
 from l4lb.v1 import agent_pb2
+from l4lb.v1.backend_pb2 import Backend
 
 BARS = " ▁▂▃▄▅▆▇█"
-COLUMNS = (("NAME", 17), ("STATE", 10), ("PKT/S", 7), ("BIT/S", 7), ("NEW/S", 7), ("ACTIVE", 7), ("TREND", 10))
+COLUMNS = (("NAME", 17), ("STATE", 10), ("HEALTH", 6), ("PKT/S", 6), ("BIT/S", 6), ("NEW/S", 6), ("ACTIVE", 6), ("TREND", 7))
+_FIGURES = 3  # columns before them
 
 
 def number(value: float) -> str:
@@ -37,8 +40,11 @@ def cells(row: Row) -> list[str]:
     name = names.short(row.name)
     shown = f"  {name.partition('/')[2]}" if row.is_backend else name
     rate = row.rate
-    figures = [number(value).rjust(width) for value, (_, width) in zip((rate.packets, rate.bits, rate.new, rate.active), COLUMNS[2:6])]
-    return [_fit(shown, COLUMNS[0][1]), _fit(row.state, COLUMNS[1][1]), *figures, curve(rate.trend, COLUMNS[6][1])]
+    figures = [
+        number(value).rjust(width) for value, (_, width) in zip((rate.packets, rate.bits, rate.new, rate.active), COLUMNS[_FIGURES:])
+    ]
+    words = [_fit(text, width) for text, (_, width) in zip((shown, row.state, row.health), COLUMNS)]
+    return [*words, *figures, curve(rate.trend, COLUMNS[-1][1])]
 
 
 def _fit(text: str, width: int) -> str:
@@ -79,5 +85,18 @@ def fill(state: State, lines: int) -> str:
 
 def details(state: State, name: str) -> str:
     """Everything about one backend or service, a line each."""
-    one = state.backends.get(name) or state.services.get(name)
-    return str(one).strip() if one is not None else f"{names.short(name)} is gone"
+    one = state.backends.get(name)
+    if one is not None:
+        return backend(one)
+    service = state.services.get(name)
+    return str(service).strip() if service is not None else f"{names.short(name)} is gone"
+
+
+def backend(one: Backend) -> str:
+    """Everything about a backend, its health first."""
+    if not one.HasField("health"):
+        return str(one).strip()
+    rest = Backend()
+    rest.CopyFrom(one)
+    rest.ClearField("health")
+    return f"{health.told(one)}\n\n{str(rest).strip()}"

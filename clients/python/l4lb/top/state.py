@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from l4lb import counting, names
 from l4lb.streams import Event, EventKind
+from l4lb.top import health
 from l4lb.v1 import backend_pb2
 from l4lb.v1.agent_pb2 import Agent
 from l4lb.v1.backend_pb2 import Backend
@@ -51,6 +52,7 @@ class Row:
     is_backend: bool
     state: str
     rate: Rate
+    health: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class State:
         for name in self.backends:
             children.get(names.split(name)[0], []).append(name)
         states = {name: self._service_state(name, children[name]) for name in wanted}
+        healths = {name: health.of_service(self.backends[one] for one in children[name]) for name in wanted}
         text = view.filter.lower()
         if text:
             children = {name: [one for one in found if text in names.short(one).lower()] for name, found in children.items()}
@@ -127,9 +130,10 @@ class State:
         folded = not view.service and not text and len(wanted) + sum(map(len, children.values())) > MOST_ROWS
         rows = []
         for name in self._sorted(wanted, view):
-            rows.append(Row(name, False, states[name], self.rates.get(name, Rate())))
+            rows.append(Row(name, False, states[name], self.rates.get(name, Rate()), healths[name]))
             for backend in () if folded else self._sorted(children[name], view):
-                rows.append(Row(backend, True, backend_state(self.backends[backend]), self.rates.get(backend, Rate())))
+                one = self.backends[backend]
+                rows.append(Row(backend, True, backend_state(one), self.rates.get(backend, Rate()), health.of_backend(one)))
         return rows[:MOST_ROWS], len(rows)
 
     def _sorted(self, wanted: Iterable[str], view: View) -> list[str]:
@@ -153,7 +157,7 @@ def backend_state(backend: Backend) -> str:
     if backend.reconciling:
         return "waits"
     if backend.admin_state == backend_pb2.ADMIN_STATE_ENABLED:
-        return "ok" if backend.slot_share else "no slots"
+        return "ok" if backend.slot_share else health.why_out(backend) or "no slots"
     return backend_pb2.AdminState.Name(backend.admin_state).removeprefix("ADMIN_STATE_").lower()
 
 
