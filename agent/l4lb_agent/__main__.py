@@ -37,7 +37,7 @@ from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.records import RecordError
 from l4lb_agent.supervision import Supervision
 from l4lb_agent.survey import Survey
-from l4lb_agent.system import garbage, identity, log
+from l4lb_agent.system import identity, interpreter, log
 from l4lb_agent.system.audit import AuditFile
 from l4lb_agent.system.clock import SystemClock
 from l4lb_agent.system.disk import JournalFile
@@ -135,7 +135,7 @@ def _detach(settings: Config) -> int:
 def _run(settings: Config, path: Path) -> int:
     """Compiles and loads before anything that is attached changes, then serves."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-    garbage.spare()
+    interpreter.spare()
     _log.info("event=starting version=%s pin_dir=%s", __version__, settings.pin_dir)
     for folder in (settings.state_dir, settings.runtime_dir, settings.cache_dir):
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)

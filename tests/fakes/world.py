@@ -164,15 +164,17 @@ class FakeJournal:
         """Everything since the last snapshot."""
         return [json.loads(record) for record in self.records]
 
-    def append(self, records: Sequence[dict[str, object]]) -> None:
+    def append(self, records: Sequence[dict[str, object]]) -> int:
         """All of them, or none."""
         if self.refuse:
             raise self.refuse
         self.appends += 1
         self.records += [json.dumps(record) for record in records]
+        return sum(map(len, self.records[-len(records) :]))
 
-    def snapshot(self, record: dict[str, object]) -> None:
+    def snapshot(self, record: dict[str, object]) -> int:
         """Instead of everything before."""
         if self.refuse:
             raise self.refuse
         self.records[:] = [json.dumps(record)]
+        return len(self.records[0])

@@ -1,6 +1,8 @@
 """The journal on disk survives whatever happens to its file, and says what it lost."""
 
 import errno
+import io
+import json
 import os
 import random
 import resource
@@ -97,6 +99,14 @@ def test_a_flipped_bit_costs_its_record_and_what_follows_and_nothing_else(writte
         assert (written / kept_aside(written)[-1]).read_bytes()
         for name in kept_aside(written):
             (written / name).unlink()
+
+
+@pytest.mark.parametrize("length", [0, 1, 99, 100, 101, 250])
+def test_a_long_list_encoded_piece_by_piece_is_the_same_json(length: int) -> None:
+    record: dict[str, object] = {"revision": 5, "names": [f"\u00fc,[{n}]" for n in range(length)], "more": {"a": [None, 1.5, '"']}}
+    line = frames.encode(record)
+    assert line[35:-1] == json.dumps(record, separators=(",", ":")).encode()
+    assert frames.decode(io.BytesIO(line), len(line)) == ([record], len(line))
 
 
 @pytest.mark.parametrize("garbage", [b"\0" * 5000, b"hello\n", os.urandom(4096), b"[]\n", b"{}\n" * 9])

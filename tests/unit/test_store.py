@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.errors import Unavailable
 from l4lb_agent.model.records import Replayed
 from l4lb_agent.system.disk import JournalFile
-from tests.fakes.values import SECRETS, config, service
+from tests.fakes.values import SECRETS, backend, config, service
 from tests.fakes.world import FakeJournal
 
 FACTS = Facts(1000.0, "boot", config())
@@ -60,6 +61,32 @@ async def test_callers_that_wait_together_are_decided_in_order_and_written_at_on
         answers = await asyncio.gather(*(store.change(command) for command in asked), return_exceptions=True)
         assert [type(answer).__name__ for answer in answers] == ["Decision", "AlreadyExists", "Decision"]
         assert journal.appends == 1
+
+
+async def test_others_get_turns_between_decisions_on_many_and_see_all_of_them_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "PIECE", 1)
+    journal = FakeJournal()
+    async with writing(journal) as store:
+        await store.change(create(1))
+        seen: list[int] = []
+        turns: list[int] = []
+        decide = store_module.decide_once
+
+        def deciding(*given: Any) -> Decision:
+            turns.append(len(seen))
+            return decide(*given)
+
+        monkeypatch.setattr(store_module, "decide_once", deciding)
+        added = [commands.AddBackend(backend("s1", f"b{number}", f"10.0.0.{number}", 80)) for number in range(1, 31)]
+        asked = asyncio.gather(*(store.change(one, request_id=one.backend.name) for one in added))
+        while not asked.done():
+            seen.append(store.desired.revision)
+            await asyncio.sleep(0)
+        assert [decision.revision for decision in await asked] == list(range(2, 32))
+        assert replayed(journal) == store.desired
+    assert set(seen) <= {1, 31}
+    assert sorted(set(turns)) == turns, "two decisions in one go"
+    assert journal.appends == 2
 
 
 async def test_when_the_journal_refuses_the_whole_batch_is_refused_and_nothing_has_happened() -> None:

@@ -155,11 +155,11 @@ class JournalFile(Protocol):
     def load(self) -> list[dict[str, object]]:
         """Every whole record since the last snapshot, the snapshot first. A torn or corrupt tail is cut off and kept aside."""
 
-    def append(self, records: Sequence[dict[str, object]]) -> None:
-        """Write and fsync; raises OSError and leaves no half record behind."""
+    def append(self, records: Sequence[dict[str, object]]) -> int:
+        """Write and fsync; how many bytes. Raises OSError and leaves no half record behind."""
 
-    def snapshot(self, record: dict[str, object]) -> None:
-        """Replace everything by one record, atomically."""
+    def snapshot(self, record: dict[str, object]) -> int:
+        """Replace everything by one record of so many bytes, atomically."""
 
 
 class AuditFile(Protocol):

@@ -50,8 +50,8 @@ class JournalFile:
             records = self._previous()
         return list(records)
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Write and fsync; raises OSError and leaves no half record behind."""
+    def append(self, records: Sequence[Record]) -> int:
+        """Write and fsync; how many bytes. Raises OSError and leaves no half record behind."""
         data = b"".join(frames.encode(record) for record in records)
         if self._fd < 0:
             self._fd, self._end = os.open(self._path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600), 0
@@ -68,6 +68,7 @@ class JournalFile:
                 _log.warning("event=journal_half_record_stays error=%r", str(again))
             raise OSError(error.errno, f"append to {self._path}: {os.strerror(error.errno or 0)}") from error
         self._end += len(data)
+        return len(data)
 
     def _check_file(self) -> None:
         there = os.fstat(self._fd)
@@ -76,9 +77,10 @@ class JournalFile:
         if there.st_size > self._end:
             os.ftruncate(self._fd, self._end)  # what a failed append could not take back
 
-    def snapshot(self, record: Record) -> None:
-        """Replace everything by one record, atomically: after a crash there is the old journal or the new one."""
+    def snapshot(self, record: Record) -> int:
+        """Replace everything by one record of so many bytes, atomically: after a crash there is the old journal or the new one."""
         self._replace([record])
+        return self._end
 
     def close(self) -> None:
         """Close the file and give the directory back."""

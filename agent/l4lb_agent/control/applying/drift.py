@@ -80,10 +80,9 @@ class Drift:
     async def _look(self, name: str, actual: Mapping[str, Elements], busy: Callable[[], bool]) -> bool:
         """Whether the map was read to its end; what is wrong in it was put right then."""
         wanted = actual.get(name, {})
-        there = await asyncio.to_thread(self._read, name, busy)
-        if there is None:
+        wrong = await asyncio.to_thread(self._compare, name, wanted, busy)
+        if wrong is None:
             return False
-        wrong = {key: there.get(key, wanted.get(key, b"")) for key in there.keys() | wanted.keys() if there.get(key) != wanted.get(key)}
         if wrong:
             writes = [Write(name, key, wanted.get(key, bytes(len(value))), "drift") for key, value in sorted(wrong.items())]
             await asyncio.to_thread(self._write, writes)
@@ -92,6 +91,13 @@ class Drift:
             self.found[name] = Drifted(name, len(writes), first, self._clock.time())
             _log.warning("event=map_drifted map=%s elements=%d first=%r", name, len(writes), first)
         return True
+
+    def _compare(self, name: str, wanted: Elements, busy: Callable[[], bool]) -> Elements | None:
+        """In a thread: what is there instead of what is wanted; None when something else is to be done first."""
+        there = self._read(name, busy)
+        if there is None:
+            return None
+        return {key: there.get(key, wanted.get(key, b"")) for key in there.keys() | wanted.keys() if there.get(key) != wanted.get(key)}
 
     def _read(self, name: str, busy: Callable[[], bool]) -> Elements | None:
         found: Elements = {}

@@ -51,6 +51,9 @@ class _Worked:
     deferred: frozenset[str]
     wrote: bool
     kept: list[Kept]
+    with_way: frozenset[str]
+    without_slots: dict[int, float]
+    served: set[int]
 
 
 class Reconciler:
@@ -193,20 +196,19 @@ class Reconciler:
     async def _pass(self) -> bool:
         """One plan; whether it had writes."""
         verdict = self.verdict()
-        desired, world = self._desired(), self._world(verdict)
-        without_way = build.without_way(desired, world.next_hops, world.local)
-        self.with_way -= without_way  # before the kernel has it: who sees the new maps must not be told that all is as asked
-        worked = await asyncio.to_thread(self._work, Look(desired, self.ids, self._clock.monotonic(), without_way, verdict), world)
-        self.images, self.deferred, self.with_way = worked.images, worked.deferred, frozenset(desired.backends) - without_way
-        self._done(desired)
+        look, world = Look(self._desired(), self.ids, self._clock.monotonic(), verdict=verdict), self._world(verdict)
+        worked = await asyncio.to_thread(self._work, look, world)
+        self._done(look.desired, worked)
         self._keep(worked.kept)
         return worked.wrote
 
     def _work(self, look: Look, world: World) -> _Worked:
-        """Everything that takes time, in a thread."""
+        """Everything that takes time, in a thread: the event loop does nothing that grows with the number of backends."""
         actual, desired = Tables(self._actual), look.desired
+        without_way = build.without_way(desired, world.next_hops, world.local)
+        self.with_way -= without_way  # before the kernel has it: who sees the new maps must not be told that all is as asked
         self._assign(desired, actual)
-        look = replace(look, ids=self.ids)
+        look = replace(look, ids=self.ids, without_way=without_way)
         images = self._rings.images(desired, self.ids, look.without_way | look.verdict.out)
         elements = self.windows.rings(look, images, functools.cache(lambda: self._rings.images(desired, self.ids, frozenset())))
         built = build.build(desired, self.ids, elements, replace(world, given_up=self.windows.given_up), actual)
@@ -217,7 +219,10 @@ class Reconciler:
         if steps or self._uncleared:
             self.in_step = False
             self._execute(steps)
-        return _Worked(images, built.deferred, bool(steps), self._keeper.news(look, self.windows.held.values()))
+        return _Worked(
+            images, built.deferred, bool(steps), self._keeper.news(look, self.windows.held.values()),
+            frozenset(desired.backends) - without_way, *self._see_slots(desired, built.deferred, slots),
+        )  # fmt: skip
 
     async def _audit(self) -> None:
         """Looks for drift. After a write that was refused the maps may be another pass away from what was asked."""
@@ -253,24 +258,24 @@ class Reconciler:
                 if not any(step.value):
                     del elements[step.key]
 
-    def _done(self, desired: Desired) -> None:
+    def _done(self, desired: Desired, worked: _Worked) -> None:
         now = self._clock.monotonic()
+        self.images, self.deferred, self.with_way = worked.images, worked.deferred, worked.with_way
+        self.without_slots, self._served = worked.without_slots, worked.served
         self.error, self.in_step = "", True
         self.applied_revision = desired.revision
         for id_ in self.ids.retired:
             self._retired.setdefault(id_, now)
         self.windows.published(now)
         self._due = min((time for time in (self.windows.due(), self._keeper.due) if time is not None), default=None)
-        self._see_slots(desired, now)
         self._waiters.reached(desired.revision)
 
-    def _see_slots(self, desired: Desired, now: float) -> None:
-        """Which backends have slots in rings that the kernel has."""
-        slots = _slots(self.images)
-        keys = backend_keys(desired)
-        known = (self.ids.backends.get(keys[name]) for name, b in desired.backends.items() if b.service not in self.deferred)
-        self.without_slots = {id_: self.without_slots.get(id_, now) for id_ in known if id_ is not None and id_ not in slots}
-        self._served = (self._served | slots).intersection(self.ids.backends.values())
+    def _see_slots(self, desired: Desired, deferred: frozenset[str], slots: set[int]) -> tuple[dict[int, float], set[int]]:
+        """`without_slots` and `_served` now that the kernel has these `slots`."""
+        now, keys = self._clock.monotonic(), backend_keys(desired)
+        known = (self.ids.backends.get(keys[name]) for name, b in desired.backends.items() if b.service not in deferred)
+        without = {id_: self.without_slots.get(id_, now) for id_ in known if id_ is not None and id_ not in slots}
+        return without, (self._served | slots).intersection(self.ids.backends.values())
 
     def _refused(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -1,18 +1,20 @@
-"""What Python's garbage collector is kept from."""
+"""What Python's garbage collector and threads are kept from."""
 
 import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from l4lb_agent.system import garbage
+from l4lb_agent.system import interpreter
 
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    before = list(gc.callbacks)
-    garbage.spare()
+    before, turn = list(gc.callbacks), sys.getswitchinterval()
+    interpreter.spare()
     yield
+    sys.setswitchinterval(turn)
     gc.callbacks[:] = before
     gc.unfreeze()
 
@@ -31,7 +33,7 @@ class Node:
 
 
 def test_what_outlived_a_long_look_is_not_looked_at_again_and_what_comes_later_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(garbage, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(interpreter, "LONG_SECONDS", 0.0)
     kept = [[] for _ in range(1000)]  # type: ignore[var-annotated]
     gc.collect()
     assert gc.get_freeze_count() >= len(kept)
@@ -41,7 +43,12 @@ def test_what_outlived_a_long_look_is_not_looked_at_again_and_what_comes_later_i
 
 
 def test_a_short_look_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(garbage, "LONG_SECONDS", 1000.0)
+    monkeypatch.setattr(interpreter, "LONG_SECONDS", 1000.0)
     before = gc.get_freeze_count()
     gc.collect()
     assert gc.get_freeze_count() == before
+
+
+def test_threads_take_shorter_turns_than_python_lets_them() -> None:
+    assert sys.getswitchinterval() == pytest.approx(interpreter.TURN_SECONDS)
+    assert interpreter.TURN_SECONDS < 0.005
