@@ -16,7 +16,7 @@ def test_every_reason_has_a_meaning_that_fits_into_a_table() -> None:
 def test_every_step_is_in_the_table_of_the_operators_and_no_other() -> None:
     """Their names are for programs, too."""
     sources = "".join(path.read_text() for path in Path("agent/l4lb_agent/model/explain").glob("*.py"))
-    steps = {*re.findall(r'\.note\(\s*"(\w+)"', sources), "backend_state"}
+    steps = {*re.findall(r'\.note\(\s*"(\w+)"', sources), "backend_state", "backends_state"}
     table = Path("docs/operations.md").read_text().split("| step | says |")[1].split("\n\n")[0]
     named = [name for row in re.findall(r"^\| ([a-z_, ]+) \|", table, re.M) for name in row.split(", ")]
     assert sorted(named) == sorted(steps)

@@ -98,9 +98,10 @@ def test_the_last_line_says_what_becomes_of_it_and_what_to_do(web: Balanced) -> 
         web.client.update_backend(f"web4/{name}", admin_state="disabled")
     last = l4lbctl(web, "tcp", *ends).splitlines()[-1]
     assert last.startswith("DROP NO_BACKEND (web4): ")
-    assert last.endswith("What to do: Add or enable a backend, or give one weight.")
+    assert last.endswith("What to do: Add or enable a backend, give one weight, or mend one whose health is DOWN.")
     whole = json.loads(l4lbctl(web, "tcp", *ends, "-o", "json"))
     assert (whole["verdict"], whole["reason"], whole["service"]) == ("VERDICT_DROP", "REASON_NO_BACKEND", "services/web4")
+    assert whole["steps"][-1]["evidence"] == {"DISABLED": "services/web4/backends/a"}
 
 
 def test_a_flow_that_is_there_is_found_and_both_its_directions_are_explained(web: Balanced) -> None:

@@ -7,18 +7,22 @@ from collections import Counter
 
 import pytest
 
-from l4lb_agent.control.captures import Names
-from l4lb_agent.control.facade import Explained
-from l4lb_agent.control.seen.explainer import MOST, Explainer
+from l4lb_agent.control.captures import Called, Names
+from l4lb_agent.control.facade import BackendView, Explained, HealthView
+from l4lb_agent.control.seen.explainer import MOST, Explainer, _named
 from l4lb_agent.model.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from l4lb_agent.model.explain.compare import Comparison, differences
 from l4lb_agent.model.explain.packet import Step
 from l4lb_agent.model.explain.road import Explanation
 from l4lb_agent.model.explain.synthesis import Wanted
+from l4lb_agent.model.health.effective import EffectiveState
+from l4lb_agent.model.health.outcome import Outcome, Why
+from l4lb_agent.model.health.state import Health, Probed, State
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.observed import Answer
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.fakes.datapath import FakeDatapath
+from tests.fakes.values import backend
 
 ONE, OTHER = (bytes(10) + b"\xff\xff" + bytes([192, 0, 2, last]) for last in (1, 2))
 SYN = Wanted(6, ONE, OTHER, 4000, 80)
@@ -124,3 +128,38 @@ def test_each_part_of_an_answer_is_compared_and_a_budget_is_no_difference() -> N
     assert differences(explained, Answer(Verdict.REDIRECT, b"axc", Reason.ECHO_ANSWERED, 3)) == (
         "frame: the first of 1 bytes that differ is number 1",
     )
+
+
+def seen(name: str, health: HealthView | None = None, effective: EffectiveState = EffectiveState.TAKES_NEW_FLOWS) -> BackendView:
+    """services/web/backends/NAME."""
+    return BackendView(backend("web", name, "10.0.0.1"), health=health, effective=effective)
+
+
+def explained_with(step: Step, reason: Reason, *views: BackendView) -> list[Step]:
+    """The steps that the agent makes of one of the datapath's."""
+    found = Explained(b"", "eth0", Explanation((step,), reason, Verdict.TX, b"", service=1))
+    names = Names({"services/web": 1}, {view.backend.name: number for number, view in enumerate(views, 1)}, {}, {})
+    known = {view.backend.name: view for view in views}
+    return list(_named(found, Called.of(names), known.get).explanation.steps)
+
+
+def test_the_backend_is_told_with_its_health_and_its_last_probe() -> None:
+    probed = Probed(Outcome(Why.STATUS, 0.1, "503 Service Unavailable"), 1.0)
+    down = HealthView(Health(State.DOWN, 1.0, history=(probed,)), kept=True)
+    [_, told] = explained_with(Step("backend", "", {"backend_id": "1"}), Reason.FLOW_CREATED, seen("a", down))
+    why = "its health is DOWN, and goes on because none of its service is UP, by a probe that ended STATUS"
+    assert told.finding == f"it is ENABLED; {why}"
+    wanted = {"health": "DOWN", "last_probe": "STATUS 503 Service Unavailable", "effective_state": "TAKES_NEW_FLOWS"}
+    assert wanted.items() <= dict(told.evidence).items()
+    [_, told] = explained_with(Step("backend", "", {"backend_id": "1"}), Reason.FLOW_CREATED, seen("a"))
+    assert (told.finding, "health" in told.evidence) == ("it is ENABLED", False)
+
+
+@pytest.mark.parametrize("reason", [Reason.NO_BACKEND, Reason.NO_BACKEND_ANSWERED, Reason.NO_BACKEND_LIMITED])
+def test_when_nobody_takes_new_flows_it_is_told_why(reason: Reason) -> None:
+    states = {"a": EffectiveState.UNHEALTHY, "b": EffectiveState.DRAINING, "c": EffectiveState.UNHEALTHY}
+    views = [seen(name, effective=state) for name, state in states.items()]
+    told = explained_with(Step("backend", "", {"backend_id": "none"}), reason, *views)[-1]
+    assert (told.name, told.finding) == ("backends_state", "of the service's backends: 1 DRAINING, 2 UNHEALTHY")
+    assert told.evidence == {"DRAINING": "services/web/backends/b", "UNHEALTHY": "services/web/backends/a"}
+    assert explained_with(Step("backend", ""), reason)[-1].finding == "of the service's backends: it has none"

@@ -3,7 +3,8 @@ same, and names what it meets."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from l4lb_agent.model.explain.moment import Asked, Moment
 from l4lb_agent.model.explain.packet import Step
 from l4lb_agent.model.explain.road import Explanation, explain
 from l4lb_agent.model.explain.synthesis import Wanted, frame
+from l4lb_agent.model.reasons import Reason
 
 SOMEBODY, OURS = (bytes.fromhex(text) for text in ("020000000001", "020000000002"))  # of no vendor, where none is known
 
@@ -145,19 +147,37 @@ def _named(of: Explained, names: Called, view: View) -> Explained:
         if seen:
             steps.append(_state(seen))
     made = of.explanation
+    service = names.services.get(made.service, "")
+    if made.reason in (Reason.NO_BACKEND, Reason.NO_BACKEND_ANSWERED, Reason.NO_BACKEND_LIMITED):
+        steps.append(_nobody([seen for name in sorted(names.backends.values()) if name.startswith(f"{service}/") and (seen := view(name))]))
     return replace(
-        of, explanation=replace(made, steps=tuple(steps)), service=names.services.get(made.service, ""),
+        of, explanation=replace(made, steps=tuple(steps)), service=service,
         backend=names.backends.get(made.backend, ""),
     )  # fmt: skip
+
+
+def _nobody(views: Sequence[BackendView]) -> Step:
+    """Why no backend of a service takes new flows: how many are so, and the first of each."""
+    counts = Counter(view.effective.name for view in views)
+    first = {view.effective.name: view.backend.name for view in reversed(views)}
+    text = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "it has none"
+    return Step("backends_state", f"of the service's backends: {text}", dict(sorted(first.items())))
 
 
 def _state(view: BackendView) -> Step:
     """What was asked of a backend, and what is seen of it."""
     backend, hop = view.backend, view.next_hop
     text = f"it is {backend.admin.name}" + (f", and not yet as asked: {view.reconciling}" if view.reconciling else "")
+    health = view.health.health if view.health else None
+    last = health.last.outcome if health and health.last else None
+    if health:
+        kept = ", and goes on because none of its service is UP" if view.health and view.health.kept else ""
+        text += f"; its health is {health.state.name}{kept}" + (f", by a probe that ended {last.why.name}" if last else "")
     facts = {
         "admin_state": backend.admin.name, "weight": str(backend.weight), "wanted_share": f"{view.wanted_share:.1%}",
         "slot_share": f"{view.slot_share:.1%}", "flows": str(view.live_flows), "reconciling": view.reconciling,
+        "effective_state": view.effective.name, "health": health.state.name if health else "",
+        "last_probe": f"{last.why.name} {last.detail}".rstrip() if last else "",
         "drain": backend.drain.action.name if backend.drain else "",
         "next_hop": "" if hop is None else f"{hop.interface} {hop.destination_mac.hex(':')}",
         "gateway": str(hop.gateway) if hop and hop.gateway else "", "trouble": hop.trouble if hop else "the kernel knows no way",

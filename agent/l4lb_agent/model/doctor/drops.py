@@ -16,7 +16,7 @@ WANTED = frozenset({
 # What docs/reasons.md advises, in short, for those that somebody's settings, or their absence, bring about.
 ADVICE = {
     Reason.NO_SERVICE: "no virtual service has that address, port and protocol: create it, or mind the port",
-    Reason.NO_BACKEND: "add or enable a backend, or give one weight",
+    Reason.NO_BACKEND: "add or enable a backend, give one weight, or mend one whose health is DOWN",
     Reason.BACKEND_UNRESOLVED: "the backend's next hop does not answer",
     Reason.NO_SOURCE_PORT: "more SNAT addresses, or a larger port_range, in agent.toml",
     Reason.NO_SNAT_ADDRESS: "an address of that family in `snat` of agent.toml",

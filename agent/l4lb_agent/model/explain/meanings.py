@@ -73,7 +73,7 @@ MEANINGS: Final[Mapping[Reason, tuple[str, str]]] = {
     ),
     Reason.NO_BACKEND_ANSWERED: (
         "As NO_BACKEND, and the client was told by RST or ICMP, as `on_empty` of the virtual service says.",
-        "Add or enable a backend, or give one weight.",
+        "Add or enable a backend, give one weight, or mend one whose health is DOWN.",
     ),
     Reason.MALFORMED: (
         "A header ended where it had to be rewritten, or the driver gave no room for an answer. Cannot be: lengths are checked before.",
@@ -109,7 +109,7 @@ MEANINGS: Final[Mapping[Reason, tuple[str, str]]] = {
     ),
     Reason.NO_BACKEND: (
         "The virtual service has no backend for new flows.",
-        "Add or enable a backend, or give one weight.",
+        "Add or enable a backend, give one weight, or mend one whose health is DOWN.",
     ),
     Reason.BACKEND_UNRESOLVED: (
         "The next hop of the flow's backend is not known.",
@@ -217,7 +217,7 @@ MEANINGS: Final[Mapping[Reason, tuple[str, str]]] = {
     ),
     Reason.NO_BACKEND_LIMITED: (
         "As NO_BACKEND_ANSWERED, but this CPU's answers of the second are spent (`rst_rate`, `icmp_rate`): dropped silently.",
-        "Add or enable a backend, or give one weight.",
+        "Add or enable a backend, give one weight, or mend one whose health is DOWN.",
     ),
     Reason.NEW_FLOWS_LIMITED: (
         "The packet would start a flow, and the virtual service takes no more new ones now (`new_flow_limit.per_service`).",
