@@ -151,9 +151,9 @@ def test_flows_of_who_is_down_are_cut_when_its_grace_ends(web: Balanced) -> None
         web.client.delete_service("echo", force=True)
 
 
-def test_with_dsr_new_flows_leave_a_server_that_dies(web: Balanced) -> None:
-    del web
-    with set_up(forwarding=Mode.DSR) as running:
+@pytest.mark.parametrize("mode", [Mode.KEEP, Mode.DSR], ids=lambda mode: str(mode.value))
+def test_in_other_modes_backends_are_probed_at_their_own_address_too(mode: Mode) -> None:
+    with set_up(forwarding=mode) as running:
         running.add_web(EVEN)
         for name in ("web4", "web6"):
             running.client.update_service(name, health_check=CHECK)

@@ -1,11 +1,12 @@
 """The whole agent over fakes: which backends take new flows because of their health, and what survives."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from l4lb_agent.control.agent import Agent
-from l4lb_agent.control.applying import reconciler
+from l4lb_agent.control.applying import keeper, reconciler
 from l4lb_agent.control.facade import HealthView
 from l4lb_agent.model import errors, layout
 from l4lb_agent.model.backend import AdminState
@@ -18,6 +19,7 @@ from l4lb_agent.model.service import Mode, Protocol, Tracking
 from l4lb_agent.model.tables import array_key
 from tests.fakes.values import address, backend, service
 from tests.unit.test_agent import Node, collect, seen, until
+from tests.unit.test_windows import homes
 
 WEB = "services/web"
 A, B = (f"{WEB}/backends/{name}" for name in "ab")
@@ -212,7 +214,7 @@ async def test_when_all_are_down_they_go_on_also_after_a_restart() -> None:
     async with node.running() as agent:
         await states(agent, State.DOWN, State.DOWN)
         await until(lambda: health(agent, A).kept and health(agent, B).kept)
-        assert node.served_by() == {AT_A, AT_B}
+        await until(lambda: node.served_by() == {AT_A, AT_B})
         node.prober.fail(AT_A)
         await states(agent, State.DOWN, State.UP)
         await until(lambda: node.served_by() == {AT_B})
@@ -248,6 +250,26 @@ async def test_the_flows_of_who_is_down_are_cut_after_its_grace(mode: Mode) -> N
         node.prober.fail()
         await states(agent, State.UP, State.UP)
         await until(lambda: flags(node, agent, A) & layout.BACKEND_KEEP)
+
+
+async def test_flows_of_who_is_not_known_yet_are_not_cut_however_long_that_lasts() -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent, mode=Mode.DSR, tracking=Tracking.CHANGES, window_seconds=1, down_grace_seconds=1)
+        await states(agent, State.UP, State.UP)
+        # The ring is settled, and the journal has it: else flows without an entry go where it was before both were UP.
+        while agent._reconciler.windows.held[1].before is not None:  # noqa: SLF001
+            node.clock.ahead += 1
+            await asyncio.sleep(0.02)
+        node.clock.ahead += keeper.PAUSE_SECONDS
+        await until(lambda: '"before"' in node.journal.records[-1] and '"slots"' not in node.journal.records[-1])
+    node.rebooted()
+    node.prober.hold.clear()
+    async with node.running() as agent:
+        node.clock.ahead += 60
+        await agent._reconciler.reconcile()  # noqa: SLF001
+        assert [flags(node, agent, name) for name in (A, B)] == [layout.BACKEND_KEEP] * 2
+        assert homes(node)[1] == {AT_A, AT_B}
 
 
 async def test_nat_flows_of_a_backend_without_next_hop_stay_as_ever() -> None:
@@ -301,7 +323,9 @@ async def test_probes_end_with_their_backend() -> None:
         probes, others = node.prober.probes_of(AT_A), node.prober.probes_of(AT_B)
         await until(lambda: node.prober.probes_of(AT_B) > others + 3)
         assert node.prober.probes_of(AT_A) <= probes + 1
-        await agent.change(commands.DeleteService(WEB, force=True))
+        await agent.change(commands.RemoveBackend(B, force=True))
+        assert agent._checker.verdict.out == frozenset()  # noqa: SLF001
+        await agent.change(commands.DeleteService(WEB))
         checker = agent._checker  # noqa: SLF001
         assert not checker.verdict.out
         assert (checker._watched, checker._series, checker._standings) == ({}, {}, {})  # noqa: SLF001

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
@@ -99,6 +101,28 @@ def test_one_that_is_disabled_while_it_is_kept_does_not_come_back_by_being_enabl
 def test_a_service_of_which_no_backend_is_to_have_new_flows_is_not_all_down() -> None:
     idle = [replace(one, weight=0) for one in BACKENDS]
     assert not stand(KEEP, idle, healths(a=State.DOWN, b=State.DOWN, c=State.DOWN), NOBODY).all_down
+
+
+STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.floats(0.1, 5.0)), max_size=40)
+
+
+@given(STEPS)
+def test_who_was_ever_up_leaves_the_service_never_empty_and_each_that_is_up_is_in(steps: list[tuple[str, bool, float]]) -> None:
+    """Whoever goes up and down, and when; only one that was UP is ever in."""
+    now, standing, of, ever = 0.0, NOBODY, {name: Health(State.UNKNOWN, 0.0) for name in NAMES.values()}, set[str]()
+    for letter, well, pause in steps:
+        now, name = now + pause, NAMES[letter]
+        before = of[name]
+        fell = now if before.state is State.UP and not well else before.fell
+        of[name] = replace(before, state=State.UP if well else State.DOWN, fell=fell)
+        ever |= {name} if well else set()
+        standing = stand(KEEP, BACKENDS, of, standing)
+        inside = of.keys() - standing.out
+        assert inside >= {one for one, health in of.items() if health.state is State.UP}
+        assert bool(inside) == bool(ever)
+        assert inside <= ever
+        assert standing.down <= standing.out
+        assert not (standing.up and standing.kept)
 
 
 WELL = backend("web", "a", "10.0.0.1")

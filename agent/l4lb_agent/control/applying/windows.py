@@ -172,7 +172,7 @@ class Windows:
     def _see_down(self, look: Look) -> None:
         down: dict[int, tuple[float, float]] = {}
         for name in look.without_way | look.verdict.down:
-            backend = look.desired.backends.get(name)
+            backend = look.desired.backends[name]
             if backend is None:  # health has not seen yet that it is gone
                 continue
             service = look.desired.services[backend.service]

@@ -234,9 +234,8 @@ class Checker:
         self._watched[name] = replace(watched, health=after, held_time=held)
         self._tallies.count(name.split("/backends/")[0], outcome.why, after.transitions - before.transitions)
         if after.state is not before.state:
-            level = logging.WARNING if after.state is State.DOWN else logging.INFO
-            _log.log(
-                level, "event=health_changed backend=%s before=%s state=%s why=%s detail=%r",
+            _log.warning(
+                "event=health_changed backend=%s before=%s state=%s why=%s detail=%r",
                 name, before.state.name, after.state.name, outcome.why.name, outcome.detail,
             )  # fmt: skip
             if after.flapping(now):
