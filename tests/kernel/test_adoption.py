@@ -242,6 +242,28 @@ def test_pins_removed_under_a_running_agent_cost_nothing_and_are_made_again(insi
     second.close()
 
 
+def test_maps_of_another_version_stay_pinned_until_nothing_of_it_runs(
+    inside: Pair, bpffs: Path, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    inside.ip(inside.lb, "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", inside.peer)
+    older = KernelDatapath(bpffs / "l4lb", SIZES, Trivial(TX))
+    older.attach("eth0", "auto")
+    older.attach("eth1", "auto")
+    older.close()
+    with Fd(syscall.map_create(2, 4, 16, 8, name="backend_counters")) as unknown:
+        syscall.obj_pin(unknown.fileno(), bpffs / "l4lb/maps/backend_counters")
+    caplog.set_level("INFO")
+    newer = KernelDatapath(bpffs / "l4lb", SIZES, Trivial(PASS))
+    newer.attach("eth0", "auto")
+    assert "backend_counters" in os.listdir(bpffs / "l4lb/maps")
+    newer.attach("eth1", "auto")
+    assert sorted(os.listdir(bpffs / "l4lb/maps")) == sorted(spec.name for spec in mapspec.specs(SIZES))
+    assert [record.message for record in caplog.records if "maps_retired" in record.message] == [
+        "event=maps_retired maps=backend_counters why='no program of this version knows them'"
+    ]
+    newer.close()
+
+
 def test_a_link_of_another_namespace_is_not_taken_for_this_one_s(inside: Pair, bpffs: Path) -> None:
     """The same name and index, another device: its own link is made."""
     datapath = KernelDatapath(bpffs / "l4lb", SIZES, Trivial())

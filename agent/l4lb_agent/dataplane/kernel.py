@@ -1,6 +1,7 @@
 """The datapath as the rest of the agent sees it: pinned maps, one program generation, pinned links, sweeps, counters, announcements."""
 
 import ctypes
+import logging
 import os
 import time
 from array import array
@@ -34,6 +35,8 @@ from l4lb_agent.model.mapspec import CAPTURED_BYTES, Sizes
 from l4lb_agent.model.observed import Answer, Counters, FlowCounts, InterfaceState, MapState, TrafficCount
 from l4lb_agent.model.reasons import VERDICTS
 from l4lb_agent.model.tables import Grace, Step, Tables, array_key
+
+_log = logging.getLogger(__name__)
 
 
 class KernelDatapath:
@@ -84,14 +87,17 @@ class KernelDatapath:
             raise OSError(error.errno, f"write {step.map}[{step.key.hex()}] ({step.why}): {os.strerror(error.errno or 0)}") from error
 
     def attach(self, interface: str, mode: str) -> InterfaceState:
-        """See Links.attach; then generations that nothing runs any more are removed."""
+        """See Links.attach; then generations that nothing runs any more are removed, and maps of other versions once none of them runs."""
         found = device.find(interface)
         mac = layout.Interface(ifindex=found.ifindex, mac=(ctypes.c_uint8 * 6)(*found.mac[:6]))
         key, value = array_key(found.ifindex % layout.INTERFACE_PLACES), bytes(mac)
         if self._maps.lookup("interfaces", key) != value:
             self._maps.write("interfaces", key, value)
         state = self._links.attach(interface, mode, self._generation)
-        self._generations.retire(self._links.running() | {syscall.prog_info(self._generation.program.fileno()).id})
+        own, running = syscall.prog_info(self._generation.program.fileno()).id, self._links.running()
+        self._generations.retire(running | {own})
+        if running == {own} and (retired := self._maps.retire()):
+            _log.info("event=maps_retired maps=%s why='no program of this version knows them'", ",".join(retired))
         return state
 
     def interface_state(self, interface: str) -> InterfaceState:

@@ -94,6 +94,13 @@ class Maps:
             if not (self._folder / name).exists():
                 pins.publish(self._folder / name, fd)
 
+    def retire(self) -> list[str]:
+        """Remove the pins of maps that this version does not know, another one's; their names. They live while a program uses them."""
+        unknown = [name for name in pins.names(self._folder) if name not in self.specs]
+        for name in unknown:
+            pins.remove(self._folder / pins.escape(name))
+        return unknown
+
     def number(self, name: str) -> int:
         """Descriptor of a map."""
         return self.fds[name].fileno()
