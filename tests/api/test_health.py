@@ -233,5 +233,12 @@ def test_l4lbctl_shows_health(agent: Agent, client: l4lb.Client) -> None:
     column = lines[0].index("HEALTH")
     assert [line[column:].split("  ")[0] for line in lines[1:]] == ["UP", "DOWN, kept", "DOWN, flapping until 2027-01-15T08:01:00Z"]
     assert "STATUS (503 Service Unavailable) in 1.5 ms at 2027-01-15T08:00:00Z" in ctl(agent, "backend show web/b")
+    told = [" ".join(line.split()) for line in ctl(agent, "health web/b").splitlines()]
+    assert {"HEALTH DOWN, kept", "SINCE 2027-01-15T08:00:00Z", "EFFECTIVE TAKES_NEW_FLOWS"} <= set(told)
+    assert told[-2:] == ["PROBE OUTCOME MS DETAIL", "2027-01-15T08:00:00Z STATUS 1.5 503 Service Unavailable"]
+    assert json.loads(ctl(agent, "health web/b -o json"))["state"] == "HEALTH_STATE_DOWN"
+    client.create_service("bare", vip="10.0.0.2", port=80)
+    client.add_backend("bare/a", address="10.0.0.9")
+    assert "has no health check" in ctl(agent, "health bare/a")
     shown = json.loads(ctl(agent, "backend show web/b -o json"))
     assert (shown["health"]["state"], len(shown["health"]["history"])) == ("HEALTH_STATE_DOWN", 1)

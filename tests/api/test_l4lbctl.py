@@ -19,6 +19,7 @@ from l4lb_agent.api.roles import Role
 from l4lb_agent.model.backend import DrainResult
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.doctor.finding import Finding, Severity
+from l4lb_agent.model.health.effective import EffectiveState
 from l4lb_agent.model.observed import Answer
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.api.conftest import Agent
@@ -290,6 +291,9 @@ def test_a_ring_is_shown_by_backend_and_slot_by_slot(run: Callable[..., Result],
     assert run("ring web --slots").output.splitlines()[-2:] == ["    0  web/a  before web/b", "    1  web/b  before nobody"]
     assert json.loads(run("ring web -o json").output)["shares"][1]["backend"] == "services/web/backends/b"
     assert "ID" in run("ring web -o wide").output
+    one = agent.control.backends["services/web/backends/b"]
+    agent.control.backends["services/web/backends/b"] = replace(one, effective=EffectiveState.UNHEALTHY)
+    assert [line.split()[-1] for line in run("ring web").output.splitlines()[-2:]] == ["0", "UNHEALTHY"]
     assert "does not exist" in run("ring none", code=1).output
 
 

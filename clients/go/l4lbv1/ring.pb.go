@@ -185,8 +185,10 @@ type RingShare struct {
 	ActiveFlows uint64 `protobuf:"varint,10,opt,name=active_flows,json=activeFlows,proto3" json:"active_flows,omitempty"`
 	// Why it has fewer slots than its weight asks for, in words.
 	ReconcilingReason string `protobuf:"bytes,11,opt,name=reconciling_reason,json=reconcilingReason,proto3" json:"reconciling_reason,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Whether it takes new flows, and if not, why.
+	EffectiveState EffectiveState `protobuf:"varint,12,opt,name=effective_state,json=effectiveState,proto3,enum=l4lb.v1.EffectiveState" json:"effective_state,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RingShare) Reset() {
@@ -296,11 +298,18 @@ func (x *RingShare) GetReconcilingReason() string {
 	return ""
 }
 
+func (x *RingShare) GetEffectiveState() EffectiveState {
+	if x != nil {
+		return x.EffectiveState
+	}
+	return EffectiveState_EFFECTIVE_STATE_UNSPECIFIED
+}
+
 var File_l4lb_v1_ring_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_ring_proto_rawDesc = "" +
 	"\n" +
-	"\x12l4lb/v1/ring.proto\x12\al4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x03\n" +
+	"\x12l4lb/v1/ring.proto\x12\al4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14l4lb/v1/health.proto\"\x81\x03\n" +
 	"\x04Ring\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\rR\x04size\x12\x16\n" +
@@ -315,7 +324,7 @@ const file_l4lb_v1_ring_proto_rawDesc = "" +
 	"\x06shares\x18\t \x03(\v2\x12.l4lb.v1.RingShareR\x06shares\x12\x14\n" +
 	"\x05slots\x18\n" +
 	" \x03(\rR\x05slots\x12!\n" +
-	"\fbefore_slots\x18\v \x03(\rR\vbeforeSlots\"\xf7\x02\n" +
+	"\fbefore_slots\x18\v \x03(\rR\vbeforeSlots\"\xb9\x03\n" +
 	"\tRingShare\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x1f\n" +
 	"\vdatapath_id\x18\x02 \x01(\rR\n" +
@@ -330,7 +339,8 @@ const file_l4lb_v1_ring_proto_rawDesc = "" +
 	"\rleaving_slots\x18\t \x01(\rR\fleavingSlots\x12!\n" +
 	"\factive_flows\x18\n" +
 	" \x01(\x04R\vactiveFlows\x12-\n" +
-	"\x12reconciling_reason\x18\v \x01(\tR\x11reconcilingReasonb\x06proto3"
+	"\x12reconciling_reason\x18\v \x01(\tR\x11reconcilingReason\x12@\n" +
+	"\x0feffective_state\x18\f \x01(\x0e2\x17.l4lb.v1.EffectiveStateR\x0eeffectiveStateb\x06proto3"
 
 var (
 	file_l4lb_v1_ring_proto_rawDescOnce sync.Once
@@ -349,15 +359,17 @@ var file_l4lb_v1_ring_proto_goTypes = []any{
 	(*Ring)(nil),                  // 0: l4lb.v1.Ring
 	(*RingShare)(nil),             // 1: l4lb.v1.RingShare
 	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(EffectiveState)(0),           // 3: l4lb.v1.EffectiveState
 }
 var file_l4lb_v1_ring_proto_depIdxs = []int32{
 	2, // 0: l4lb.v1.Ring.settle_time:type_name -> google.protobuf.Timestamp
 	1, // 1: l4lb.v1.Ring.shares:type_name -> l4lb.v1.RingShare
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 2: l4lb.v1.RingShare.effective_state:type_name -> l4lb.v1.EffectiveState
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_ring_proto_init() }
@@ -365,6 +377,7 @@ func file_l4lb_v1_ring_proto_init() {
 	if File_l4lb_v1_ring_proto != nil {
 		return
 	}
+	file_l4lb_v1_health_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

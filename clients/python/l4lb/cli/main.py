@@ -5,7 +5,7 @@ import os
 import click
 
 from l4lb import DEFAULT_TARGET, __version__
-from l4lb.cli import backend, capture, doctor, drain, events, explain, flows, observe, prefix_list, record, ring, service, top
+from l4lb.cli import backend, capture, doctor, drain, events, explain, flows, health, observe, prefix_list, record, ring, service, top
 from l4lb.cli.base import DURATION, FORMATS, Root, Session
 
 _EPILOG = """\b
@@ -15,6 +15,7 @@ When something is wrong:
   l4lbctl explain tcp CLIENT VIP:PORT  what would become of that client's packet, step by step, and why
   l4lbctl capture --verdict drop       packets that are dropped, with reason, service and backend
   l4lbctl flows SERVICE/BACKEND        whose flows there are, and in which state
+  l4lbctl health SERVICE/BACKEND       what probes have said of a backend
   l4lbctl ring SERVICE                 which backends take new flows, and why not
   l4lbctl agent                        whether the agent is ready, what it warns of, its interfaces
 Where l4lbctl cannot reach the agent, run it on the agent's host, where it needs no certificate.
@@ -53,6 +54,7 @@ def cli(
 
 cli.add_command(service.service)
 cli.add_command(backend.backend)
+cli.add_command(health.health)
 cli.add_command(prefix_list.prefix_list)
 cli.add_command(drain.drain)
 cli.add_command(drain.undrain)

@@ -43,7 +43,7 @@ def _show(session: Session, found: "Ring") -> None:
     shares = [
         [
             names.short(s.backend), str(s.weight), f"{s.wanted_share:.1%}", f"{s.slot_share:.1%}", str(s.slots), _moves(s),
-            str(s.active_flows), *([str(s.datapath_id), str(s.before_slots)] if wide else []), s.reconciling_reason,
+            str(s.active_flows), *([str(s.datapath_id), str(s.before_slots)] if wide else []), _why(s),
         ]
         for s in found.shares
     ]  # fmt: skip
@@ -58,6 +58,15 @@ def _settled(found: "Ring") -> str:
         return f"yes, {found.at_risk_slots} slots still have entries"
     until = f" until {found.settle_time.ToJsonString()}" if found.HasField("settle_time") else ""
     return f"no, {found.differing_slots} slots differ{until}, {found.at_risk_slots} are at risk"
+
+
+def _why(share: "RingShare") -> str:
+    """Why it takes no new flows, "" when it does."""
+    from l4lb.cli import render
+    from l4lb.v1 import health_pb2
+
+    takes = share.effective_state == health_pb2.EFFECTIVE_STATE_TAKES_NEW_FLOWS
+    return share.reconciling_reason or ("" if takes else render.word(health_pb2.EffectiveState, share.effective_state))
 
 
 def _moves(share: "RingShare") -> str:

@@ -23,17 +23,18 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from l4lb.v1 import health_pb2 as l4lb_dot_v1_dot_health__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12l4lb/v1/ring.proto\x12\x07l4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x02\n\x04Ring\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\r\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x15\n\rbefore_digest\x18\x04 \x01(\t\x12\x13\n\x0b\x65mpty_slots\x18\x05 \x01(\r\x12\x17\n\x0f\x64iffering_slots\x18\x06 \x01(\r\x12\x15\n\rat_risk_slots\x18\x07 \x01(\r\x12/\n\x0bsettle_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06shares\x18\t \x03(\x0b\x32\x12.l4lb.v1.RingShare\x12\r\n\x05slots\x18\n \x03(\r\x12\x14\n\x0c\x62\x65\x66ore_slots\x18\x0b \x03(\r\"\xf1\x01\n\tRingShare\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x61tapath_id\x18\x02 \x01(\r\x12\x0e\n\x06weight\x18\x03 \x01(\r\x12\x14\n\x0cwanted_share\x18\x04 \x01(\x01\x12\x12\n\nslot_share\x18\x05 \x01(\x01\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x14\n\x0c\x62\x65\x66ore_slots\x18\x07 \x01(\r\x12\x16\n\x0e\x61rriving_slots\x18\x08 \x01(\r\x12\x15\n\rleaving_slots\x18\t \x01(\r\x12\x14\n\x0c\x61\x63tive_flows\x18\n \x01(\x04\x12\x1a\n\x12reconciling_reason\x18\x0b \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12l4lb/v1/ring.proto\x12\x07l4lb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14l4lb/v1/health.proto\"\x8b\x02\n\x04Ring\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\r\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x15\n\rbefore_digest\x18\x04 \x01(\t\x12\x13\n\x0b\x65mpty_slots\x18\x05 \x01(\r\x12\x17\n\x0f\x64iffering_slots\x18\x06 \x01(\r\x12\x15\n\rat_risk_slots\x18\x07 \x01(\r\x12/\n\x0bsettle_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06shares\x18\t \x03(\x0b\x32\x12.l4lb.v1.RingShare\x12\r\n\x05slots\x18\n \x03(\r\x12\x14\n\x0c\x62\x65\x66ore_slots\x18\x0b \x03(\r\"\xa3\x02\n\tRingShare\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x61tapath_id\x18\x02 \x01(\r\x12\x0e\n\x06weight\x18\x03 \x01(\r\x12\x14\n\x0cwanted_share\x18\x04 \x01(\x01\x12\x12\n\nslot_share\x18\x05 \x01(\x01\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x14\n\x0c\x62\x65\x66ore_slots\x18\x07 \x01(\r\x12\x16\n\x0e\x61rriving_slots\x18\x08 \x01(\r\x12\x15\n\rleaving_slots\x18\t \x01(\r\x12\x14\n\x0c\x61\x63tive_flows\x18\n \x01(\x04\x12\x1a\n\x12reconciling_reason\x18\x0b \x01(\t\x12\x30\n\x0f\x65\x66\x66\x65\x63tive_state\x18\x0c \x01(\x0e\x32\x17.l4lb.v1.EffectiveStateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'l4lb.v1.ring_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RING']._serialized_start=65
-  _globals['_RING']._serialized_end=332
-  _globals['_RINGSHARE']._serialized_start=335
-  _globals['_RINGSHARE']._serialized_end=576
+  _globals['_RING']._serialized_start=87
+  _globals['_RING']._serialized_end=354
+  _globals['_RINGSHARE']._serialized_start=357
+  _globals['_RINGSHARE']._serialized_end=648
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from l4lb.v1 import health_pb2 as _health_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -36,7 +37,7 @@ class Ring(_message.Message):
     def __init__(self, service: _Optional[str] = ..., size: _Optional[int] = ..., digest: _Optional[str] = ..., before_digest: _Optional[str] = ..., empty_slots: _Optional[int] = ..., differing_slots: _Optional[int] = ..., at_risk_slots: _Optional[int] = ..., settle_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shares: _Optional[_Iterable[_Union[RingShare, _Mapping]]] = ..., slots: _Optional[_Iterable[int]] = ..., before_slots: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RingShare(_message.Message):
-    __slots__ = ("backend", "datapath_id", "weight", "wanted_share", "slot_share", "slots", "before_slots", "arriving_slots", "leaving_slots", "active_flows", "reconciling_reason")
+    __slots__ = ("backend", "datapath_id", "weight", "wanted_share", "slot_share", "slots", "before_slots", "arriving_slots", "leaving_slots", "active_flows", "reconciling_reason", "effective_state")
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     DATAPATH_ID_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +49,7 @@ class RingShare(_message.Message):
     LEAVING_SLOTS_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FLOWS_FIELD_NUMBER: _ClassVar[int]
     RECONCILING_REASON_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_STATE_FIELD_NUMBER: _ClassVar[int]
     backend: str
     datapath_id: int
     weight: int
@@ -59,4 +61,5 @@ class RingShare(_message.Message):
     leaving_slots: int
     active_flows: int
     reconciling_reason: str
-    def __init__(self, backend: _Optional[str] = ..., datapath_id: _Optional[int] = ..., weight: _Optional[int] = ..., wanted_share: _Optional[float] = ..., slot_share: _Optional[float] = ..., slots: _Optional[int] = ..., before_slots: _Optional[int] = ..., arriving_slots: _Optional[int] = ..., leaving_slots: _Optional[int] = ..., active_flows: _Optional[int] = ..., reconciling_reason: _Optional[str] = ...) -> None: ...
+    effective_state: _health_pb2.EffectiveState
+    def __init__(self, backend: _Optional[str] = ..., datapath_id: _Optional[int] = ..., weight: _Optional[int] = ..., wanted_share: _Optional[float] = ..., slot_share: _Optional[float] = ..., slots: _Optional[int] = ..., before_slots: _Optional[int] = ..., arriving_slots: _Optional[int] = ..., leaving_slots: _Optional[int] = ..., active_flows: _Optional[int] = ..., reconciling_reason: _Optional[str] = ..., effective_state: _Optional[_Union[_health_pb2.EffectiveState, str]] = ...) -> None: ...

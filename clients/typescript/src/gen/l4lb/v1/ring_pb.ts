@@ -8,13 +8,15 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { EffectiveState } from "./health_pb.js";
+import { file_l4lb_v1_health } from "./health_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file l4lb/v1/ring.proto.
  */
 export const file_l4lb_v1_ring: GenFile = /*@__PURE__*/
-  fileDesc("ChJsNGxiL3YxL3JpbmcucHJvdG8SB2w0bGIudjEiiwIKBFJpbmcSDwoHc2VydmljZRgBIAEoCRIMCgRzaXplGAIgASgNEg4KBmRpZ2VzdBgDIAEoCRIVCg1iZWZvcmVfZGlnZXN0GAQgASgJEhMKC2VtcHR5X3Nsb3RzGAUgASgNEhcKD2RpZmZlcmluZ19zbG90cxgGIAEoDRIVCg1hdF9yaXNrX3Nsb3RzGAcgASgNEi8KC3NldHRsZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiCgZzaGFyZXMYCSADKAsyEi5sNGxiLnYxLlJpbmdTaGFyZRINCgVzbG90cxgKIAMoDRIUCgxiZWZvcmVfc2xvdHMYCyADKA0i8QEKCVJpbmdTaGFyZRIPCgdiYWNrZW5kGAEgASgJEhMKC2RhdGFwYXRoX2lkGAIgASgNEg4KBndlaWdodBgDIAEoDRIUCgx3YW50ZWRfc2hhcmUYBCABKAESEgoKc2xvdF9zaGFyZRgFIAEoARINCgVzbG90cxgGIAEoDRIUCgxiZWZvcmVfc2xvdHMYByABKA0SFgoOYXJyaXZpbmdfc2xvdHMYCCABKA0SFQoNbGVhdmluZ19zbG90cxgJIAEoDRIUCgxhY3RpdmVfZmxvd3MYCiABKAQSGgoScmVjb25jaWxpbmdfcmVhc29uGAsgASgJYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChJsNGxiL3YxL3JpbmcucHJvdG8SB2w0bGIudjEiiwIKBFJpbmcSDwoHc2VydmljZRgBIAEoCRIMCgRzaXplGAIgASgNEg4KBmRpZ2VzdBgDIAEoCRIVCg1iZWZvcmVfZGlnZXN0GAQgASgJEhMKC2VtcHR5X3Nsb3RzGAUgASgNEhcKD2RpZmZlcmluZ19zbG90cxgGIAEoDRIVCg1hdF9yaXNrX3Nsb3RzGAcgASgNEi8KC3NldHRsZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiCgZzaGFyZXMYCSADKAsyEi5sNGxiLnYxLlJpbmdTaGFyZRINCgVzbG90cxgKIAMoDRIUCgxiZWZvcmVfc2xvdHMYCyADKA0iowIKCVJpbmdTaGFyZRIPCgdiYWNrZW5kGAEgASgJEhMKC2RhdGFwYXRoX2lkGAIgASgNEg4KBndlaWdodBgDIAEoDRIUCgx3YW50ZWRfc2hhcmUYBCABKAESEgoKc2xvdF9zaGFyZRgFIAEoARINCgVzbG90cxgGIAEoDRIUCgxiZWZvcmVfc2xvdHMYByABKA0SFgoOYXJyaXZpbmdfc2xvdHMYCCABKA0SFQoNbGVhdmluZ19zbG90cxgJIAEoDRIUCgxhY3RpdmVfZmxvd3MYCiABKAQSGgoScmVjb25jaWxpbmdfcmVhc29uGAsgASgJEjAKD2VmZmVjdGl2ZV9zdGF0ZRgMIAEoDjIXLmw0bGIudjEuRWZmZWN0aXZlU3RhdGViBnByb3RvMw", [file_google_protobuf_timestamp, file_l4lb_v1_health]);
 
 /**
  * The ring of one virtual service: which backend each slot belongs to, as the kernel has it.
@@ -189,6 +191,13 @@ export type RingShare = Message<"l4lb.v1.RingShare"> & {
    * @generated from field: string reconciling_reason = 11;
    */
   reconcilingReason: string;
+
+  /**
+   * Whether it takes new flows, and if not, why.
+   *
+   * @generated from field: l4lb.v1.EffectiveState effective_state = 12;
+   */
+  effectiveState: EffectiveState;
 };
 
 /**
