@@ -339,11 +339,14 @@ class Balancer:
 
     def used(self, name: str) -> list[tuple[int, bytes]]:
         """Index and bytes of the elements of an array that are not all zero."""
+        return [(number, raw) for number, raw in enumerate(self.every(name)) if any(raw)]
+
+    def every(self, name: str) -> list[bytes]:
+        """The elements of an array."""
         count, size = self.specs[name].max_entries, self.specs[name].value_size
         keys, values = bytearray(4 * count), bytearray(size * count)
         syscall.map_lookup_batch(self.maps[name].fileno(), bytearray(8), True, keys, values, count)
-        found = ((number, bytes(values[number * size : (number + 1) * size])) for number in range(count))
-        return [(number, raw) for number, raw in found if any(raw)]
+        return [bytes(values[number * size : (number + 1) * size]) for number in range(count)]
 
     def age_tracked(self, seconds: int) -> None:
         """Move every stamp of the flow table that far into the past."""

@@ -1,7 +1,9 @@
 """Asks of one frame what is explained of it, what the twin says, and what the program does: they must be the same."""
 
+import ctypes
 import functools
 from collections.abc import Callable
+from typing import Any, Final
 
 from scapy.layers.l2 import Ether
 
@@ -10,12 +12,22 @@ from l4lb_agent.dataplane.fib import Routes
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.dataplane.twin import Twin
+from l4lb_agent.model import layout
+from l4lb_agent.model.choice.layout import AffinityBucket
+from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.compare import differences
 from l4lb_agent.model.explain.moment import Moment
 from l4lb_agent.model.explain.road import Explanation, explain
+from l4lb_agent.model.flows.layout import Pool, Unanswered
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.packet.balancer import LOOPBACK, Balancer
 
+# whatever a packet may change, but for counts, budgets, and the marks of searches for a port that failed
+TABLES: Final[dict[str, type[ctypes.Structure]]] = {
+    "flows": layout.Flow, "flows_v6": layout.FlowV6, "flow_index": layout.Bucket, "unanswered": Unanswered, "pool": Pool,
+    "flow_table": layout.FlowBucket, "affinity": AffinityBucket, "fragments": layout.FragmentBucket,
+}  # fmt: skip
+WHOLE: Final = 16  # of how many packets one is compared by whole tables, the others by what was looked at
 FORWARDED = {Reason.FLOW_CREATED, Reason.TO_BACKEND, Reason.TO_CLIENT, Reason.ICMP_TO_BACKEND, Reason.ICMP_TO_CLIENT}
 
 
@@ -25,10 +37,12 @@ class Explainer:
 
     def __init__(self, lb: Balancer, objects: Objects) -> None:
         self.lb, self._ticks, self._routes = lb, Ticks(), Routes()
+        self.looked: set[tuple[str, int]] = set()  # at elements of arrays by the last explanation
         self.twin = Twin(objects, lb.specs, {name: fd.fileno() for name, fd in lb.maps.items()})
 
     def explain(self, frame: bytes, ifindex: int = LOOPBACK) -> Explanation:
         """What becomes of a frame."""
+        self.looked.clear()
         return explain(frame, ifindex, self.now())
 
     def again(self, frame: bytes) -> Callable[[], Explanation]:
@@ -42,6 +56,8 @@ class Explainer:
         return Moment(self._lookup, jiffies * self.lb.config.second_multiplier, self._routes.ask)
 
     def _lookup(self, name: str, key: bytes) -> bytes | None:
+        if name in TABLES:
+            self.looked.add((name, int.from_bytes(key, "little")))
         return syscall.map_lookup(self.lb.maps[name].fileno(), key, self.lb.specs[name].value_size)
 
     def close(self) -> None:
@@ -65,9 +81,50 @@ def counted(lb: Balancer) -> dict[int, tuple[int, int]]:
     return {number: (arrived.get(number, [0])[0], left.get(number, [0])[0]) for number in arrived.keys() | left.keys()}
 
 
+class Tables:
+    """What is in the tables once a packet has changed what is explained of it, and nothing else: all of them, or the elements that were
+    looked at."""
+
+    def __init__(self, lb: Balancer, meant: Explanation, looked: set[tuple[str, int]] | None) -> None:
+        self._lb, self._looked = lb, looked
+        self._meant = self._now()
+        for name, number, element in meant.changed:
+            if (name, number) in self._meant:
+                self._meant[name, number] = element
+
+    def otherwise(self) -> str:
+        """What is otherwise by now, "" when nothing is."""
+        for (name, number), raw in self._now().items():
+            if raw != self._meant[name, number]:
+                meant, became = (told_of(TABLES[name].from_buffer_copy(each)) for each in (self._meant[name, number], raw))
+                if meant != became:
+                    return f"{name}[{number}]\nexplained {meant}\nbecame    {became}"
+        return ""
+
+    def _now(self) -> dict[tuple[str, int], bytes]:
+        if self._looked is not None:
+            return {(name, number): self._lb.read(name, number) for name, number in self._looked if name in TABLES}
+        return {(name, number): raw for name in TABLES for number, raw in enumerate(self._lb.every(name))}
+
+
+def told_of(element: ctypes.Structure) -> object:
+    """Its fields, for people. A sequence number is of TCP only: what else a record has there the packet before may have left."""
+    if isinstance(element, layout.Flow) and (element.word & 255 != p.PROTOCOL_TCP or not element.word >> layout.FLOW_STATE_SHIFT & 15):
+        element.sequence = 0
+    return fields(element)
+
+
+def fields(of: Any) -> Any:
+    """A structure's, for people."""
+    if isinstance(of, ctypes.Structure):
+        return {name: fields(getattr(of, name)) for name, *_ in of._fields_}
+    return [fields(one) for one in of] if isinstance(of, ctypes.Array) else f"{of:#x}"
+
+
 def compare(lb: Balancer, explainer: Explainer, frame: bytes) -> Explanation:
     """Asks both, and the twin of every fourth packet."""
     meant, before = explainer.explain(frame), counted(lb)
+    tables = Tables(lb, meant, None if lb.packets % WHOLE == 0 else explainer.looked)
     answer = explainer.twin.ask(LOOPBACK, frame) if lb.packets % 4 == 0 else None
     done = lb.send(frame)
     assert (meant.verdict, meant.reason) == (done.verdict, done.reason), (
@@ -79,4 +136,6 @@ def compare(lb: Balancer, explainer: Explainer, frame: bytes) -> Explanation:
     if done.reason in FORWARDED:
         moved = [number for number, counts in counted(lb).items() if counts != before.get(number, (0, 0))]
         assert moved == [meant.backend], f"{told(meant)}\n{shown(frame)}"
+    differs = tables.otherwise()
+    assert not differs, f"{differs}\n{told(meant)}\n{shown(frame)}"
     return meant

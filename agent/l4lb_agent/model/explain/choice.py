@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from l4lb_agent.model import hashing, layout
+from l4lb_agent.model.choice.layout import AFFINITY_LONGEST
 from l4lb_agent.model.explain.moment import MASK
-from l4lb_agent.model.explain.packet import Packet
+from l4lb_agent.model.explain.packet import Affine, Packet
 
 _MIX: Final = 0x94D049BB133111EB
 _TAG_SHIFT, _UNTIL_SHIFT, _UNTIL = 40, 15, 0xFFFFFF
 _AGAIN: Final = 1 << 39
+_OWN, _FREE, _ONCE = 0xFFFFFFFF, 0xFFFFFFFE, 0x40000000  # of bpf/affinity.h
 _HASHES: Final = ("addresses and ports", "the source", "source and VIP")
 
 
@@ -58,6 +60,7 @@ def before(packet: Packet, picked: int, now: int) -> int:
 def affine(packet: Packet, now: int) -> int:
     """Where the client's last new flow went, else `now`."""
     service = packet.now.service(packet.service)
+    packet.affinity = None
     if service is None:
         return now
     low, high = hashing.words(packet.tuple.source)
@@ -65,6 +68,9 @@ def affine(packet: Packet, now: int) -> int:
     hashed = hashing.mix(mixed, high & service.affinity_mask[1], packet.now.slot_secret)
     bucket = packet.now.affinities(hashed & packet.now.config.affinity_mask)
     own = [entry for entry in bucket.entry if entry and entry >> _TAG_SHIFT == hashed >> _TAG_SHIFT] if bucket else []
+    if bucket:
+        worth = [_OWN if entry in own else _worth(packet, entry) for entry in bucket.entry]
+        packet.affinity = Affine(bucket, worth.index(max(worth)), hashed >> _TAG_SHIFT, own[-1] if own else 0, service.affinity_seconds)
     if not own:
         packet.note("affinity", "the client has no entry: the ring decides")
         return now
@@ -78,3 +84,21 @@ def affine(packet: Packet, now: int) -> int:
         return now
     packet.note("affinity", "the client's entry decides", **facts)
     return number
+
+
+def keep(packet: Packet, number: int) -> None:
+    """A new flow has gone to that backend: so will the client's next ones. Expects affine() before."""
+    found = packet.affinity
+    if found is None or not number:
+        return
+    again = _AGAIN if found.entry and found.entry & layout.SLOT_BACKEND == number else 0
+    until = packet.now.second + found.seconds & _UNTIL
+    found.bucket.entry[found.place] = found.tag << _TAG_SHIFT | again | until << _UNTIL_SHIFT | number
+
+
+def _worth(packet: Packet, entry: int) -> int:
+    """Of writing over another's entry: what is over, what came once, what ends first."""
+    left = (entry >> _UNTIL_SHIFT) - packet.now.second & _UNTIL
+    if not 0 < left <= AFFINITY_LONGEST:
+        return _FREE
+    return (0 if entry & _AGAIN else _ONCE) + AFFINITY_LONGEST + 1 - left

@@ -10,7 +10,7 @@ from l4lb_agent.model import hashing, layout
 from l4lb_agent.model.explain import records
 from l4lb_agent.model.explain.moment import MASK, Moment, port
 from l4lb_agent.model.explain.packet import Packet, Tuple
-from l4lb_agent.model.flows.layout import SLOT_BUSY, SLOT_ID_SHIFT, Pool
+from l4lb_agent.model.flows.layout import SLOT_BUSY, SLOT_ID_SHIFT, Pool, Unanswered
 
 PORT_TRIES: Final = 8
 FULL_TICKS: Final = 2
@@ -18,7 +18,7 @@ GIVER_LOOKS: Final = 3
 GIVER_TICKS: Final = 2
 LOWEST_KEPT_PORT: Final = 1024
 _GOLDEN_RATIO: Final = 0x9E3779B97F4A7C15
-_STAMP = 0xFFFFFF
+_IDLE_AGE = 0x800000
 _SLOT_MASK = 15
 
 
@@ -74,7 +74,11 @@ def give(packet: Packet, backend: layout.Backend, start: int) -> bool:
     if not giver:
         return False
     packet.note("port", f"no port is free: the flow in record {giver}, which has no answer, gives up its own", record=giver)
-    _evict(now, giver)
+    unanswered, place = _slot_of(now, giver)
+    if unanswered is not None:
+        unanswered.slot[place] = records.slot_word(SLOT_BUSY, unanswered.slot[place], 0)
+        _evict(now, giver)
+        unanswered.slot[place] = records.slot_word(giver, unanswered.slot[place], now.tick - _IDLE_AGE)
     return True
 
 
@@ -98,9 +102,7 @@ def given_up(now: Moment, becomes: Tuple) -> bool:
 
 def inherit(now: Moment, becomes: Tuple, number: int) -> None:
     """The new record takes over the entry."""
-    hashed = becomes.reversed().hash(now.slot_secret)
-    give_up(now, hashed, held(now, becomes))
-    claim(now, hashed, number)
+    replace(now, becomes.reversed().hash(now.slot_secret), held(now, becomes), number)
 
 
 def take_record(packet: Packet, hashed: int) -> tuple[int, int] | None:
@@ -109,30 +111,44 @@ def take_record(packet: Packet, hashed: int) -> tuple[int, int] | None:
     unanswered = now.unanswered(hashed)
     if unanswered is None:
         return None
-    ids = [slot >> SLOT_ID_SHIFT for slot in unanswered.slot]
+    slots = unanswered.slot
+    ids = [slot >> SLOT_ID_SHIFT for slot in slots]
     empty = [place for place, number in enumerate(ids) if not number]
-    fresh = _free_id(now) if empty else 0
+    fresh = _take_id(now) if empty else 0
+    if empty:
+        slots[empty[-1]] = records.slot_word(SLOT_BUSY if fresh else 0, slots[empty[-1]], 0)
     if fresh:
+        _evict(now, fresh)
         packet.note("claim", f"record {fresh} is free", record=fresh, unanswered=f"{len(ids) - len(empty)} of {len(ids)} slots in use")
         return fresh, empty[-1]
     stalest, oldest = -1, -1
     for place, number in enumerate(ids):
-        age = now.tick - unanswered.slot[place] & _STAMP
+        age = now.tick - slots[place] & records.SLOT_STAMP
         if number and number != SLOT_BUSY and age > oldest:
             stalest, oldest = place, age
     if stalest < 0:
         return None
     packet.note("claim", f"no record is free: that of an unanswered flow, {ids[stalest]}, is taken", record=ids[stalest])
+    slots[stalest] = records.slot_word(SLOT_BUSY, slots[stalest], 0)
     _evict(now, ids[stalest])
     return ids[stalest], stalest
+
+
+def settle(now: Moment, hashed: int, claimed: tuple[int, int], *, idle: bool = False) -> None:
+    """The slot of a claim may be taken by others from now on: with the new flow in it, or with an idle record that is the first to go."""
+    number, place = claimed
+    unanswered = now.unanswered(hashed)
+    if unanswered is not None:
+        unanswered.slot[place] = records.slot_word(number, unanswered.slot[place], now.tick - (_IDLE_AGE if idle else 0))
 
 
 def claim(now: Moment, hashed: int, number: int) -> bool:
     """Puts an entry of a tuple with that hash into the index; False when there is no room, or another entry has its tag."""
     buckets = now.index_buckets(hashed)
     for bucket in buckets:
-        if 0 in list(bucket.entry):
-            place = list(bucket.entry).index(0)
+        free = [place for place, entry in enumerate(bucket.entry) if not entry]
+        if free:
+            place = free[-1]
             break
     else:
         return False
@@ -144,19 +160,30 @@ def claim(now: Moment, hashed: int, number: int) -> bool:
 
 def give_up(now: Moment, hashed: int, number: int) -> None:
     """Takes an entry out of the index."""
+    _put(now, hashed, number, 0)
+
+
+def replace(now: Moment, hashed: int, number: int, by: int) -> None:
+    """The tuple of an entry in the index leads to another record."""
+    _put(now, hashed, number, hashed >> 32 << 32 | by)
+
+
+def _put(now: Moment, hashed: int, number: int, entry: int) -> None:
     for bucket in now.index_buckets(hashed):
-        for place, entry in enumerate(bucket.entry):
-            if entry == hashed >> 32 << 32 | number:
-                bucket.entry[place] = 0
+        for place, there in enumerate(bucket.entry):
+            if there == hashed >> 32 << 32 | number:
+                bucket.entry[place] = entry
                 return
 
 
-def _free_id(now: Moment) -> int:
-    pool = now.element("pool", 0, Pool) or Pool()
-    ids = now.config.flow_ids
-    if pool.taken >= ids + pool.given:
+def _take_id(now: Moment) -> int:
+    """A free id, 0 when there is none."""
+    pool, ids = now.element("pool", 0, Pool) or Pool(), now.config.flow_ids
+    taken = pool.taken
+    if taken >= ids + pool.given:
         return 0
-    return pool.taken + 1 if pool.taken < ids else now.number("spare", pool.taken - ids & now.config.spare_mask)
+    pool.taken += 1
+    return int(taken + 1 if taken < ids else now.number("spare", taken - ids & now.config.spare_mask))
 
 
 def _unanswered_age(now: Moment, number: int) -> int | None:
@@ -164,19 +191,30 @@ def _unanswered_age(now: Moment, number: int) -> int | None:
     flow = now.flow(number) if number else None
     if flow is None or not flow.word >> layout.FLOW_STATE_SHIFT & 15 or not flow.word >> layout.FLOW_FLAGS_SHIFT & layout.FLOW_HELD:
         return None
-    unanswered = now.unanswered(records.client_tuple(now, number, flow).hash(now.slot_secret))
-    slot = unanswered.slot[flow.word >> layout.FLOW_PLACE_SHIFT & _SLOT_MASK] if unanswered else 0
-    return now.tick - slot & _STAMP if slot >> SLOT_ID_SHIFT == number else None
+    unanswered, place = _slot_of(now, number)
+    slot = unanswered.slot[place] if unanswered else 0
+    return now.tick - slot & records.SLOT_STAMP if slot >> SLOT_ID_SHIFT == number else None
+
+
+def _slot_of(now: Moment, number: int) -> tuple[Unanswered | None, int]:
+    """Where the flow of a record stands while it has no answer."""
+    flow = now.flow(number)
+    if flow is None:
+        return None, 0
+    hashed = records.client_tuple(now, number, flow).hash(now.slot_secret)
+    return now.unanswered(hashed), flow.word >> layout.FLOW_PLACE_SHIFT & _SLOT_MASK
 
 
 def _evict(now: Moment, number: int) -> None:
-    """The flow that had the record ends."""
+    """The flow that had the record ends, if there is one; what the record says next is of another version."""
     flow = now.flow(number)
-    if flow is None or not flow.word >> layout.FLOW_STATE_SHIFT & 15:
+    if flow is None:
         return
-    for of in (records.client_tuple, records.backend_tuple):
-        give_up(now, of(now, number, flow).hash(now.slot_secret), number)
-    flow.word &= ~(15 << layout.FLOW_STATE_SHIFT | 255 << layout.FLOW_FLAGS_SHIFT)
+    if flow.word >> layout.FLOW_STATE_SHIFT & 15:
+        for of in (records.client_tuple, records.backend_tuple):
+            give_up(now, of(now, number, flow).hash(now.slot_secret), number)
+    flow.word += 1 << layout.FLOW_VERSION_SHIFT
+    records.Record(number, flow, Tuple()).set(0, 0)
 
 
 def _try(packet: Packet, backend: layout.Backend, start: int, number: int) -> Tuple | None:

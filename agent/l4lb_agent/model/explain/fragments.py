@@ -10,6 +10,7 @@ from l4lb_agent.model.reasons import Reason
 LIVES_TICKS: Final = 80
 REPEAT_TICKS: Final = 16
 _TAG_SHIFT = 16
+_FORWARDED = (Reason.FLOW_CREATED, Reason.TO_BACKEND, Reason.TO_CLIENT)
 
 
 def first(packet: Packet) -> Reason | None:
@@ -19,8 +20,9 @@ def first(packet: Packet) -> Reason | None:
     if bucket is None:
         return Reason.FRAGMENT
     place = _find(packet, bucket, tag)
+    packet.piece.tag = tag
     if place is not None:
-        entry = bucket.entry[place]
+        entry = packet.piece.entry = bucket.entry[place]
         packet.piece.renamed = entry.identification
         if _repeats(packet, entry):
             packet.note("fragment", "a first fragment that has come before: along that one", **_about(packet, entry))
@@ -32,9 +34,23 @@ def first(packet: Packet) -> Reason | None:
         place = max(range(len(bucket.entry)), key=lambda i: (_staleness(packet, bucket.entry[i]), -i))
         if _staleness(packet, bucket.entry[place]) <= 0:
             place = 0
+    packet.piece.entry = bucket.entry[place]
     packet.piece.renamed = (bucket.entry[place].identification + 0x4000 & 0xC000) | number << 2 | place
     packet.note("fragment", "a first fragment: ports are in it, and later ones will follow it for five seconds", **_about(packet, None))
     return None
+
+
+def remember(packet: Packet, reason: Reason) -> None:
+    """Keeps what those that follow a first fragment need, when it was forwarded."""
+    entry, t, piece = packet.piece.entry, packet.tuple, packet.piece
+    if packet.part is not Part.FIRST or entry is None or reason not in _FORWARDED:
+        return
+    first = piece.size
+    if entry.word >> _TAG_SHIFT == piece.tag and _repeats(packet, entry):
+        first = max(first, entry.first)
+    entry.stamp, entry.identification, entry.first, entry.protocol = packet.now.tick, piece.renamed, first, t.protocol
+    entry.source_port, entry.destination_port = port(t.source_port), port(t.destination_port)
+    entry.word = piece.tag << _TAG_SHIFT | packet.backend
 
 
 def later(packet: Packet) -> Reason | None:

@@ -5,7 +5,7 @@ road is changed in these copies alone.
 """
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -57,6 +57,7 @@ class Moment:
     def __init__(self, lookup: Lookup, fine: int, route: Callable[[Asked], Route]) -> None:
         self._lookup, self.fine, self.route = lookup, fine & MASK, route
         self._read: dict[tuple[str, int], Any] = {}
+        self._found: dict[tuple[str, int], bytes] = {}  # as they were read
         self.config = self.element("config", 0, layout.Config) or layout.Config()
         self.slot_secret: Secret = (self.config.slot_secret[0], self.config.slot_secret[1])
         self.index_secret: Secret = (self.config.index_secret[0], self.config.index_secret[1])
@@ -81,8 +82,16 @@ class Moment:
         if (name, index) not in self._read:
             raw = self._lookup(name, array_key(index))
             self._read[name, index] = None if raw is None else kind.from_buffer_copy(raw)
+            self._found[name, index] = raw or b""
         found: T | None = self._read[name, index]
         return found
+
+    def changed(self) -> Iterator[tuple[str, int, bytes, ctypes.Structure]]:
+        """What was written into elements, in the order in which they were first read: map, index, the bytes before, the element."""
+        for (name, index), before in self._found.items():
+            element = self._read[name, index]
+            if element is not None and bytes(element) != before[: ctypes.sizeof(element)]:
+                yield name, index, before, element
 
     def backend(self, number: int) -> layout.Backend | None:
         """backends[number]."""

@@ -33,6 +33,8 @@ def new_flow(packet: Packet) -> End:
         reason, found = _create(packet, chosen, picked.hash, record)
     if reason is Reason.NO_BACKEND:
         return answers.no_backend(packet, drop)
+    if found and packet.word & layout.SERVICE_AFFINITY and reason is Reason.FLOW_CREATED:
+        choice.keep(packet, found.flow.backend)
     if reason not in (Reason.FLOW_CREATED, Reason.TO_BACKEND):
         return answers.stopped(packet, reason)
     backend = packet.now.backend(found.flow.backend) if found else None
@@ -52,6 +54,9 @@ def _along(packet: Packet, record: Record | None, chosen: int) -> tuple[Reason |
         return _admission(packet), live
     way = _way(packet, live, backend, chosen)
     if way == _FOLLOW:
+        if packet.tcp and packet.sequence != live.flow.sequence:
+            left = layout.FLOW_LEFT if chosen != live.flow.backend else 0
+            live.set(live.state, live.flags & ~layout.FLOW_LEFT | left)
         sending.note_backend(packet, live.flow.backend, backend)
         return Reason.TO_BACKEND, live
     if way == _LATE:
@@ -67,6 +72,7 @@ def _along(packet: Packet, record: Record | None, chosen: int) -> tuple[Reason |
         sending.note_backend(packet, live.flow.backend, backend)
         return Reason.FLOW_CREATED, live
     packet.note("record", "the SYN belongs to the ring: a new flow takes this one's place")
+    records.close(live)
     return None, live
 
 
@@ -120,45 +126,84 @@ def _create(packet: Packet, chosen: int, hashed: int, earlier: Record | None) ->
         if claimed is None or flow is None:
             packet.note("claim", "no record is free, and no flow may be taken for one")
             return Reason.FLOW_TABLE_FULL, None
+        _fill(packet, claimed[0], chosen, backend)
         source = claims.own(packet, backend) if keeps else claims.search(packet, backend, start)
-        if source is None and claims.give(packet, backend, start):
-            continue
         if source is None:
+            claims.settle(now, hashed, claimed, idle=True)
+            if claims.give(packet, backend, start):
+                earlier = records.of_client(packet)  # it may have been the one
+                continue
             packet.note("port", f"none of {claims.PORT_TRIES} ports that were tried is free")
             return Reason.NO_SOURCE_PORT, None
         if keeps and claims.held(now, source.becomes):
             if claims.held(now, source.becomes) != (earlier.id if earlier else 0) and not claims.given_up(now, source.becomes):
                 packet.note("port", "the client's own address and port have another flow at the backend", becomes=source.becomes)
+                claims.settle(now, hashed, claimed, idle=True)
                 return Reason.CLIENT_PORT_TAKEN, None
+            _take_port(packet, claimed[0], source.becomes)
             claims.inherit(now, source.becomes, claimed[0])
-            return _enter(packet, chosen, hashed, earlier, claimed, source)
+            return _enter(packet, hashed, earlier, claimed, source)
+        _take_port(packet, claimed[0], source.becomes)
         if claims.claim(now, source.becomes.reversed().hash(now.slot_secret), claimed[0]):
-            return _enter(packet, chosen, hashed, earlier, claimed, source)
+            return _enter(packet, hashed, earlier, claimed, source)
+        claims.settle(now, hashed, claimed, idle=True)
     return Reason.NO_SOURCE_PORT, None
 
 
 def _enter(
-    packet: Packet, chosen: int, hashed: int, earlier: Record | None, claimed: tuple[int, int], source: claims.Source
+    packet: Packet, hashed: int, earlier: Record | None, claimed: tuple[int, int], source: claims.Source
 ) -> tuple[Reason, Record | None]:  # fmt: skip
     """Makes the client's tuple lead to the new record."""
     now, number = packet.now, claimed[0]
     packet.note("port", f"leaves from {source.becomes.source_port}, by try {source.tries}", becomes=source.becomes)
-    if (earlier is None or earlier.id == number) and not claims.claim(now, hashed, number):
-        packet.note("claim", "another tuple has the place in the index")
-        return Reason.TO_BACKEND, None
-    flow = _fill(packet, number, chosen, claimed[1], source.becomes)
-    sending.first_way_back(packet, flow)
-    return Reason.FLOW_CREATED, Record(number, flow, source.becomes)
-
-
-def _fill(packet: Packet, number: int, chosen: int, slot: int, becomes: Tuple) -> layout.Flow:
-    """The new record, of which this road reads no more than state, backend and service."""
-    flow = packet.now.flow(number)
+    flow = now.flow(number)
     assert flow is not None
-    state = layout.FLOW_SYN if packet.tcp else layout.FLOW_UDP
+    record = Record(number, flow, source.becomes)
     version = flow.word >> layout.FLOW_VERSION_SHIFT << layout.FLOW_VERSION_SHIFT
-    flow.word = version | slot << layout.FLOW_PLACE_SHIFT | state << layout.FLOW_STATE_SHIFT | packet.tuple.protocol
-    flow.word |= layout.FLOW_HELD << layout.FLOW_FLAGS_SHIFT
-    flow.backend, flow.service, flow.seen, flow.sequence = chosen, packet.service, packet.now.second, packet.sequence
+    flow.word = version | claimed[1] << layout.FLOW_PLACE_SHIFT | packet.tuple.protocol
+    record.set(layout.FLOW_SYN if packet.tcp else layout.FLOW_UDP, layout.FLOW_HELD)
+    if earlier is None or earlier.id == number:
+        if not claims.claim(now, hashed, number):
+            packet.note("claim", "another tuple has the place in the index")
+            claims.give_up(now, source.becomes.reversed().hash(now.slot_secret), number)
+            record.set(0, 0)
+            claims.settle(now, hashed, claimed, idle=True)
+            return Reason.TO_BACKEND, None
+    else:
+        claims.replace(now, hashed, earlier.id, number)
+        earlier.set(earlier.state, earlier.flags | layout.FLOW_DISPLACED)
+    claims.settle(now, hashed, claimed)
+    return Reason.FLOW_CREATED, record
+
+
+def _fill(packet: Packet, number: int, chosen: int, backend: layout.Backend) -> None:
+    """The new record, all but its word, the SNAT address and its port."""
+    now, t = packet.now, packet.tuple
+    flow, wide = now.flow(number), now.flow_v6(number)
+    assert flow is not None
+    v4 = packet.family == 4
+    flow.client, flow.vip, flow.backend_address = map(_word, (t.source, t.destination, bytes(backend.address))) if v4 else (0, 0, 0)
+    flow.snat = 0
+    if wide is not None and not v4:
+        wide.client[:], wide.vip[:], wide.backend[:] = t.source, t.destination, bytes(backend.address)
+    flow.client_port, flow.vip_port = port(t.source_port), port(t.destination_port)
+    flow.backend_port = backend.port or flow.vip_port
+    flow.backend, flow.service, flow.sequence = chosen, packet.service, packet.sequence
+    flow.seen = flow.last_sequence = now.second
+    sending.first_way_back(packet, flow)
+
+
+def _take_port(packet: Packet, number: int, becomes: Tuple) -> None:
+    """Writes the SNAT address and its port into the record."""
+    flow, wide = packet.now.flow(number), packet.now.flow_v6(number)
+    assert flow is not None
     flow.snat_port = port(becomes.source_port)
-    return flow
+    if packet.family == 4:
+        flow.snat = _word(becomes.source)
+    elif wide is not None:
+        wide.snat[:] = becomes.source
+
+
+def _word(address: bytes) -> int:
+    """An IPv4 address as records hold it."""
+    return int.from_bytes(address[12:], "little")

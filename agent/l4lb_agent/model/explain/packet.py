@@ -7,7 +7,9 @@ from typing import Final
 
 from l4lb_agent.model import hashing, layout
 from l4lb_agent.model.address import MAPPED, Address
+from l4lb_agent.model.choice.layout import AffinityBucket
 from l4lb_agent.model.explain.moment import Moment, Secret
+from l4lb_agent.model.layout import FragmentEntry
 from l4lb_agent.model.reasons import Reason, Verdict
 
 ETHERNET: Final = 14
@@ -83,6 +85,20 @@ class Piece:
     more: bool = False
     renamed: int = 0
     backend: int = 0
+    tag: int = 0
+    entry: FragmentEntry | None = None  # of its datagram
+
+
+@dataclass
+class Affine:
+    """Where the entry of a client with affinity is, or goes: the element, the place in it, the client's tag; the entry that it has, 0 for
+    none; and for how many seconds one counts."""
+
+    bucket: AffinityBucket
+    place: int
+    tag: int
+    entry: int
+    seconds: int
 
 
 @dataclass
@@ -105,6 +121,8 @@ class Packet:
     transport: int = 0  # offset of the transport header
     part: Part = Part.WHOLE
     piece: Piece = field(default_factory=Piece)
+    affinity: Affine | None = None
+    tag: int = 0  # by which the flow table knows it
     recording: bool = False  # has options that translation would falsify
     payload: int | None = None  # sum over the whole IP packet, one hop later, where it was computed
     service: int = 0

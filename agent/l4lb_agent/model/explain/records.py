@@ -6,7 +6,7 @@ from typing import Final
 from l4lb_agent.model import layout
 from l4lb_agent.model.explain.moment import Moment, mapped, port
 from l4lb_agent.model.explain.packet import ACK, FIN, RST, SYN, Packet, Tuple
-from l4lb_agent.model.flows.layout import FLOW_PENDING, SLOT_ID_SHIFT
+from l4lb_agent.model.flows.layout import FLOW_PENDING, SLOT_ID_SHIFT, SLOT_VERSION_SHIFT
 
 STATES: Final = ("NONE", "SYN", "ANSWERED", "ESTABLISHED", "CLOSING", "CLOSED", "UDP", "UDP_ANSWERED")
 _FLAGS: Final = {
@@ -18,7 +18,8 @@ _HEARD_WINDOW: Final = 0x10000
 _FINS = layout.FLOW_CLIENT_FIN | layout.FLOW_BACKEND_FIN
 _TCP_FLAGS = _FINS | layout.FLOW_BACKEND_FIN_FIRST | layout.FLOW_RESET
 _ID = 0x7FFFFFFF
-_SLOT_MASK = 15
+SLOT_STAMP: Final = 0xFFFFFF
+_SLOT_MASK, _SLOT_VERSION = 15, 0xFFF
 
 
 @dataclass
@@ -84,9 +85,14 @@ def about(now: Moment, record: Record) -> dict[str, object]:
     flow = record.flow
     return {
         "record": record.id, "state": STATES[record.state], "silent_for": f"{now.second - flow.seen} s",
-        "lives_without_packets": f"{timeout(now, record)} s", "flags": ", ".join(t for f, t in _FLAGS.items() if record.flags & f),
+        "lives_without_packets": f"{timeout(now, record)} s", "flags": flags_in_words(record),
         "backend_id": flow.backend, "becomes": record.becomes,
     }  # fmt: skip
+
+
+def flags_in_words(record: Record) -> str:
+    """Those that are set."""
+    return ", ".join(text for flag, text in _FLAGS.items() if record.flags & flag)
 
 
 def timeout(now: Moment, record: Record) -> int:
@@ -109,6 +115,23 @@ def aged(now: int, seen: int, seconds: int) -> bool:
 def expired(now: Moment, record: Record) -> bool:
     """Whether the flow is over."""
     return aged(now.second, record.flow.seen, timeout(now, record))
+
+
+def touch(packet: Packet, record: Record) -> None:
+    """The packet keeps its flow alive."""
+    record.flow.seen = packet.now.second
+
+
+def close(record: Record) -> None:
+    """A flow ends as by a RST: the port stays taken for the short quarantine."""
+    if record.state != layout.FLOW_CLOSED:
+        record.set(layout.FLOW_CLOSED, record.flags | layout.FLOW_RESET)
+
+
+def slot_word(number: int, before: int, stamp: int) -> int:
+    """A slot's next word, of another version."""
+    version = (before >> SLOT_VERSION_SHIFT) + 1 & _SLOT_VERSION
+    return number << SLOT_ID_SHIFT | version << SLOT_VERSION_SHIFT | stamp & SLOT_STAMP
 
 
 def newer(sequence: int, than: int) -> bool:
@@ -159,14 +182,20 @@ def by_client(packet: Packet, record: Record) -> bool:
         fin = packet.sequence + packet.segment - 1 & 0xFFFFFFFF
         if not record.flags & layout.FLOW_CLIENT_FIN or newer(fin, record.flow.last_sequence):
             record.flow.last_sequence = fin
+    state, after = record.state, record.flags
     if packet.flags & SYN:
         pass
     elif packet.flags & RST:
-        _reset(record)
+        state, after = (state, after) if state == layout.FLOW_CLOSED else (layout.FLOW_CLOSED, after | layout.FLOW_RESET)
     elif believed:
-        flags |= layout.FLOW_CLIENT_FIN if packet.flags & FIN else 0
-        record.set(_by_fins(flags), flags)
-    return _earned(packet, record)
+        after = flags | (layout.FLOW_CLIENT_FIN if packet.flags & FIN else 0)
+        state = _by_fins(after)
+    if _earns(state, after):
+        if not _keep(packet, record, packet.tuple):
+            return False
+        after &= ~layout.FLOW_HELD
+    record.set(state, after)
+    return True
 
 
 def by_backend(packet: Packet, record: Record) -> bool:
@@ -174,6 +203,7 @@ def by_backend(packet: Packet, record: Record) -> bool:
     if record.flags & layout.FLOW_DISPLACED:
         return False
     if packet.flags & SYN and record.flags & layout.FLOW_LEFT:
+        close(record)
         return False
     state, before = record.state, record.flags
     if state == layout.FLOW_CLOSED and not before & layout.FLOW_RESET and packet.flags & (RST | SYN):
@@ -182,7 +212,7 @@ def by_backend(packet: Packet, record: Record) -> bool:
         record.flow.last_sequence = packet.sequence
     flags = before & ~layout.FLOW_RESET | layout.FLOW_HEARD
     if packet.flags & RST:
-        _reset(record)
+        close(record)
     elif packet.flags & SYN:
         record.set(layout.FLOW_ANSWERED, flags & ~_TCP_FLAGS)
     else:
@@ -198,7 +228,7 @@ def answered(packet: Packet, record: Record) -> bool:
         return False
     if record.state == layout.FLOW_UDP_ANSWERED:
         return True
-    if record.flags & layout.FLOW_HELD and not _keeps(packet, record, record.becomes.reversed()):
+    if record.flags & layout.FLOW_HELD and not _keep(packet, record, record.becomes.reversed()):
         return False
     record.set(layout.FLOW_UDP_ANSWERED, record.flags & ~layout.FLOW_HELD | layout.FLOW_HEARD)
     return True
@@ -228,23 +258,20 @@ def _by_fins(flags: int) -> int:
     return layout.FLOW_CLOSING if flags & _FINS else layout.FLOW_ESTABLISHED
 
 
-def _reset(record: Record) -> None:
-    if record.state != layout.FLOW_CLOSED:
-        record.set(layout.FLOW_CLOSED, record.flags | layout.FLOW_RESET)
-
-
-def _earned(packet: Packet, record: Record) -> bool:
-    """Takes a flow that is worth its record out of the slots of unanswered ones."""
-    flags = record.flags
+def _earns(state: int, flags: int) -> bool:
+    """Whether the client has acknowledged the backend's answer: such a flow is worth its record."""
     heard = flags & layout.FLOW_HELD and flags & layout.FLOW_HEARD and not flags & layout.FLOW_RESET
-    if not heard or not layout.FLOW_ESTABLISHED <= record.state <= layout.FLOW_CLOSED:
-        return True
-    return _keeps(packet, record, packet.tuple)
+    return bool(heard) and layout.FLOW_ESTABLISHED <= state <= layout.FLOW_CLOSED
 
 
-def _keeps(packet: Packet, record: Record, clients: Tuple) -> bool:
+def _keep(packet: Packet, record: Record, clients: Tuple) -> bool:
+    """Takes the flow out of the slots of unanswered ones; False when another flow has the slot."""
     unanswered = packet.now.unanswered(clients.hash(packet.now.slot_secret))
     if unanswered is None:
         return False
-    slot = unanswered.slot[record.flow.word >> layout.FLOW_PLACE_SHIFT & _SLOT_MASK]
-    return bool(slot >> SLOT_ID_SHIFT == record.id)
+    place = record.flow.word >> layout.FLOW_PLACE_SHIFT & _SLOT_MASK
+    slot = unanswered.slot[place]
+    if slot >> SLOT_ID_SHIFT != record.id:
+        return False
+    unanswered.slot[place] = slot_word(0, slot, 0)
+    return True

@@ -3,19 +3,29 @@
 from dataclasses import dataclass
 
 from l4lb_agent.model import layout
-from l4lb_agent.model.address import MAPPED, Address, is_mapped
-from l4lb_agent.model.explain import answers, direct, fragments, icmp, new_flows, odd, reading, records, rewriting, sending, services
+from l4lb_agent.model.address import Address, is_mapped
+from l4lb_agent.model.explain import (
+    answers,
+    arriving,
+    changes,
+    direct,
+    fragments,
+    icmp,
+    new_flows,
+    odd,
+    reading,
+    records,
+    rewriting,
+    sending,
+    services,
+)
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.answers import Rst
 from l4lb_agent.model.explain.moment import Moment
-from l4lb_agent.model.explain.packet import End, Packet, Part, Step, Tuple, drop
+from l4lb_agent.model.explain.packet import End, Packet, Part, Step, drop
 from l4lb_agent.model.explain.reading import Elsewhere
 from l4lb_agent.model.explain.records import Record
 from l4lb_agent.model.reasons import Reason, Verdict
-
-_MOST_TAGS = 2
-_THREE_TAGS = 24  # bytes of a frame up to where the third one ends
-_SOLICITATION = 24
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Explanation:
     backend: int = 0
     interface: int = 0
     overhead: int = 0
+    changed: tuple[tuple[str, int, bytes], ...] = ()  # elements that it leaves otherwise: map, index, what is in them then
     limited: Reason | None = None  # the reason for which it is dropped instead while the budget for its answer is used up
 
 
@@ -38,10 +49,11 @@ def explain(frame: bytes, ifindex: int, now: Moment) -> Explanation:
     """The road of a frame that comes by the interface."""
     packet = Packet(bytearray(frame), ifindex, now)
     end = _finish(packet, _road(packet))
+    changes.note(packet)
     sent = end.verdict in (Verdict.TX, Verdict.REDIRECT)
     return Explanation(
         tuple(packet.steps), end.reason, end.verdict, bytes(packet.frame), packet.service, packet.backend, packet.out if sent else 0,
-        packet.overhead, packet.limited,
+        packet.overhead, tuple((name, index, bytes(element)) for name, index, _, element in now.changed()), packet.limited,
     )  # fmt: skip
 
 
@@ -55,10 +67,10 @@ def _finish(packet: Packet, end: End) -> End:
 
 
 def _road(packet: Packet) -> End:
-    why = _take_tags(packet)
+    why = arriving.take_tags(packet)
     if why:
         return End(why, Verdict.PASS)
-    kind, target = _classify(packet)
+    kind, target = arriving.classify(packet)
     if kind is None:
         packet.note("frame", "neither IPv4 nor IPv6, nor ARP for an owned address")
         return End(Reason.NOT_IP, Verdict.PASS)
@@ -87,74 +99,6 @@ def _may_be_kept(packet: Packet) -> bool:
     if protocol == (p.PROTOCOL_ICMP if packet.family == 4 else p.PROTOCOL_ICMPV6):
         return True
     return services.from_kept(packet.now, packet.tuple.source)
-
-
-def _take_tags(packet: Packet) -> Reason | None:
-    """Takes off all tags, two at most; why the frame is none of ours."""
-    packet.device = packet.ifindex
-    if packet.has(0, _THREE_TAGS) and all(packet.u16(at) in p.TAGS for at in (12, 16, 20)):
-        packet.note("vlan", "more than two tags: passed, untouched")
-        return Reason.VLAN_STACKED
-    why = None
-    while not why and len(packet.tags_in) < _MOST_TAGS and packet.has(0, p.ETHERNET) and packet.u16(12) in p.TAGS:
-        why = _take_tag(packet)
-    return why
-
-
-def _take_tag(packet: Packet) -> Reason | None:
-    """Takes off the outermost tag of a VLAN that this host is in."""
-    if not packet.has(0, p.ETHERNET + layout.TAG_BYTES):
-        return Reason.NOT_IP
-    kind, tag = packet.u16(12), packet.u16(14)
-    vlan = tag & p.VLAN
-    key = vlan | (layout.VLAN_SERVICE if kind == p.TYPE_SERVICE_VLAN else 0)
-    if vlan:
-        known = packet.now.vlan(packet.device, key, sending.places(packet.device, key))
-        if not packet.now.config.flags & layout.CONFIG_VLANS or known is None:
-            packet.note("vlan", f"this host is not in VLAN {vlan} on this interface: passed, untouched", vlan=vlan)
-            return Reason.VLAN_FOREIGN
-        packet.device = known.other
-    packet.note("vlan", f"the tag of VLAN {vlan} is taken off" if vlan else "a priority tag is taken off", vlan=vlan, tag=f"{tag:#06x}")
-    packet.tags_in += ((kind, tag),)
-    del packet.frame[12:16]
-    return None
-
-
-def _classify(packet: Packet) -> tuple[str | None, bytes]:
-    """What a frame is, and the address that decides whether it is for us."""
-    if not packet.has(0, p.ETHERNET):
-        return None, b""
-    kind = packet.u16(12)
-    if kind == p.TYPE_IPV4:
-        return ("packet", packet.tuple.destination) if reading.addresses(packet, 4) else (None, b"")
-    if kind == p.TYPE_ARP:
-        return _arp(packet)
-    if kind != p.TYPE_IPV6 or not reading.addresses(packet, 6):
-        return None, b""
-    return _solicitation(packet) or ("packet", packet.tuple.destination)
-
-
-def _arp(packet: Packet) -> tuple[str | None, bytes]:
-    at, frame = p.ETHERNET, packet.frame
-    if not packet.has(at, 28) or frame[at : at + 8] != b"\0\1\x08\0\6\4\0\1" or frame[at + 8] & 1:
-        return None, b""
-    target = bytes(frame[at + 24 : at + 28])
-    if frame[at + 14 : at + 18] == target:
-        return None, b""
-    packet.family = 4
-    return "arp", MAPPED + target
-
-
-def _solicitation(packet: Packet) -> tuple[str, bytes] | None:
-    at, frame = p.ETHERNET, packet.frame
-    body, size = at + p.IPV6, packet.u16(at + 4)
-    if not packet.has(body, _SOLICITATION) or frame[at + 6] != p.PROTOCOL_ICMPV6 or frame[at + 7] != 255 or size < _SOLICITATION:
-        return None
-    if frame[body] != 135 or frame[body + 1] or frame[at] >> 4 != 6 or not packet.has(body, size):
-        return None
-    target = bytes(frame[body + 8 : body + 24])
-    packet.tuple = Tuple(packet.tuple.source, target)
-    return "solicitation", target
 
 
 def _balance(packet: Packet, owned: layout.OwnedAddress | None) -> End:
@@ -210,8 +154,10 @@ def _nat(packet: Packet) -> End:
         return new_flows.new_flow(packet)
     if live:
         sending.note_backend(packet, live.flow.backend, backend)
-    resets = live and backend and backend.flags & layout.BACKEND_RESET
-    return answers.reject(packet, Rst.DRAIN if resets else Rst.FLOWLESS)
+    if live is None or backend is None or not backend.flags & layout.BACKEND_RESET:
+        return answers.reject(packet, Rst.FLOWLESS)
+    records.close(live)
+    return answers.reject(packet, Rst.DRAIN)
 
 
 def _for_snat(packet: Packet) -> End:
@@ -239,11 +185,18 @@ def _to_client(packet: Packet, record: Record) -> End:
         return sent
     if not backend or not backend.flags & layout.BACKEND_RESET or not packet.tcp:
         return drop(Reason.FLOW_CUT)
+    records.close(record)
     return answers.reject(packet, Rst.DRAIN)
 
 
 def _odd(packet: Packet, owned: layout.OwnedAddress | None) -> End:
     """Options, extension headers, fragments."""
+    end = _read_odd(packet, owned)
+    fragments.remember(packet, end.reason)
+    return end
+
+
+def _read_odd(packet: Packet, owned: layout.OwnedAddress | None) -> End:
     why = odd.read(packet)
     if why:
         return _unreadable(packet, why)

@@ -74,8 +74,10 @@ def to_backend(packet: Packet, record: Record, backend: layout.Backend, reason: 
     why = obstacle(packet, backend.ifindex, backend.mtu)
     if why:
         return why
-    if packet.part is not Part.LATER and packet.tcp and not records.by_client(packet, record):
-        return drop(Reason.NO_FLOW)
+    if packet.part is not Part.LATER:
+        if packet.tcp and not records.by_client(packet, record):
+            return drop(Reason.NO_FLOW)
+        records.touch(packet, record)
     rewriting.set_macs(packet, bytes(backend.source_mac), bytes(backend.destination_mac))
     rewriting.translate(packet, record.becomes)
     _note_next_hop(packet, "backend", bytes(backend.destination_mac), out_to(backend))
@@ -95,6 +97,7 @@ def to_client(packet: Packet, record: Record) -> End | Reason:
         if not follows:
             packet.note("record", "the client's tuple belongs to another flow by now, or the ring sends new handshakes elsewhere")
             return drop(Reason.NO_FLOW)
+        records.touch(packet, record)
     rewriting.set_macs(packet, bytes(flow.source_mac), bytes(flow.destination_mac))
     rewriting.translate(packet, record.becomes)
     packet.note("translation", f"{packet.tuple} becomes {record.becomes}")

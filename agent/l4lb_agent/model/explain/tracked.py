@@ -12,8 +12,9 @@ from l4lb_agent.model.reasons import Reason
 
 STATES: Final = ("NONE", "SYN", "LIVE", "FIN", "RST", "UDP", "PINNED", "LASTING")
 NEAR: Final = 4 << 20
+NEAR_STEP: Final = 1 << 20
 MOST_WAYS: Final = 3
-_FUTURE = 65500
+_FUTURE, _WORD, _WORTH_FREE = 65500, 0xFFFFFFFF, 1 << 30
 _MIX: Final = 0x94D049BB133111EB
 _UNCONFIRMED = (layout.TRACKED_SYN, layout.TRACKED_PINNED)
 
@@ -48,7 +49,10 @@ def backend(packet: Packet, chosen: Chosen) -> Tracked:
     near = _nearest(ways)
     found = same[-1] if packet.syn and same else None if packet.syn else near
     if packet.word & layout.SERVICE_AFFINITY and found is None:
-        before = to = choice.affine(packet, to if packet.syn or not packet.tcp else before)
+        begins = packet.syn or not packet.tcp
+        before = to = choice.affine(packet, to if begins else before)
+        if begins:
+            choice.keep(packet, to)
     if packet.syn:
         return _syn(packet, bucket, ways, found, before, to)
     return _follow(packet, found) if found else _pin(packet, bucket, ways, before, to)
@@ -88,7 +92,7 @@ def _worth(packet: Packet, entry: layout.FlowEntry) -> int:
 
 def _ways(packet: Packet, bucket: layout.FlowBucket, chosen: Chosen) -> list[_Way]:
     """Live entries of the packet's tuple, in their order."""
-    tag = chosen.pick << 16 | chosen.hash & 0xFFFF
+    tag = packet.tag = chosen.pick << 16 | chosen.hash & 0xFFFF
     service = packet.now.service(packet.service)
     idle = service.idle_seconds if service else 0
     found = [e for e in bucket.entry if e.word >> 16 == tag and _own(packet, e) and _age(packet, e) <= _timeout(packet, e.state, idle)]
@@ -103,6 +107,7 @@ def _repeated(packet: Packet, way: _Way) -> bool:
 def _syn(packet: Packet, bucket: layout.FlowBucket, ways: list[_Way], same: _Way | None, before: int, to: int) -> Tracked:
     if same:
         packet.note("tracking", "the SYN repeats one that has an entry: along that", **_about(packet, same))
+        same.entry.stamp = packet.now.second
         return Tracked(same.backend)
     elsewhere = any(way.backend != to for way in ways)
     if not to or (before == to and not elsewhere and not packet.word & layout.SERVICE_TRACK_ALL):
@@ -110,13 +115,14 @@ def _syn(packet: Packet, bucket: layout.FlowBucket, ways: list[_Way], same: _Way
         return Tracked(to)
     held = packet.now.backend(before)
     spare = bool(held and held.flags & layout.BACKEND_ELIGIBLE)
-    last = any(way.entry.rank == layout.RANK_LAST for way in ways)
-    room = _room(packet, bucket, must=not spare) if len(ways) < MOST_WAYS else last
-    if not room:
+    room = _room(packet, bucket, must=not spare) if len(ways) < MOST_WAYS else _last(ways)
+    if room is None:
         text = "no room for an entry: where flows without one go" if spare else "no room for an entry: by the ring"
         packet.note("tracking", text, entries=len(ways))
         return Tracked(before if spare else to)
     packet.note("tracking", "a SYN goes by the ring, and gets an entry", entries=len(ways))
+    second = any(way.entry.rank not in (0, layout.RANK_LAST) for way in ways)
+    _write(packet, room, to, layout.TRACKED_SYN, layout.RANK_LAST if second else 1)
     return Tracked(to)
 
 
@@ -124,7 +130,12 @@ def _follow(packet: Packet, way: _Way) -> Tracked:
     backend = packet.now.backend(way.backend)
     keeps = bool(backend and backend.flags & layout.BACKEND_KEEP)
     packet.note("tracking", "along the nearest entry" if keeps else "its entry's backend resets its flows", **_about(packet, way))
-    return Tracked(way.backend, ends=not keeps and way.entry.state != layout.TRACKED_RST)
+    ends = not keeps and way.entry.state != layout.TRACKED_RST
+    if keeps:
+        _touch(packet, way.entry)
+    else:
+        way.entry.state = layout.TRACKED_RST
+    return Tracked(way.backend, ends=ends)
 
 
 def _pin(packet: Packet, bucket: layout.FlowBucket, ways: list[_Way], before: int, to: int) -> Tracked:
@@ -132,19 +143,61 @@ def _pin(packet: Packet, bucket: layout.FlowBucket, ways: list[_Way], before: in
     if not before or (before == to and not every) or (packet.tcp and packet.flags & (p.RST | p.SYN)):
         packet.note("tracking", "no entry: where flows without one go", entries=len(ways))
         return Tracked(before)
-    usable = any(way.entry.state in _UNCONFIRMED or way.entry.rank == layout.RANK_LAST for way in ways)
-    if not (_room(packet, bucket, must=packet.tcp) if len(ways) < MOST_WAYS else usable):
+    unconfirmed = [way.entry for way in ways if way.entry.state in _UNCONFIRMED]
+    usable = unconfirmed[-1] if unconfirmed else _last(ways)
+    room = _room(packet, bucket, must=packet.tcp) if len(ways) < MOST_WAYS else usable
+    if room is None:
         packet.note("tracking", "no entry, and no room for one: where flows without one go", entries=len(ways))
         return Tracked(before)
     refused = limits.refused(packet) if packet.word & layout.SERVICE_LIMITED and not packet.tcp else None
     if not refused:
         packet.note("tracking", "no entry: where flows without one go, and it gets an entry there", entries=len(ways))
+        _write(packet, room, before, layout.TRACKED_PINNED, 0)
     return Tracked(before, refused)
 
 
-def _room(packet: Packet, bucket: layout.FlowBucket, *, must: bool) -> bool:
-    """Whether there is an entry to write into: a free one, or one that has to go."""
-    return must or any(_free(packet, entry) for entry in bucket.entry)
+def _write(packet: Packet, entry: layout.FlowEntry, number: int, state: int, rank: int) -> None:
+    """A new entry of the packet's tuple."""
+    end = packet.sequence + (1 if state == layout.TRACKED_SYN else packet.segment)
+    entry.sequence, entry.stamp, entry.state, entry.rank = end if packet.tcp else 0, packet.now.second, state, rank
+    entry.word = packet.tag << 16 | number
+
+
+def _touch(packet: Packet, entry: layout.FlowEntry) -> None:
+    """What its entry expects, its stamp and its state follow a packet. A FIN or RST counts only where it is expected."""
+    end, now = packet.sequence + packet.segment & _WORD, packet.now.second & 0xFFFF
+    ahead = end - entry.sequence & _WORD
+    lasts = entry.state == layout.TRACKED_LASTING or (entry.state == layout.TRACKED_LIVE and entry.stamp != now)
+    state = layout.TRACKED_LASTING if lasts else layout.TRACKED_LIVE
+    if not packet.tcp:
+        state, ahead = layout.TRACKED_UDP, 0
+    elif packet.flags & p.RST:
+        if packet.sequence != entry.sequence:
+            return
+        state = layout.TRACKED_RST
+    elif packet.flags & p.FIN:
+        state = layout.TRACKED_FIN if packet.sequence == entry.sequence or not ahead else state
+    elif entry.state == layout.TRACKED_FIN and not packet.segment and not ahead:
+        state = layout.TRACKED_FIN
+    if 0 < ahead < 1 << 31 and not packet.flags & p.RST:
+        entry.sequence += min(ahead, NEAR_STEP)
+    entry.state, entry.stamp = state, now
+
+
+def _last(ways: list[_Way]) -> layout.FlowEntry | None:
+    """The entry that gives way to another of its tuple: the last one without a packet beyond its SYN, else the first."""
+    last = [way.entry for way in ways if way.entry.rank == layout.RANK_LAST]
+    return next((entry for entry in reversed(last) if entry.state in _UNCONFIRMED), last[0]) if last else None
+
+
+def _room(packet: Packet, bucket: layout.FlowBucket, *, must: bool) -> layout.FlowEntry | None:
+    """The entry to write into: a free one, or that which is lost least when one has to go."""
+    least, found = 0 if must else _WORTH_FREE - 1, None
+    for entry in bucket.entry:
+        worth = _WORTH_FREE if _free(packet, entry) else 1 + _worth(packet, entry)
+        if worth > least:
+            least, found = worth, entry
+    return found
 
 
 def _free(packet: Packet, entry: layout.FlowEntry) -> bool:
