@@ -29,6 +29,7 @@ from lab.agent import Scraper
 
 SERVICES: Final = 10  # every second NAT, the others IPIP
 RING_SIZE: Final = 65537
+BACKENDS: Final = "198.19.0.0/16"  # in which each has an address
 START_SECONDS: Final = 240.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _CONFIGURATION: Final = """\
@@ -171,15 +172,31 @@ class Agent:
     def scrape(self) -> float:
         """Seconds that a scrape took. Raises Void."""
         began = time.monotonic()
+        text = self._scraped()
+        took = time.monotonic() - began
+        if text.count("l4lb_backend_weight{") < self._backends:
+            raise Void(f"a scrape does not tell of every backend: {text[:200]!r}")
+        return took
+
+    def probes(self) -> dict[str, float]:
+        """Probes that have ended, by outcome, of all services."""
+        found: dict[str, float] = {}
+        for line in self._scraped().splitlines():
+            if line.startswith("l4lb_service_probes_total{"):
+                labels, _, value = line.rpartition(" ")
+                outcome = labels.partition('outcome="')[2].partition('"')[0]
+                found[outcome] = found.get(outcome, 0.0) + float(value)
+        return found
+
+    def _scraped(self) -> str:
         door = Scraper(self._folder / "metrics.sock", 60)
         door.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
         answer = door.getresponse()
-        text = answer.read()
+        text = answer.read().decode()
         door.close()
-        took = time.monotonic() - began
-        if answer.status != 200 or text.count(b"l4lb_backend_weight{") < self._backends:
-            raise Void(f"a scrape does not tell of every backend: {answer.status}, {text[:200]!r}")
-        return took
+        if answer.status != 200:
+            raise Void(f"a scrape is answered by {answer.status}: {text[:200]!r}")
+        return text
 
     def first_stats(self) -> float:
         """Seconds until the first message of StreamStats, on a connection that is there already."""

@@ -83,6 +83,15 @@ class LiveFigures:
 
 
 @dataclass(frozen=True)
+class Probing:
+    """While backends are probed: the longest gap of the event loop in each second, probes a second, share of one CPU."""
+
+    gap: Spread
+    rate: float
+    cpu: float
+
+
+@dataclass(frozen=True)
 class AgentFigures:
     """An agent with so many backends. Seconds, but for `resident` (bytes) and `rest` (of one CPU, when nobody asks it for anything)."""
 
@@ -95,6 +104,8 @@ class AgentFigures:
     add_backend: Spread
     resident: int
     rest: float
+    probing: Probing  # each backend every five seconds
+    flooded: Probing  # as often as it can
 
     def values(self) -> dict[str, float]:
         """Each figure as one number in the unit that its name ends with; medians of those that were taken often."""
@@ -102,6 +113,9 @@ class AgentFigures:
             "gap_ms": self.gap.median * 1e3, "gap_changing_ms": self.gap_changing.median * 1e3, "life_ms": self.life * 1e3,
             "scrape_ms": self.scrape.median * 1e3, "first_stats_ms": self.first_stats.median * 1e3,
             "add_backend_ms": self.add_backend.median * 1e3, "resident_mb": self.resident / 1e6, "rest_percent": self.rest * 100,
+            "probing_gap_ms": self.probing.gap.median * 1e3, "probing_a_second": self.probing.rate,
+            "probing_cpu_percent": self.probing.cpu * 100, "flooded_gap_ms": self.flooded.gap.median * 1e3,
+            "flooded_a_second": self.flooded.rate, "flooded_cpu_percent": self.flooded.cpu * 100,
         }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import l4lb
 from bench.agent import Agent
 from bench.figures import AgentFigures, AgentsFigures, Spread
 from bench.network import network
+from bench.probing import answering, probing
 from lab import state
 
 EVERY_SECONDS = 1.0  # between scrapes, and between samples of StreamStats
@@ -37,7 +38,7 @@ def _agent(backends: int, wanted: Many, cache: Path) -> AgentFigures:
     run = state.claim()
     try:
         run.mount_bpffs()
-        with network() as (lb, _), Agent(run.path / "agent", run.bpffs, cache, lb, backends) as agent:
+        with network() as (lb, far), answering(far), Agent(run.path / "agent", run.bpffs, cache, lb, backends) as agent:
             return _measure(agent, backends, wanted)
     finally:
         run.remove()
@@ -54,9 +55,11 @@ def _measure(agent: Agent, backends: int, wanted: Many) -> AgentFigures:
         firsts = [agent.first_stats() for _ in range(wanted.calls)]
         with agent.watched() as changing, l4lb.Client(agent.target, timeout=60) as client:
             adds = [agent.add_backend(client, backends + number) for number in range(wanted.calls)]
+        probed = probing(agent, wanted.seconds)
     return AgentFigures(
-        backends, Spread.of(gaps), Spread.of(changing), life, Spread.of(scrapes), Spread.of(firsts), Spread.of(adds), agent.resident(), rest
-    )
+        backends, Spread.of(gaps), Spread.of(changing), life, Spread.of(scrapes), Spread.of(firsts), Spread.of(adds), agent.resident(),
+        rest, *probed,
+    )  # fmt: skip
 
 
 def _rest(agent: Agent, seconds: float) -> float:

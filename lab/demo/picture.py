@@ -30,6 +30,8 @@ def main(path: Path) -> None:
     with Laboratory() as lab, balanced(lab, Agent(lab)) as running:
         running.add_web()
         running.add_service("echo4", 4, protocol="tcp", port=PORT_ECHO, weights=EVEN)
+        for name in ("web4", "web6"):
+            running.client.update_service(name, health_check={"http": {"path": "/whoami"}, "interval": 1.0})
         running.client.create_service("empty", vip=lab.topology.vip().v4, port=9999)
         loads = [lab.traffic.constant(running.vips(), 150, "load"), lab.traffic.connections(running.vips()[:1], 40)]
         loads.append(lab.traffic.constant(running.vips()[:1], 30, "lost", port=9999))  # nobody answers

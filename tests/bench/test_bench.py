@@ -68,7 +68,9 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
     assert {row["name"] for row in made["live"]} == {"bare XDP_TX", "l4lb, established"}
     agents = made["agent"]
     assert (agents["few"]["backends"], agents["many"]["backends"]) == (10, 20)
-    assert agents["ratios"].keys() == {"gap", "gap_changing", "life", "scrape", "first_stats", "add_backend", "resident", "rest"}
+    probes = {f"{kind}_{name}" for kind in ("probing", "flooded") for name in ("gap", "a", "cpu")}
+    assert agents["ratios"].keys() == {"gap", "gap_changing", "life", "scrape", "first_stats", "add_backend", "resident", "rest", *probes}
+    assert agents["many"]["flooded_a_second"] > agents["many"]["probing_a_second"]
     assert all(agents[side][f"{name}_ms"] > 0 for side in ("few", "many") for name in ("gap", "scrape", "first_stats", "add_backend"))
     assert netns.existing(PREFIX) == []
 

@@ -13,6 +13,7 @@ from l4lb_agent.system.probing.prober import Prober
 
 HERE = Address(MAPPED + socket.inet_aton("127.0.0.1"))
 HERE_6 = Address(socket.inet_pton(socket.AF_INET6, "::1"))
+STOOD_STILL = "the agent stood still for "
 RESET = struct.pack("ii", 1, 0)
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -23,8 +24,12 @@ def check(kind: Kind, **other: object) -> HealthCheck:
 
 
 async def probed(what: HealthCheck, port: int, *, host: str = "www.example.org", address: Address = HERE) -> Outcome:
-    """Of a prober of its own."""
-    return await Prober().probe(what, Target(address, port, host))
+    """Of a prober of its own; once more when this machine stood still meanwhile."""
+    for _ in range(20):
+        outcome = await Prober().probe(what, Target(address, port, host))
+        if not outcome.detail.startswith(STOOD_STILL):
+            break
+    return outcome
 
 
 @contextlib.asynccontextmanager

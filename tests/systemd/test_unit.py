@@ -16,7 +16,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from l4lb.v1 import doctor_pb2
+from l4lb.v1.health_pb2 import ProbeOutcome
 from lab.services import identities
+from lab.topology import PORT_ECHO, PORT_HTTP
 from tests.systemd.held import Held
 from tests.systemd.machine import wait
 from tests.systemd.unit import UNIT, Unit
@@ -119,6 +121,32 @@ def test_metrics_come_from_inside_the_unit_on_a_socket_of_the_viewers_and_on_loo
                 unit.machine.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *asked)
     unit.systemctl("stop")
     unit.configure()
+
+
+def test_probes_of_every_kind_work_from_inside_the_unit(started: Unit) -> None:
+    """Each of its own way through sockets and libraries: what the restrictions take away would be OWN_FAULT."""
+    topology = started.lab.topology
+    checks = {
+        "tcp": ({"tcp": {}}, PORT_HTTP, "OK", "connected"),
+        "http": ({"http": {"path": "/whoami", "body_contains": "backend-a"}}, PORT_HTTP, "OK", "200 OK"),
+        "udp": ({"udp": {"send": "are you there"}}, PORT_ECHO, "OK", "answered"),
+        "https": ({"http": {"tls": {"verify": "system"}}}, PORT_HTTP, "TLS", "in the TLS handshake: wrong version number"),
+        "grpc": ({"grpc": {}}, PORT_HTTP, "ANSWER", "answered 'HTTP/1.1 400 Bad Request"),
+        "closed": ({"tcp": {}}, 9, "REFUSED", "connecting: Connection refused"),
+    }
+    seen = {}
+    with started.client() as client:
+        for number, (name, (check, port, _, _)) in enumerate(checks.items()):
+            client.create_service(name, vip=topology.vip().v4, port=7000 + number, health_check={**check, "port": port})
+            client.add_backend(f"{name}/a", address=topology.host("a").v4)
+        for name in checks:
+            wait(lambda name=name: client.get_backend(f"{name}/a").health.HasField("last_probe"), f"{name}: no probe ends")
+            probe = client.get_backend(f"{name}/a").health.last_probe
+            seen[name] = (ProbeOutcome.Name(probe.outcome).removeprefix("PROBE_OUTCOME_"), probe.detail)
+            client.delete_service(name, force=True)
+    assert {name: (how, detail.startswith(checks[name][3])) for name, (how, detail) in seen.items()} == {
+        name: (how, True) for name, (_, _, how, _) in checks.items()
+    }, seen
 
 
 def test_the_agent_knows_the_boot_although_proc_sys_is_hidden(started: Unit) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.figures import AgentFigures, AgentsFigures, CaseFigures, LiveFigures, ProgramFigures, Report, Spread
+from bench.figures import AgentFigures, AgentsFigures, CaseFigures, LiveFigures, Probing, ProgramFigures, Report, Spread
 
 YARDSTICK = Spread(median=40, min=30, max=90)
 CASE = CaseFigures("nat/-/v4/established", 1024, gross=Spread(200, 150, 400), wrapper=Spread(50, 45, 80))
@@ -52,15 +52,19 @@ def test_programs_and_live_rows_are_in_json_and_table() -> None:
 def test_an_agent_with_many_backends_is_told_beside_one_with_few() -> None:
     def agent(backends: int, factor: float) -> AgentFigures:
         times = [Spread.of([seconds * factor]) for seconds in (0.002, 0.004, 0.1, 0.01, 0.05)]
-        return AgentFigures(backends, times[0], times[1], 1.0, *times[2:], resident=int(50e6 * factor), rest=0.0)
+        probing = Probing(times[0], 200.0 * factor, 0.1 * factor)
+        return AgentFigures(
+            backends, times[0], times[1], 1.0, *times[2:], resident=int(50e6 * factor), rest=0.0, probing=probing, flooded=probing
+        )
 
     agents = AgentsFigures(agent(10, 1), agent(10_000, 3))
     report = Report("abc1234", "m", "k", YARDSTICK, (CASE,), agents=agents)
     made = json.loads(json.dumps(report.to_json()))["agent"]
     assert (made["few"]["gap_ms"], made["many"]["backends"], made["many"]["scrape_ms"]) == (2, 10_000, 300)
     ratios = dict.fromkeys(("gap", "gap_changing", "scrape", "first_stats", "add_backend", "resident"), 3.0)
-    assert made["ratios"] == {**ratios, "life": 1.0, "rest": 0.0}
-    assert report.table().splitlines()[-2].replace(" ", "") == "|resident_mb|50.0|150.0|3.0|"
+    probes = {f"{kind}_{name}": 3.0 for kind in ("probing", "flooded") for name in ("gap", "a", "cpu")}
+    assert made["ratios"] == {**ratios, **probes, "life": 1.0, "rest": 0.0}
+    assert report.table().splitlines()[-8].replace(" ", "") == "|resident_mb|50.0|150.0|3.0|"
 
 
 def test_the_table_has_one_line_for_each_case_and_one_for_the_yardstick() -> None:

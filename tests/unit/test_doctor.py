@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
+from l4lb.cli.main import cli
 from l4lb_agent.control.doctor import SHARED_SECONDS, Doctor
 from l4lb_agent.control.health.checker import Looked
 from l4lb_agent.control.host import Host
@@ -156,7 +158,10 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ("silence", scope(), SILENT, Id.BACKEND_UNRESOLVED, ERROR, f"ip neigh show to {THERE} dev eth0"),
     ("a router", scope(asked=desired(Mode.DSR)), with_way(gateway=ROUTER), Id.BACKEND_BEHIND_ROUTER, ERROR, f"ip route get {THERE}"),
     ("a way of no use", scope(), with_way(trouble="has two tags"), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip -d link show dev eth0"),
-    ("503", scope(asked=checked()), failing(Why.STATUS, "503 Service Unavailable"), Id.BACKEND_DOWN, WARNING, "l4lbctl backend get web/a"),
+    (
+        "503", scope(asked=checked()), failing(Why.STATUS, "503 Service Unavailable"), Id.BACKEND_DOWN, WARNING,
+        "l4lbctl backend show web/a -o json",
+    ),
     (
         "none UP", scope(asked=checked()), replace(SOUND, all_down={"services/web": 1}), Id.ALL_DOWN, ERROR, "l4lbctl backend list web"
     ),
@@ -239,6 +244,19 @@ def test_each_defect_is_found_with_its_severity_and_its_command(case: tuple[str,
     assert (found.cure[0] if found.cure else "") == command
     assert found.subject
     assert len(found.evidence.split()) >= 4
+
+
+def test_commands_of_l4lbctl_are_there_with_their_options() -> None:
+    cures = {cure for _, looked_at, facts, *_ in CASES for finding in examine(looked_at, facts) for cure in finding.cure}
+    ours = [cure.split()[1:] for cure in cures if cure.startswith("l4lbctl ")]
+    assert len(ours) > 5
+    for words in ours:
+        command: click.Command = cli
+        while isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), words[0])
+            assert found, words
+            command, words = found, words[1:]
+        command.make_parser(click.Context(command)).parse_args(args=list(words))
 
 
 SAFE = {Id.LRO_ON, Id.GRO_HW_ON, Id.GRO_ON, Id.VLAN_OFFLOAD_ON, Id.FORWARDING_OFF, Id.BPFFS_MISSING}

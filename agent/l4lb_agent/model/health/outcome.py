@@ -21,7 +21,7 @@ class Why(enum.IntEnum):
     OWN_FAULT = 10  # of this host, which had no port, no file descriptor or no time: says nothing of the backend
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """`detail` says it in words: "503 Service Unavailable"; what is longer than LONGEST_DETAIL is cut."""
 

@@ -23,7 +23,7 @@ class State(enum.IntEnum):
     DOWN = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Probed:
     """One probe; `time` is when it ended, Unix seconds."""
 

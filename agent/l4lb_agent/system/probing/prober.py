@@ -10,8 +10,10 @@ from l4lb_agent.model.health.outcome import Outcome, Why
 from l4lb_agent.system.probing.connection import Progress
 from l4lb_agent.system.probing.failure import Failed, of_error
 from l4lb_agent.system.probing.pulse import Pulse
+from l4lb_agent.system.probing.room import Room
 
 MOST_AT_ONCE: Final = 200  # sockets
+MOST_A_TURN: Final = 10  # begin in one turn of the event loop: a millisecond or two
 # Of the timeout: when the event loop stood still for longer, a failure says nothing of the backend.
 _TOO_LATE: Final = 0.5
 
@@ -25,7 +27,7 @@ class Prober:
 
     def __init__(self) -> None:
         self._pulse = Pulse()
-        self._room = asyncio.Semaphore(MOST_AT_ONCE)
+        self._room = Room(MOST_AT_ONCE, MOST_A_TURN)
 
     async def probe(self, check: HealthCheck, target: Target) -> Outcome:
         """What came of one attempt. Waiting for room is part of neither latency nor timeout. Cancelled, it leaves no socket."""
