@@ -5,6 +5,8 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from l4lb.v1 import service_pb2 as pb
-from l4lb_agent.api import roles
+from l4lb.v1 import service_pb2_grpc
+from l4lb_agent.api import listener, roles
 from l4lb_agent.api.roles import Role
 from l4lb_agent.api.server import SERVICE
 from l4lb_agent.api.unix_socket import SocketRefused
@@ -113,6 +116,33 @@ def test_stopping_ends_streams_and_removes_the_socket(agent: Agent, stub: Any) -
         next(stream)
     assert failure.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
     assert not agent.socket.exists()
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(None, grpc.StatusCode.OK), (1, grpc.StatusCode.CANCELLED)])
+def test_a_call_that_a_busy_agent_does_not_come_to_waits_as_long_as_its_caller(
+    start_agent: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch, seconds: int | None, code: grpc.StatusCode
+) -> None:
+    name = "grpc.server_max_unrequested_time_in_server"  # beyond which gRPC, by itself after 30 s, takes a call for forgotten
+    if seconds is None:
+        assert {dict(limits)[name] for limits in (listener._LIMITS, listener._SOCKET_LIMITS)} == {3600}
+    else:
+        monkeypatch.setattr(listener, "_SOCKET_LIMITS", tuple({**dict(listener._SOCKET_LIMITS), name: seconds}.items()))
+    agent, busy = start_agent(), threading.Event()
+
+    async def work() -> None:
+        busy.set()
+        time.sleep(3)  # noqa: ASYNC251 (the loop is to come to nothing else)
+
+    with grpc.insecure_channel(agent.target) as channel:
+        stub = service_pb2_grpc.LoadBalancerServiceStub(channel)
+        stub.GetAgent(pb.GetAgentRequest(), timeout=20)
+        working = threading.Thread(target=lambda: agent.run(work()))
+        working.start()
+        assert busy.wait(20)
+        calls = [stub.GetAgent.future(pb.GetAgentRequest(), timeout=20) for _ in range(20)]
+        codes = [call.code() for call in calls]
+        working.join()
+    assert codes[-1] is code
 
 
 @pytest.mark.parametrize("name", ["", SERVICE])

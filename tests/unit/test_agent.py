@@ -10,6 +10,8 @@ import pytest
 
 from l4lb_agent.control import changer, start, surroundings
 from l4lb_agent.control.agent import Agent
+from l4lb_agent.control.applying import rings
+from l4lb_agent.control.applying.reconciler import Reconciler
 from l4lb_agent.control.facade import BackendEvent, BackendView, Outcome
 from l4lb_agent.control.host import Host
 from l4lb_agent.control.monitor import Interface
@@ -241,6 +243,27 @@ async def test_add_backend_waits_for_its_next_hop() -> None:
         assert outcome.backend is not None
         assert outcome.backend.reconciling == ""
         assert node.served_by() == {"10.0.0.1"}
+
+
+async def test_each_ring_that_is_made_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    async with node.running() as agent:
+        for number in range(1, 4):
+            await agent.change(commands.CreateService(service(f"s{number}", f"192.0.2.{number}")))
+            await agent.change(commands.AddBackend(backend(f"s{number}", "a", "10.0.0.1", 80)))
+    node.restarted()
+    happened: list[str] = []
+    made = rings._built
+
+    def making(*given: Any) -> rings.Image:
+        happened.append("ring")
+        return made(*given)
+
+    monkeypatch.setattr(rings, "_built", making)
+    monkeypatch.setattr(Reconciler, "beat", lambda self: happened.append("sign"))
+    async with node.running():
+        pass
+    assert happened[-6:] == ["ring", "sign"] * 3
 
 
 async def test_a_changed_mac_reaches_the_kernel() -> None:

@@ -25,6 +25,8 @@ _LIMITS = (
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 256),  # of one connection
+    # Calls that a busy agent does not come to within so many seconds end as CANCELLED: 30 by itself. Callers' own deadlines are enough.
+    ("grpc.server_max_unrequested_time_in_server", 3600),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -88,7 +88,7 @@ class Reconciler:
         self._datapath, self._surroundings, self._clock, self._config, self._secrets = doors.datapath, surroundings, clock, config, secrets
         self._desired, self._keep, self._keeper = desired, keep, Keeper(journaled)
         self._actual: dict[str, Elements] = {name: dict(elements) for name, elements in actual.maps.items()}
-        self._rings, self.verdict = Rings(secrets.slot), verdict
+        self._rings, self.verdict = Rings(secrets.slot, self.beat), verdict
         self._digests: dict[str, tuple[object, str]] = {}  # of rings `before` by service name, with the ring
         self._uncleared: set[tuple[str, int]] = set()  # ("service" or "backend", id): new, still with somebody else's counters
         self._retired: dict[int, float] = dict.fromkeys(self.ids.retired, clock.monotonic())  # since when their flows are cut

@@ -3,7 +3,7 @@
 import functools
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from l4lb_agent.model import build, ring
@@ -46,10 +46,11 @@ def _identity(address: Address, port: int) -> str:
 
 
 class Rings:
-    """Remembers the rings of the last call, by everything that they depend on."""
+    """Remembers the rings of the last call, by everything that they depend on. `made` is called after each ring that is new: a large one
+    takes a tenth of a second, and a pass may make one for every service."""
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+    def __init__(self, secret: bytes, made: Callable[[], None] = lambda: None) -> None:
+        self._secret, self._made = secret, made
         self._kept: dict[RingKey, Image] = {}
 
     def images(self, desired: Desired, ids: Ids, excluded: frozenset[str]) -> Images:
@@ -85,6 +86,7 @@ class Rings:
         image = self._kept.get(key)
         if image is None:
             image = _built(key, self._secret)
+            self._made()
         ids = tuple(numbers[owner] for owner in image.ring.owners)
         if image.ids != ids:
             slots = image.ring.with_ids(numbers)
