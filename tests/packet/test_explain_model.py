@@ -21,7 +21,7 @@ from tests.packet.test_ways import Link, link
 from tests.packet.worlds import WORLD, World
 
 __all__ = ["link"]
-pytestmark = pytest.mark.timeout(900)  # in an emulated machine
+pytestmark = pytest.mark.timeout(1500)  # in an emulated machine
 
 WORLDS, STEPS = 25, 400
 MORE_WORLDS = 75  # at most
