@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ TABLES: Final[dict[str, type[ctypes.Structure]]] = {
     "flows": layout.Flow, "flows_v6": layout.FlowV6, "flow_index": layout.Bucket, "unanswered": Unanswered, "pool": Pool,
     "flow_table": layout.FlowBucket, "affinity": AffinityBucket, "fragments": layout.FragmentBucket,
 }  # fmt: skip
+TICK, ABOUT = 1 << 20, 1000  # jiffies
 WHOLE: Final = 16  # of how many packets one is compared by whole tables, the others by what was looked at
 FORWARDED = {Reason.FLOW_CREATED, Reason.TO_BACKEND, Reason.TO_CLIENT, Reason.ICMP_TO_BACKEND, Reason.ICMP_TO_CLIENT}
 
@@ -54,6 +56,12 @@ class Explainer:
         """The state and the instant."""
         jiffies = self._ticks.fine() // self._ticks.multiplier
         return Moment(self._lookup, jiffies * self.lb.config.second_multiplier, self._routes.ask)
+
+    def steady(self) -> None:
+        """Waits while a tick of the datapath's almost standing clock is about to end: what is explained must be done in the same one. Linux
+        lets one end, and a second, five minutes after it has booted."""
+        while self.lb.config.second_multiplier == 1 and -self.now().fine % TICK < ABOUT:
+            time.sleep(0.05)
 
     def _lookup(self, name: str, key: bytes) -> bytes | None:
         if name in TABLES:
@@ -123,6 +131,7 @@ def fields(of: Any) -> Any:
 
 def compare(lb: Balancer, explainer: Explainer, frame: bytes) -> Explanation:
     """Asks both, and the twin of every fourth packet."""
+    explainer.steady()
     meant, before = explainer.explain(frame), counted(lb)
     tables = Tables(lb, meant, None if lb.packets % WHOLE == 0 else explainer.looked)
     answer = explainer.twin.ask(LOOPBACK, frame) if lb.packets % 4 == 0 else None
