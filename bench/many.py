@@ -55,11 +55,11 @@ def _measure(agent: Agent, backends: int, wanted: Many) -> AgentFigures:
         firsts = [agent.first_stats() for _ in range(wanted.calls)]
         with agent.watched() as changing, l4lb.Client(agent.target, timeout=60) as client:
             adds = [agent.add_backend(client, backends + number) for number in range(wanted.calls)]
+        scraped, resident = Spread.of(scrapes), agent.resident()  # without what probes add
         probed = probing(agent, wanted.seconds)
     return AgentFigures(
-        backends, Spread.of(gaps), Spread.of(changing), life, Spread.of(scrapes), Spread.of(firsts), Spread.of(adds), agent.resident(),
-        rest, *probed,
-    )  # fmt: skip
+        backends, Spread.of(gaps), Spread.of(changing), life, scraped, Spread.of(firsts), Spread.of(adds), resident, rest, *probed
+    )
 
 
 def _rest(agent: Agent, seconds: float) -> float:

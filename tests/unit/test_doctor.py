@@ -160,7 +160,7 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ("a way of no use", scope(), with_way(trouble="has two tags"), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip -d link show dev eth0"),
     (
         "503", scope(asked=checked()), failing(Why.STATUS, "503 Service Unavailable"), Id.BACKEND_DOWN, WARNING,
-        "l4lbctl backend show web/a -o json",
+        "l4lbctl health web/a",
     ),
     (
         "none UP", scope(asked=checked()), replace(SOUND, all_down={"services/web": 1}), Id.ALL_DOWN, ERROR, "l4lbctl backend list web"

@@ -47,7 +47,7 @@ def _down(service: VirtualService, check: HealthCheck, backend: Backend, down: D
         f"probes by {check.kind.name} of {to.address} port {to.port}: {seen}; {health.consecutive} in a row ended so, {then}"
         f"{held}{f'; likely {likely}' if likely else ''}"
     )
-    cure = [f"l4lbctl backend show {short(backend.name)} -o json"]
+    cure = [f"l4lbctl health {short(backend.name)}"]
     if probe and probe.why is Why.UNREACHABLE:
         cure.append(f"ip route get {to.address}")
     return Finding(Id.BACKEND_DOWN, Severity.WARNING, backend.name, evidence, tuple(cure))
