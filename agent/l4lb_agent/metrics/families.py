@@ -71,7 +71,8 @@ SERVICE_ACTIVE = Family("l4lb_service_active_flows", "gauge", "Flows that have a
 SERVICE_READS = Family("l4lb_service_flow_table_reads", "counter", "DSR and ENCAP: packets that looked into the flow table.", _SERVICE)
 SERVICE_ENTRIES = Family("l4lb_service_flow_entries", "counter", "DSR and ENCAP: entries that were made in the flow table.", _SERVICE)
 SERVICE_EVICTIONS = Family(
-    "l4lb_service_flow_evictions", "counter", "DSR and ENCAP: entries of flows that went on, of any service, that had to go for those.",
+    "l4lb_service_flow_evictions", "counter",
+    "Flows, of any service, that lost something to those of this one. DSR, ENCAP: their entries. NAT: unanswered, their records or ports.",
     _SERVICE,
 )  # fmt: skip
 SERVICE_BACKENDS = Family(

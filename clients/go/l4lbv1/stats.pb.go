@@ -43,7 +43,8 @@ type Traffic struct {
 	TableReads uint64 `protobuf:"varint,7,opt,name=table_reads,json=tableReads,proto3" json:"table_reads,omitempty"`
 	// Of a DSR or ENCAP service: entries that were made in the flow table.
 	Pinned uint64 `protobuf:"varint,8,opt,name=pinned,proto3" json:"pinned,omitempty"`
-	// Of a DSR or ENCAP service: entries of flows that went on, of any service, that had to go for those.
+	// Of a DSR or ENCAP service: entries of flows that went on, of any service, that had to go for those. Of a NAT service: flows without an
+	// answer, of any service, whose record or source port went to a new flow of this one.
 	Evicted       uint64 `protobuf:"varint,9,opt,name=evicted,proto3" json:"evicted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

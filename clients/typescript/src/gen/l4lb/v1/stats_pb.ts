@@ -81,7 +81,8 @@ export type Traffic = Message<"l4lb.v1.Traffic"> & {
   pinned: bigint;
 
   /**
-   * Of a DSR or ENCAP service: entries of flows that went on, of any service, that had to go for those.
+   * Of a DSR or ENCAP service: entries of flows that went on, of any service, that had to go for those. Of a NAT service: flows without an
+   * answer, of any service, whose record or source port went to a new flow of this one.
    *
    * @generated from field: uint64 evicted = 9;
    */
