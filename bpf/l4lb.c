@@ -248,6 +248,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "affinity.h"
 #include "flow_index.h"
 #include "flow.h"
+#include "reach.h"
 #include "fragment.h"
 #include "options.h"
 #include "tcp.h"

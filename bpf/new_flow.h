@@ -19,15 +19,17 @@ static __always_inline enum way syn_way(const struct scratch *s, const struct fl
 	bool same = s->sequence == f->sequence, stays = chosen == f->backend;
 	__u8 state = word_state(s->flow_word);
 
-	if (state == FLOW_ESTABLISHED || state == FLOW_CLOSING)
-		return WAY_FOLLOW; /* the backend's challenge ACK settles it (RFC 5961 4.2): a forged SYN cuts nobody */
+	if (state == FLOW_ESTABLISHED || state == FLOW_CLOSING) {
+		/* The backend's challenge ACK settles it (RFC 5961 4.2): a forged SYN cuts nobody. Unless it has shaken hands instead */
+		return stays || !(word_flags(s->flow_word) & FLOW_RESET) ? WAY_FOLLOW : WAY_NEW;
+	}
 	if (state == FLOW_CLOSED) {
 		if (word_flags(s->flow_word) & FLOW_RESET)
 			return WAY_NEW;
 		if (same)
 			return WAY_LATE;
 		/* as a host in TIME-WAIT (RFC 6191, without timestamps); else another port, never a refusal */
-		return stays && newer(s->sequence, f->last_sequence) ? WAY_RESTART : WAY_NEW;
+		return stays && newer(s->sequence & ~0U << REACH_SHIFT, (__u32)f->client_reach << REACH_SHIFT) ? WAY_RESTART : WAY_NEW;
 	}
 	if (!same)
 		return stays ? WAY_RESTART : WAY_NEW;
@@ -192,8 +194,10 @@ static __always_inline __u32 along(struct scratch *s, const struct config *c, st
 	if (way == WAY_FOLLOW) {
 		/* A SYN goes to the backend of an established flow, where a challenge ACK settles it. A backend that has forgotten the flow
 		 * would shake hands: a new flow where the ring sends none, for instance on a draining backend that was rebooted. */
-		if (s->tuple.protocol == PROTOCOL_TCP && s->sequence != f->sequence)
+		if (s->tuple.protocol == PROTOCOL_TCP && (s->sequence != f->sequence || word_flags(s->flow_word) & FLOW_LEFT)) {
 			flow_mark(f, s->flow_word, chosen != f->backend ? FLOW_LEFT : 0, chosen == f->backend ? FLOW_LEFT : 0);
+			f->sequence = s->sequence; /* by which its SYN+ACK is known */
+		}
 		return REASON_TO_BACKEND;
 	}
 	if (way == WAY_LATE)

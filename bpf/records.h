@@ -15,9 +15,14 @@ struct flow {
 	__u16 snat_port;
 	__u16 backend;
 	__u16 service;
-	__u32 sequence;      /* the client's initial sequence number */
-	__u32 last_sequence; /* until the backend answers the second in which it began, then the sequence of its SYN+ACK, with the client's
-	                        FIN that one's */
+	__u32 sequence; /* the client's initial sequence number, that of its last SYN */
+	union {
+		__u32 last_sequence; /* until the backend answers the second in which it began, then the sequence of its SYN+ACK */
+		struct {             /* once the handshake is over (is_numbered() of reach.h): how far both have come, 64 KiB */
+			__u16 client_reach;
+			__u16 backend_reach;
+		};
+	};
 	__u32 ifindex;       /* next hop towards the client: OUT() */
 	__u16 mtu;
 	__u16 route_generation; /* lower bits of config's */

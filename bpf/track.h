@@ -10,8 +10,6 @@
 
 #define WAYS 4
 #define MOST_WAYS 3        /* of one tuple */
-#define NEAR (4 << 20)     /* farther from what a way expects, a packet is not its own */
-#define NEAR_STEP (1 << 20) /* most that one packet moves what its way expects: forged ones move it out of reach of nobody */
 
 /* The bucket of a tuple; all of the hash decides */
 static __always_inline struct flow_bucket *flow_bucket(const struct config *c, __u64 hash)
@@ -23,13 +21,6 @@ static __always_inline struct flow_bucket *flow_bucket(const struct config *c, _
 static __always_inline __u64 flow_tag(__u64 hash, __u32 pick)
 {
 	return (__u64)pick << 16 | (__u16)hash;
-}
-
-static __always_inline __u32 apart(__u32 a, __u32 b)
-{
-	__u32 difference = a - b; /* unsigned: the farthest has no negative of its own */
-
-	return (__s32)difference < 0 ? -difference : difference;
 }
 
 static __always_inline void note_way(struct scratch *s, const struct flow_entry *e, __u8 i, __u16 now)

@@ -76,7 +76,9 @@ class Borders:
         self._write(one)
         if random.random() < 0.8:
             self._lead(one.element.service, one.backend)
-        return self._from_client(one, SYN, one.element.last_sequence + random.choice([-1, 0, 1, (1 << 31) - 1, 1 << 31]))
+        return self._from_client(
+            one, SYN, (one.element.last_sequence << 16) + random.choice([-1, 0, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000])
+        )
 
     def _marked(self) -> Wanted | None:
         """A backend's handshake, and a router's error about it, of a flow that the client or the ring has left."""

@@ -15,15 +15,15 @@ MISTAKES: Final = (
     ("new_flows", "RETRANSMISSION_SECONDS: Final = 3", "RETRANSMISSION_SECONDS: Final = 4"),
     ("new_flows", "RETRANSMISSION_SECONDS: Final = 3", "RETRANSMISSION_SECONDS: Final = 2"),
     ("new_flows", "stays or state == layout.FLOW_ANSWERED or not late", "stays or not late"),
-    ("new_flows", "if stays and records.newer(packet.sequence, flow.last_sequence) else", "if stays else"),
+    ("new_flows", "if stays and segments.beyond(packet.sequence, segments.reach(flow)[0]) else", "if stays else"),
     ("choice", "(own[-1] >> _UNTIL_SHIFT) - packet.now.second &", "(own[-1] >> _UNTIL_SHIFT) - packet.now.second + 1 &"),
     ("choice", "(own[-1] >> _UNTIL_SHIFT) - packet.now.second &", "(own[-1] >> _UNTIL_SHIFT) - packet.now.second - 1 &"),
     ("choice", " or backend.service != packet.service:", ":"),
     ("choice", "return number if number and backend and backend.flags & layout.BACKEND_KEEP else now", "return number if number else now"),
     ("records", ") > seconds", ") >= seconds"),
     ("records", "if record.flags & layout.FLOW_BACKEND_FIN_FIRST else", "if record.flags & layout.FLOW_BACKEND_FIN else"),
-    ("records", "0 < (sequence - than", "0 <= (sequence - than"),
-    ("records", "    if packet.flags & SYN and record.flags & layout.FLOW_LEFT:\n        close(record)\n        return False\n", ""),
+    ("flows.segments", "0 < (sequence - than", "0 <= (sequence - than"),
+    ("flows.segments", "        return False\n    over =", "    over ="),
     ("tracked", "if way.distance < NEAR", "if way.distance <= NEAR"),
     ("tracked", "_age(packet, e) <= _timeout(packet, e.state, idle)", "_age(packet, e) < _timeout(packet, e.state, idle)"),
     ("tracked", "and bool(backend and backend.flags & layout.BACKEND_ELIGIBLE)", "and bool(backend)"),
@@ -51,16 +51,16 @@ MISTAKES: Final = (
     ("reading", "if not packet.u16(at + 6) and packet.family == 6:", "if not packet.u16(at + 6):"),
     # what it leaves in the tables
     ("records", "    record.flow.seen = packet.now.second\n", "    pass\n"),
-    ("records", "        after &= ~layout.FLOW_HELD\n", ""),
+    ("flows.segments", "        flags &= ~layout.FLOW_HELD\n", ""),
     ("records", "record.set(layout.FLOW_CLOSED, record.flags | layout.FLOW_RESET)", "record.set(layout.FLOW_CLOSED, record.flags)"),
-    ("records", "        close(record)\n        return False\n", "        return False\n"),
-    ("records", "        record.flow.last_sequence = packet.sequence\n", "        pass\n"),
-    ("records", "record.set(layout.FLOW_ANSWERED, flags & ~_TCP_FLAGS)", "record.set(layout.FLOW_ANSWERED, flags)"),
-    ("records", "    return packet.segment > 0 or bool(", "    return bool("),
-    ("records", "            record.flow.last_sequence = fin\n", "            pass\n"),
+    ("flows.segments", "layout.FLOW_RESET if near else 0", "0"),
+    ("flows.segments", "        record.flow.last_sequence = packet.sequence\n", "        pass\n"),
+    ("flows.segments", "        flags &= ~_TCP_FLAGS\n", "        pass\n"),
+    ("flows.segments", "    return packet.segment > 0 or bool(", "    return bool("),
+    ("flows.segments", "    if first:\n        reached", "    if not first:\n        reached"),
     ("records", "(before >> SLOT_VERSION_SHIFT) + 1 &", "(before >> SLOT_VERSION_SHIFT) &"),
     ("new_flows", "left = layout.FLOW_LEFT if chosen != live.flow.backend else 0", "left = layout.FLOW_LEFT"),
-    ("new_flows", "if packet.tcp and packet.sequence != live.flow.sequence:", "if packet.tcp:"),
+    ("new_flows", "if packet.tcp and (packet.sequence != live.flow.sequence or live.flags & layout.FLOW_LEFT):", "if packet.tcp:"),
     ("new_flows", "        earlier.set(earlier.state, earlier.flags | layout.FLOW_DISPLACED)\n", ""),
     ("new_flows", "    records.close(live)\n", ""),
     ("new_flows", "live.set(layout.FLOW_SYN, live.flags & layout.FLOW_HELD)", "live.set(layout.FLOW_SYN, layout.FLOW_HELD)"),
@@ -85,7 +85,7 @@ MISTAKES: Final = (
     ("tracked", "        if packet.sequence != entry.sequence:\n            return\n", ""),
     ("tracked", "worth = _WORTH_FREE if _free(packet, entry) else 1", "worth = 1"),
 )  # fmt: skip
-_PACKAGE: Final = "l4lb_agent.model.explain."
+_MODEL: Final = "l4lb_agent.model."
 
 
 def _functions(module: ModuleType, space: dict[str, object]) -> dict[str, FunctionType]:
@@ -111,7 +111,7 @@ class Mutant:
     @classmethod
     def of(cls, name: str, there: str, instead: str) -> "Mutant":
         """Raises AssertionError when the model does not have, or has more than once, what is to be replaced."""
-        module = importlib.import_module(_PACKAGE + name)
+        module = importlib.import_module(_MODEL + (name if "." in name else f"explain.{name}"))
         source = inspect.getsource(module)
         assert source.count(there) == 1, f"{name}: {there!r} is there {source.count(there)} times"
         space: dict[str, object] = {"__name__": module.__name__, "__file__": module.__file__}

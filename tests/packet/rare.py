@@ -31,6 +31,7 @@ def rare(world: "World", second: int) -> Iterator[bytes]:
     plain = [place for place in world.every if place.mode == layout.MODE_NAT and place.protocol == TCP and not _policied(world, place)]
     for place in plain[:1]:
         yield from _repeated(world, place)
+        yield from _heard(world, place)
         yield from _again(world, place)
         yield from _crowded(world, place, second)
         yield from _full(world, place)
@@ -111,6 +112,17 @@ def _repeated(world: "World", place: "Place") -> Iterator[bytes]:
             lb.write("flows", one.id, bytes(one.element))
     yield _raw(wanted)
     yield _raw(replace(wanted, sequence=8))
+
+
+def _heard(world: "World", place: "Place") -> Iterator[bytes]:
+    """A whole handshake: by its last packet the record leaves the slots of unanswered flows."""
+    lb, wanted = world.lb, _syn(world, place, 0, PORT + 3)
+    yield _raw(wanted)
+    for one in records.used(lb.elements("flows"), lb.elements("flows_v6")):
+        if one.client == wanted.source and one.client_port == PORT + 3 and not one.displaced:
+            ends = one.backend_address, one.snat, one.backend_port, one.snat_port
+            yield _raw(Wanted(TCP, *ends, SYN | ACK, 1000, 8))
+    yield _raw(replace(wanted, flags=ACK, sequence=8, acknowledgement=1001))
 
 
 def _again(world: "World", place: "Place") -> Iterator[bytes]:

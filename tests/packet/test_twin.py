@@ -135,10 +135,10 @@ def test_a_nat_connection_from_its_first_packet_to_a_new_one_on_its_ports(asked:
         from_client(family, flags="FA", seq=1001, ack=11),
         from_backend(family, flags="FA", seq=11, ack=1002),
         from_client(family, flags="A", seq=1002, ack=12),
-        from_client(family, flags="S", seq=1000),
-        from_client(family, flags="S", seq=9000),
-        from_backend(family, flags="R", seq=11),
-        from_client(family, flags="S", seq=9000),
+        from_client(family, flags="S", seq=77),
+        from_client(family, flags="S", seq=90000),
+        from_backend(family, flags="RA", seq=0, ack=90001),
+        from_client(family, flags="S", seq=90000),
     )
     assert found[0] is Reason.FLOW_CREATED
     assert Reason.CLOSED in found

@@ -8,6 +8,7 @@ from l4lb_agent.model.explain import answers, choice, claims, limits, records, r
 from l4lb_agent.model.explain.moment import port
 from l4lb_agent.model.explain.packet import SYN, End, Packet, Tuple, drop
 from l4lb_agent.model.explain.records import Record
+from l4lb_agent.model.flows import segments
 from l4lb_agent.model.reasons import Reason
 
 RETRANSMISSION_SECONDS: Final = 3
@@ -54,9 +55,10 @@ def _along(packet: Packet, record: Record | None, chosen: int) -> tuple[Reason |
         return _admission(packet), live
     way = _way(packet, live, backend, chosen)
     if way == _FOLLOW:
-        if packet.tcp and packet.sequence != live.flow.sequence:
+        if packet.tcp and (packet.sequence != live.flow.sequence or live.flags & layout.FLOW_LEFT):
             left = layout.FLOW_LEFT if chosen != live.flow.backend else 0
             live.set(live.state, live.flags & ~layout.FLOW_LEFT | left)
+            live.flow.sequence = packet.sequence
         sending.note_backend(packet, live.flow.backend, backend)
         return Reason.TO_BACKEND, live
     if way == _LATE:
@@ -89,13 +91,13 @@ def _way(packet: Packet, record: Record, backend: layout.Backend, chosen: int) -
     flow, state = record.flow, record.state
     same, stays = packet.sequence == flow.sequence, chosen == flow.backend
     if state in (layout.FLOW_ESTABLISHED, layout.FLOW_CLOSING):
-        return _FOLLOW
+        return _FOLLOW if stays or not record.flags & layout.FLOW_RESET else _NEW
     if state == layout.FLOW_CLOSED:
         if record.flags & layout.FLOW_RESET:
             return _NEW
         if same:
             return _LATE
-        return _RESTART if stays and records.newer(packet.sequence, flow.last_sequence) else _NEW
+        return _RESTART if stays and segments.beyond(packet.sequence, segments.reach(flow)[0]) else _NEW
     if not same:
         return _RESTART if stays else _NEW
     late = records.aged(packet.now.second, flow.last_sequence, RETRANSMISSION_SECONDS)

@@ -1,11 +1,11 @@
-"""NAT's records: how a packet finds the one of its flow, when a flow is over, and how its word changes (bpf/flow.h, bpf/tcp.h)."""
+"""NAT's records: how a packet finds the one of its flow, and when a flow is over (bpf/flow.h). How TCP changes it is in segments.py."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.explain.moment import Moment, mapped, port
-from l4lb_agent.model.explain.packet import ACK, FIN, RST, SYN, Packet, Tuple
+from l4lb_agent.model.explain.packet import Packet, Tuple
 from l4lb_agent.model.flows.layout import FLOW_PENDING, SLOT_ID_SHIFT, SLOT_VERSION_SHIFT
 
 STATES: Final = ("NONE", "SYN", "ANSWERED", "ESTABLISHED", "CLOSING", "CLOSED", "UDP", "UDP_ANSWERED")
@@ -14,9 +14,6 @@ _FLAGS: Final = {
     layout.FLOW_BACKEND_FIN_FIRST: "backend's FIN first", layout.FLOW_RESET: "reset", layout.FLOW_LEFT: "left by the ring",
     layout.FLOW_DISPLACED: "displaced", layout.FLOW_HEARD: "backend has answered", layout.FLOW_HELD: "unanswered",
 }  # fmt: skip
-_HEARD_WINDOW: Final = 0x10000
-_FINS = layout.FLOW_CLIENT_FIN | layout.FLOW_BACKEND_FIN
-_TCP_FLAGS = _FINS | layout.FLOW_BACKEND_FIN_FIRST | layout.FLOW_RESET
 _ID = 0x7FFFFFFF
 SLOT_STAMP: Final = 0xFFFFFF
 _SLOT_MASK, _SLOT_VERSION = 15, 0xFFF
@@ -134,11 +131,6 @@ def slot_word(number: int, before: int, stamp: int) -> int:
     return number << SLOT_ID_SHIFT | version << SLOT_VERSION_SHIFT | stamp & SLOT_STAMP
 
 
-def newer(sequence: int, than: int) -> bool:
-    """Of two sequence numbers."""
-    return 0 < (sequence - than & 0xFFFFFFFF) < 1 << 31
-
-
 def client_tuple(now: Moment, number: int, flow: layout.Flow) -> Tuple:
     """What the client of a flow sends."""
     source, vip = _pair(now, number, flow, ("client", "vip"))
@@ -172,99 +164,19 @@ def _record(packet: Packet, *, from_client: bool) -> Record | None:
     return Record(number, flow, other.reversed()) if own == t else None
 
 
-# --- how a segment changes the word (tcp.h)
-
-
-def by_client(packet: Packet, record: Record) -> bool:
-    """A client's segment that follows the record. False when the record has become another flow's."""
-    believed, flags = _believed(packet, record), record.flags & ~layout.FLOW_RESET
-    if packet.flags & (FIN | RST) == FIN and believed:
-        fin = packet.sequence + packet.segment - 1 & 0xFFFFFFFF
-        if not record.flags & layout.FLOW_CLIENT_FIN or newer(fin, record.flow.last_sequence):
-            record.flow.last_sequence = fin
-    state, after = record.state, record.flags
-    if packet.flags & SYN:
-        pass
-    elif packet.flags & RST:
-        state, after = (state, after) if state == layout.FLOW_CLOSED else (layout.FLOW_CLOSED, after | layout.FLOW_RESET)
-    elif believed:
-        after = flags | (layout.FLOW_CLIENT_FIN if packet.flags & FIN else 0)
-        state = _by_fins(after)
-    if _earns(state, after):
-        if not _keep(packet, record, packet.tuple):
-            return False
-        after &= ~layout.FLOW_HELD
-    record.set(state, after)
-    return True
-
-
-def by_backend(packet: Packet, record: Record) -> bool:
-    """A backend's segment that follows the record. False when the client's tuple belongs to another flow, or no handshake may succeed."""
-    if record.flags & layout.FLOW_DISPLACED:
-        return False
-    if packet.flags & SYN and record.flags & layout.FLOW_LEFT:
-        close(record)
-        return False
-    state, before = record.state, record.flags
-    if state == layout.FLOW_CLOSED and not before & layout.FLOW_RESET and packet.flags & (RST | SYN):
-        return True
-    if packet.flags & SYN:
-        record.flow.last_sequence = packet.sequence
-    flags = before & ~layout.FLOW_RESET | layout.FLOW_HEARD
-    if packet.flags & RST:
-        close(record)
-    elif packet.flags & SYN:
-        record.set(layout.FLOW_ANSWERED, flags & ~_TCP_FLAGS)
-    else:
-        if packet.flags & FIN and not flags & layout.FLOW_BACKEND_FIN:
-            flags |= layout.FLOW_BACKEND_FIN | (0 if flags & layout.FLOW_CLIENT_FIN else layout.FLOW_BACKEND_FIN_FIRST)
-        record.set(layout.FLOW_ANSWERED if _beginning(record) and not _converses(packet, record) else _by_fins(flags), flags)
-    return True
-
-
 def answered(packet: Packet, record: Record) -> bool:
-    """A backend's UDP packet that follows the record; see by_backend()."""
+    """A backend's UDP packet that follows the record; see segments.by_backend()."""
     if record.flags & layout.FLOW_DISPLACED:
         return False
     if record.state == layout.FLOW_UDP_ANSWERED:
         return True
-    if record.flags & layout.FLOW_HELD and not _keep(packet, record, record.becomes.reversed()):
+    if record.flags & layout.FLOW_HELD and not keep(packet, record, record.becomes.reversed()):
         return False
     record.set(layout.FLOW_UDP_ANSWERED, record.flags & ~layout.FLOW_HELD | layout.FLOW_HEARD)
     return True
 
 
-def _beginning(record: Record) -> bool:
-    """Whether the handshake is not over, as far as both sides have shown; a RST does not end it."""
-    held = record.state == layout.FLOW_CLOSED and record.flags & layout.FLOW_HELD
-    return record.state in (layout.FLOW_SYN, layout.FLOW_ANSWERED) or bool(held)
-
-
-def _believed(packet: Packet, record: Record) -> bool:
-    """Whether more than a RST of the client's counts: during the handshake what acknowledges the backend's SYN+ACK."""
-    hears = packet.flags & ACK and (packet.acknowledgement - record.flow.last_sequence & 0xFFFFFFFF) < _HEARD_WINDOW
-    return not _beginning(record) or bool(hears and record.flags & layout.FLOW_HEARD)
-
-
-def _converses(packet: Packet, record: Record) -> bool:
-    """Whether the backend sends data, or has got some."""
-    first = record.flow.sequence + 1 & 0xFFFFFFFF
-    return packet.segment > 0 or bool(record.flags & layout.FLOW_HEARD and newer(packet.acknowledgement, first))
-
-
-def _by_fins(flags: int) -> int:
-    if flags & _FINS == _FINS:
-        return layout.FLOW_CLOSED
-    return layout.FLOW_CLOSING if flags & _FINS else layout.FLOW_ESTABLISHED
-
-
-def _earns(state: int, flags: int) -> bool:
-    """Whether the client has acknowledged the backend's answer: such a flow is worth its record."""
-    heard = flags & layout.FLOW_HELD and flags & layout.FLOW_HEARD and not flags & layout.FLOW_RESET
-    return bool(heard) and layout.FLOW_ESTABLISHED <= state <= layout.FLOW_CLOSED
-
-
-def _keep(packet: Packet, record: Record, clients: Tuple) -> bool:
+def keep(packet: Packet, record: Record, clients: Tuple) -> bool:
     """Takes the flow out of the slots of unanswered ones; False when another flow has the slot."""
     unanswered = packet.now.unanswered(clients.hash(packet.now.slot_secret))
     if unanswered is None:

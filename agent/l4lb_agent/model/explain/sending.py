@@ -9,6 +9,7 @@ from l4lb_agent.model.explain import records, rewriting
 from l4lb_agent.model.explain.moment import Asked, Moment, Route
 from l4lb_agent.model.explain.packet import End, Packet, Part, Tuple, drop
 from l4lb_agent.model.explain.records import Record
+from l4lb_agent.model.flows import segments
 from l4lb_agent.model.reasons import Reason, Verdict
 from l4lb_agent.model.ways.vlan import first_place
 
@@ -75,7 +76,7 @@ def to_backend(packet: Packet, record: Record, backend: layout.Backend, reason: 
     if why:
         return why
     if packet.part is not Part.LATER:
-        if packet.tcp and not records.by_client(packet, record):
+        if packet.tcp and not segments.by_client(packet, record):
             return drop(Reason.NO_FLOW)
         records.touch(packet, record)
     rewriting.set_macs(packet, bytes(backend.source_mac), bytes(backend.destination_mac))
@@ -93,7 +94,7 @@ def to_client(packet: Packet, record: Record) -> End | Reason:
     if why:
         return why
     if packet.part is not Part.LATER:
-        follows = records.by_backend(packet, record) if packet.tcp else records.answered(packet, record)
+        follows = segments.by_backend(packet, record) if packet.tcp else records.answered(packet, record)
         if not follows:
             packet.note("record", "the client's tuple belongs to another flow by now, or the ring sends new handshakes elsewhere")
             return drop(Reason.NO_FLOW)

@@ -8,11 +8,10 @@ from l4lb_agent.model.explain import choice, limits
 from l4lb_agent.model.explain import packet as p
 from l4lb_agent.model.explain.choice import Chosen
 from l4lb_agent.model.explain.packet import Packet
+from l4lb_agent.model.flows.segments import NEAR, NEAR_STEP, apart
 from l4lb_agent.model.reasons import Reason
 
 STATES: Final = ("NONE", "SYN", "LIVE", "FIN", "RST", "UDP", "PINNED", "LASTING")
-NEAR: Final = 4 << 20
-NEAR_STEP: Final = 1 << 20
 MOST_WAYS: Final = 3
 _FUTURE, _WORD, _WORTH_FREE = 65500, 0xFFFFFFFF, 1 << 30
 _MIX: Final = 0x94D049BB133111EB
@@ -96,7 +95,7 @@ def _ways(packet: Packet, bucket: layout.FlowBucket, chosen: Chosen) -> list[_Wa
     service = packet.now.service(packet.service)
     idle = service.idle_seconds if service else 0
     found = [e for e in bucket.entry if e.word >> 16 == tag and _own(packet, e) and _age(packet, e) <= _timeout(packet, e.state, idle)]
-    return [_Way(e, _apart(packet.sequence, e.sequence) if packet.tcp else 0) for e in found]
+    return [_Way(e, apart(packet.sequence, e.sequence) if packet.tcp else 0) for e in found]
 
 
 def _repeated(packet: Packet, way: _Way) -> bool:
@@ -233,11 +232,6 @@ def _timeout(packet: Packet, state: int, idle: int) -> int:
     if state in (layout.TRACKED_FIN, layout.TRACKED_RST):
         return min(int(config.tracked_fin if state == layout.TRACKED_FIN else config.tracked_rst), idle)
     return idle
-
-
-def _apart(one: int, other: int) -> int:
-    difference = one - other & 0xFFFFFFFF
-    return (1 << 32) - difference if difference >> 31 else difference
 
 
 def _about(packet: Packet, way: _Way) -> dict[str, object]:
