@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The nat_port tail: no port that a new NAT flow tried is free. A flow without an answer that has had one of them for a while gives it
  * up, and the new flow begins again: else a flood of SYNs, which needs no more than 13,000 a second for each backend and SNAT address,
- * would keep everybody out. */
+ * would keep everybody out. After a search that failed just now only one port is looked at, and who has it may still give it up: a first
+ * SYN comes in as easily as one of the flood. */
 #ifndef L4LB_GIVE_PORT_H
 #define L4LB_GIVE_PORT_H
 
@@ -56,14 +57,16 @@ static __always_inline void end_giver(struct scratch *s, const struct config *c,
 	*(volatile __u64 *)slot = slot_word(id, *slot, tick(c) - SLOT_IDLE_AGE);
 }
 
-/* Looks at who has the ports of all tries: s->giver */
-static __always_inline void find_giver(struct scratch *s, const struct config *c, const struct backend *b, __u64 seed)
+/* Looks at who has the ports of the tries from `first` on: s->giver */
+static __always_inline void find_giver(struct scratch *s, const struct config *c, const struct backend *b, __u64 seed, __u32 first)
 {
 	volatile struct giver *g = &s->giver;
 
 	g->id = g->age = g->looks = 0;
 #pragma clang loop unroll(disable)
 	for (__u32 try = 0; try < PORT_TRIES; try++) {
+		if (try < first)
+			continue;
 		if (g->looks >= GIVER_LOOKS || !fill_try(s, c, b, seed, try))
 			break;
 		look_at(s, c, port_holder(s, c));
@@ -74,17 +77,17 @@ static __always_inline __u32 give_port(struct xdp_md *ctx, struct scratch *s, co
 {
 	__u64 seed = port_seed(s, c, s->chosen);
 	const struct backend *b = backend_get(s->chosen);
-	__u32 *full;
+	__u32 *full = full_mark(s, c, s->chosen, seed);
+	bool glanced = taken_for_full(c, full);
 
 	if (!b)
 		return DROP(REASON_NO_SOURCE_PORT);
-	find_giver(s, c, b, seed);
+	find_giver(s, c, b, seed, glanced ? GLANCE : 0);
 	if (s->giver.id) {
 		end_giver(s, c, s->giver.id);
 		return start_again(ctx, s);
 	}
-	full = full_mark(s, c, s->chosen, seed);
-	if (full)
+	if (full && !glanced)
 		*full = tick(c) + FULL_TICKS;
 	return DROP(REASON_NO_SOURCE_PORT);
 }

@@ -145,9 +145,9 @@ static __always_inline __u32 create(struct xdp_md *ctx, struct scratch *s, const
 	if (why || !b)
 		return why;
 	full = keeps_client(s) ? NULL : full_mark(s, c, chosen, seed);
-	if (full && *full - tick(c) - 1 < FULL_TICKS) {
+	if (full && taken_for_full(c, full)) {
 		if (!glance(s, c, b, seed))
-			return REASON_NO_SOURCE_PORT; /* a search has just failed: SYNs are refused without another */
+			return NONE_FREE;
 		*full = 0;
 	}
 	fetch_record(s, c);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The source port of a new NAT flow: its entry in the index by the backend's tuple is the allocation. A search is eight tries; after one
- * that failed, and for which nobody gave up a port (give_port.h), new flows for that backend and address are refused without another for a
- * while. */
+ * that failed, and for which nobody gave up a port (give_port.h), new flows for that backend and address get one look instead, at one
+ * port, for a while. */
 #ifndef L4LB_PORTS_H
 #define L4LB_PORTS_H
 
 #define PORT_TRIES 8
+#define GLANCE (PORT_TRIES - 1) /* the try that is looked at instead of a search */
 #define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL /* of 2^64 */
 #define RACE_LOST REASONS /* in the place of a reason */
 #define NONE_FREE (REASONS + 1) /* likewise */
@@ -149,11 +150,17 @@ static __always_inline void port_release(const struct scratch *s, const struct c
 	index_change(c, hash, index_entry(hash, s->flow_id), 0);
 }
 
+/* Whether a search has just failed, by the word that it left */
+static __always_inline bool taken_for_full(const struct config *c, const __u32 *full)
+{
+	return full && *full - tick(c) - 1 < FULL_TICKS;
+}
+
 /* Whether one port of those that a search would try is free. A search also fails by bad luck, with half of the ports taken in one of 250:
  * only while a single look fails as well is the backend taken for full. */
 static __always_inline bool glance(struct scratch *s, const struct config *c, const struct backend *b, __u64 seed)
 {
-	return fill_try(s, c, b, seed, PORT_TRIES - 1) && !port_holder(s, c);
+	return fill_try(s, c, b, seed, GLANCE) && !port_holder(s, c);
 }
 
 /* From where ports are searched */

@@ -144,8 +144,6 @@ def test_under_a_flood_that_takes_all_ports_new_clients_come_in(make: Make) -> N
         reasons[lb.send(from_client(V4, client=f"203.0.113.{number % 250}", port=2000 + number, flags="S")).reason] += 1
         if number % 4 == 3:
             lb.age(1)
-            for place in marks(lb):
-                lb.write("port_full", place, bytes(4))
     assert reasons[Reason.FLOW_CREATED] >= 120, reasons
     assert len(lb.records()) <= 32
 
@@ -177,6 +175,43 @@ def test_after_a_failed_search_syns_are_refused_without_another_for_a_tenth_of_a
         lb.write("port_full", place, until.to_bytes(4, "little"))
         reasons.append(lb.send(other).reason)
     assert set(reasons) == {Reason.NO_SOURCE_PORT, Reason.FLOW_CREATED}
+
+
+@each_family
+def test_after_a_failed_search_the_one_that_is_looked_at_still_gives_up_its_port(lb: Balancer, family: Family) -> None:
+    lb.configure(port_low=40000, port_high=40000, second_multiplier=0)  # time stands still: the mark stays
+    lb.send(from_client(family, flags="S"))
+    other = from_client(family, client=OTHER[family.version], flags="S")
+    assert lb.send(other).reason is Reason.NO_SOURCE_PORT
+    assert len(marks(lb)) == 1
+    lb.age(1)
+    same(lb.send(other).data, to_backend(family, flags="S"))
+    (one,) = lb.records()
+    assert one.client == address(OTHER[family.version])
+    assert not marks(lb)
+
+
+def test_after_a_failed_search_only_one_is_looked_at(lb: Balancer) -> None:
+    """Of two ports the younger one's flow keeps it: a SYN that looks at that one is refused, though the older would give its up."""
+    lb.configure(port_low=40000, port_high=40001, second_multiplier=0)
+    lb.send(from_client(V4, flags="S"))
+    lb.send(from_client(V4, client=OTHER[4], flags="S", port=40001))
+    assert lb.send(from_client(V4, client="198.51.100.20", flags="S", port=2000)).reason is Reason.NO_SOURCE_PORT
+    ((place, until),) = marks(lb).items()
+    lb.age(1)
+    lb.forget(next(record for record in lb.records() if record.snat_port == 40001))
+    lb.write("port_full", place, bytes(4))
+    lb.send(from_client(V4, client="198.51.100.21", flags="S", port=40001))
+    state = {name: lb.elements(name) for name in STATE}
+    reasons = Counter[Reason]()
+    for number in range(20, 60):
+        lb.write("port_full", place, until.to_bytes(4, "little"))
+        reasons[lb.send(from_client(V4, client=f"203.0.113.{number}", flags="S", port=2000)).reason] += 1
+        for name, elements in state.items():
+            for key in elements.keys() | lb.elements(name).keys():
+                lb.write(name, key, elements.get(key, bytes(lb.specs[name].value_size)))
+    assert set(reasons) == {Reason.NO_SOURCE_PORT, Reason.FLOW_CREATED}, reasons
+    assert min(reasons.values()) >= 8, reasons
 
 
 def test_a_look_that_finds_a_free_port_ends_the_refusals(lb: Balancer) -> None:

@@ -13,6 +13,7 @@ from l4lb_agent.model.explain.packet import Packet, Tuple
 from l4lb_agent.model.flows.layout import SLOT_BUSY, SLOT_ID_SHIFT, Pool, Unanswered
 
 PORT_TRIES: Final = 8
+GLANCE: Final = PORT_TRIES - 1
 FULL_TICKS: Final = 2
 GIVER_LOOKS: Final = 3
 GIVER_TICKS: Final = 2
@@ -44,7 +45,7 @@ def full(packet: Packet, backend: int, start: int) -> bool:
 
 def glance(packet: Packet, backend: layout.Backend, start: int) -> bool:
     """Whether one port of those that a search would try is free."""
-    tried = _try(packet, backend, start, PORT_TRIES - 1)
+    tried = _try(packet, backend, start, GLANCE)
     return tried is not None and _free(packet.now, tried)
 
 
@@ -57,10 +58,11 @@ def search(packet: Packet, backend: layout.Backend, start: int) -> Source | None
     return None
 
 
-def give(packet: Packet, backend: layout.Backend, start: int) -> bool:
-    """Ends the oldest of the first few flows without an answer that have the ports of the tries; False when none is old enough."""
+def give(packet: Packet, backend: layout.Backend, start: int, first: int = 0) -> bool:
+    """Ends the oldest of the first few flows without an answer that have the ports of the tries from `first` on; False when none is old
+    enough."""
     now, looks, oldest, giver = packet.now, 0, GIVER_TICKS - 1, 0
-    for number in range(PORT_TRIES):
+    for number in range(first, PORT_TRIES):
         tried = _try(packet, backend, start, number)
         if tried is None or looks >= GIVER_LOOKS:
             break

@@ -125,7 +125,7 @@ MEANINGS: Final[Mapping[Reason, tuple[str, str]]] = {
         "A high rate: flows expire earlier than backends think; raise `idle_seconds`.",
     ),
     Reason.NO_SOURCE_PORT: (
-        "None of eight SNAT ports towards the backend is free, or was a tenth of a second ago; no unanswered flow gives one up.",
+        "None of eight SNAT ports towards the backend is free, or was just now, nor is another; no unanswered flow gives one up.",
         "Add SNAT addresses: each gives 64,512 flows to every backend.",
     ),
     Reason.NO_SNAT_ADDRESS: (

@@ -120,8 +120,10 @@ def _create(packet: Packet, chosen: int, hashed: int, earlier: Record | None) ->
         return why, None
     start = claims.seed(packet, hashed, chosen)
     if not keeps and claims.full(packet, chosen, start) and not claims.glance(packet, backend, start):
-        packet.note("port", "a search for a port towards this backend has just failed, and a look finds none")
-        return Reason.NO_SOURCE_PORT, None
+        if not claims.give(packet, backend, start, claims.GLANCE):
+            packet.note("port", "a search for a port towards this backend has just failed, and a look at one finds none")
+            return Reason.NO_SOURCE_PORT, None
+        earlier = records.of_client(packet)  # it may have been the one
     for _ in range(_MOST_RACES + 1):
         claimed = claims.take_record(packet, hashed)
         flow = now.flow(claimed[0]) if claimed else None
