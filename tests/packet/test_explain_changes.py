@@ -55,8 +55,8 @@ def test_a_connection_from_its_record_to_its_quarantine(told: Told) -> None:
     assert asked(CLIENT, flags=ACK, sequence=1001, acknowledgement=8) == ["record 1 stays ESTABLISHED"]
     assert asked(BACKEND, flags=FIN | ACK, sequence=8, acknowledgement=1001) == ["record 1 goes from ESTABLISHED to CLOSING"]
     assert asked(CLIENT, flags=FIN | ACK, sequence=1001, acknowledgement=9) == ["record 1 goes from CLOSING to CLOSED"]
-    assert asked(CLIENT, flags=SYN, sequence=9000) == ["record 1 goes from CLOSED to SYN"]
-    assert asked(BACKEND, flags=RST | ACK, acknowledgement=9001) == ["record 1 goes from SYN to CLOSED"]
+    assert asked(CLIENT, flags=SYN, sequence=900000) == ["record 1 goes from CLOSED to SYN"]
+    assert asked(BACKEND, flags=RST | ACK, acknowledgement=900001) == ["record 1 goes from SYN to CLOSED"]
     [one] = records.used(told.lb.elements("flows"), {})
     assert (one.state, one.flags) == (layout.FLOW_CLOSED, layout.FLOW_RESET)
 
