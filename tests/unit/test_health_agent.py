@@ -1,6 +1,8 @@
 """The whole agent over fakes: which backends take new flows because of their health, and what survives."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -62,6 +64,15 @@ async def states(agent: Agent, a: State, b: State) -> None:
     await passed(agent)
 
 
+@contextlib.asynccontextmanager
+async def both_up(node: Node, check: HealthCheck = CHECK, **more: object) -> AsyncIterator[Agent]:
+    """An agent that runs, with a service of which both backends are UP."""
+    async with node.running() as agent:
+        await web(agent, check, **more)
+        await states(agent, State.UP, State.UP)
+        yield agent
+
+
 def flags(node: Node, agent: Agent, name: str) -> int:
     """Of its element in the kernel."""
     element = node.datapath.maps_in_kernel["backends"].get(array_key(seen(agent, name).datapath_id))
@@ -89,9 +100,7 @@ async def test_a_new_backend_takes_new_flows_once_a_probe_was_well() -> None:
 
 async def test_new_flows_go_elsewhere_while_a_backend_is_down_and_come_back() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node) as agent:
         await until(lambda: node.served_by() == {AT_A, AT_B})
         events = agent.watch(WEB, 0)
         await collect(events, 3)
@@ -110,9 +119,7 @@ async def test_new_flows_go_elsewhere_while_a_backend_is_down_and_come_back() ->
 
 async def test_one_failure_less_than_fall_moves_nobody() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent, replace(CHECK, fall=100))
-        await states(agent, State.UP, State.UP)
+    async with both_up(node, replace(CHECK, fall=100)) as agent:
         writes, probes = len(node.writes()), node.prober.probes_of(AT_A)
         node.prober.fail(AT_A)
         await until(lambda: node.prober.probes_of(AT_A) > probes + 5)
@@ -122,9 +129,7 @@ async def test_one_failure_less_than_fall_moves_nobody() -> None:
 
 async def test_own_faults_move_nobody() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node) as agent:
         probes = node.prober.probes_of(AT_A)
         node.prober.fail(AT_A, AT_B, why=Why.OWN_FAULT)
         await until(lambda: node.prober.probes_of(AT_A) > probes + 5)
@@ -157,9 +162,7 @@ async def test_a_check_that_begins_takes_nobody_out_before_probes_have_failed() 
 
 async def test_a_restart_changes_nothing_before_probes_have_failed() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node) as agent:
         await until(lambda: node.served_by() == {AT_A, AT_B})
     node.restarted()
     node.prober.hold.clear()
@@ -193,9 +196,8 @@ async def test_who_was_down_at_a_restart_comes_back_by_a_probe_only() -> None:
 
 async def test_after_a_reboot_nobody_takes_new_flows_before_a_probe_was_well() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node):
+        pass
     node.rebooted()
     node.prober.hold.clear()
     async with node.running() as agent:
@@ -208,9 +210,7 @@ async def test_after_a_reboot_nobody_takes_new_flows_before_a_probe_was_well() -
 
 async def test_when_all_are_down_they_go_on_also_after_a_restart() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node) as agent:
         node.prober.fail(AT_A, AT_B)
         await states(agent, State.DOWN, State.DOWN)
         await until(lambda: node.served_by() == {AT_A, AT_B})
@@ -231,9 +231,7 @@ async def test_when_all_are_down_they_go_on_also_after_a_restart() -> None:
 
 async def test_with_reject_nobody_takes_new_flows_when_all_are_down() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent, replace(CHECK, on_all_down=OnAllDown.REJECT))
-        await states(agent, State.UP, State.UP)
+    async with both_up(node, replace(CHECK, on_all_down=OnAllDown.REJECT)) as agent:
         node.prober.fail(AT_A, AT_B)
         await states(agent, State.DOWN, State.DOWN)
         await until(lambda: node.served_by() == {"no_backend"})
@@ -244,9 +242,7 @@ async def test_with_reject_nobody_takes_new_flows_when_all_are_down() -> None:
 async def test_the_flows_of_who_is_down_are_cut_after_its_grace(mode: Mode) -> None:
     node = Node()
     tracking = Tracking.NONE if mode.translates else Tracking.CHANGES
-    async with node.running() as agent:
-        await web(agent, mode=mode, tracking=tracking, down_grace_seconds=300)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node, mode=mode, tracking=tracking, down_grace_seconds=300) as agent:
         node.prober.fail(AT_A)
         await states(agent, State.DOWN, State.UP)
         node.clock.ahead += 250
@@ -262,9 +258,7 @@ async def test_the_flows_of_who_is_down_are_cut_after_its_grace(mode: Mode) -> N
 
 async def test_flows_of_who_is_not_known_yet_are_not_cut_however_long_that_lasts() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent, mode=Mode.DSR, tracking=Tracking.CHANGES, window_seconds=1, down_grace_seconds=1)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node, mode=Mode.DSR, tracking=Tracking.CHANGES, window_seconds=1, down_grace_seconds=1) as agent:
         # The ring is settled, and the journal has it: else flows without an entry go where it was before both were UP.
         while agent._reconciler.windows.held[1].before is not None:  # noqa: SLF001
             node.clock.ahead += 1
@@ -282,9 +276,7 @@ async def test_flows_of_who_is_not_known_yet_are_not_cut_however_long_that_lasts
 
 async def test_nat_flows_of_a_backend_without_next_hop_stay_as_ever() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent, SLOW, down_grace_seconds=0)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node, SLOW, down_grace_seconds=0) as agent:
         node.network.missing.add(address(AT_A))
         node.network.happen("neighbour")
         await until(lambda: node.network.lookups > 4)
@@ -312,9 +304,7 @@ async def test_two_services_share_the_probes_of_a_backend_that_are_alike() -> No
 
 async def test_another_check_goes_on_with_the_state_and_another_address_does_not() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node) as agent:
         node.prober.hold.clear()
         await agent.change(commands.UpdateService(WEB, health_check=replace(SLOW, kind=Kind.HTTP)))
         assert health(agent, A).health.state is State.UP
@@ -325,9 +315,7 @@ async def test_another_check_goes_on_with_the_state_and_another_address_does_not
 
 async def test_probes_end_with_their_backend() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node) as agent:
         await agent.change(commands.RemoveBackend(A, force=True))
         probes, others = node.prober.probes_of(AT_A), node.prober.probes_of(AT_B)
         await until(lambda: node.prober.probes_of(AT_B) > others + 3)
@@ -342,9 +330,7 @@ async def test_probes_end_with_their_backend() -> None:
 
 async def test_health_neither_drains_nor_undrains() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node) as agent:
         node.prober.fail(AT_A)
         await states(agent, State.DOWN, State.UP)
         await agent.change(commands.UpdateBackend(A, admin=AdminState.DISABLED))
@@ -359,9 +345,7 @@ async def test_health_neither_drains_nor_undrains() -> None:
 
 async def test_the_last_backend_that_is_up_is_not_drained_by_mistake() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node) as agent:
         node.prober.fail(AT_A)
         await states(agent, State.DOWN, State.UP)
         with pytest.raises(errors.FailedPrecondition, match="the last backend"):
@@ -372,9 +356,7 @@ async def test_the_last_backend_that_is_up_is_not_drained_by_mistake() -> None:
 
 async def test_one_that_flaps_is_held_down_visibly() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent, replace(CHECK, rise=1, fall=1))
-        await states(agent, State.UP, State.UP)
+    async with both_up(node, replace(CHECK, rise=1, fall=1)) as agent:
         for _ in range(FLAP_TRANSITIONS // 2):
             node.prober.fail(AT_A)
             await states(agent, State.DOWN, State.UP)
@@ -394,7 +376,5 @@ async def test_one_that_flaps_is_held_down_visibly() -> None:
 
 async def test_udp_services_have_health_too() -> None:
     node = Node()
-    async with node.running() as agent:
-        await web(agent, replace(CHECK, kind=Kind.UDP, send=b"ping"), protocol=Protocol.UDP)
-        await states(agent, State.UP, State.UP)
+    async with both_up(node, replace(CHECK, kind=Kind.UDP, send=b"ping"), protocol=Protocol.UDP):
         assert {(check.kind, target.port) for check, target in node.prober.probed} == {(Kind.UDP, 80)}
