@@ -35,11 +35,13 @@ def pick(packet: Packet) -> Chosen:
     picked = hashing.slot_hash(t.source, t.destination, t.source_port, t.destination_port, t.protocol, secret, kind)
     slot, content = packet.now.slot(word, word >> 48, picked)
     chosen = Chosen(hashed, picked, slot, content & layout.SLOT_BACKEND, bool(content & layout.SLOT_AT_RISK))
-    before = _before_slot(packet, picked)
+    older, of_older = word >> 32 & 0xFFFF, dict[str, object]()  # NAT has no ring `before`
+    if older:
+        settled, there = "yes" if word >> 48 == older else "no", _before_slot(packet, picked)
+        of_older = {"settled": settled, "before_ring": older, "before_backend_id": there}
     packet.note(
         "ring", f"slot {slot} by the hash of {_HASHES[kind]}" + (", at risk" if chosen.at_risk else ""), hash=f"{hashed:#018x}", slot=slot,
-        now_backend_id=chosen.backend, before_backend_id=before, at_risk="yes" if chosen.at_risk else "no",
-        settled="yes" if word >> 48 == word >> 32 & 0xFFFF else "no", now_ring=word >> 48, before_ring=word >> 32 & 0xFFFF,
+        now_backend_id=chosen.backend, at_risk="yes" if chosen.at_risk else "no", now_ring=word >> 48, **of_older,
     )  # fmt: skip
     return chosen
 
