@@ -150,8 +150,8 @@ static __always_inline bool converses(const struct scratch *s, const struct flow
 	return s->segment || (word_flags(word) & FLOW_HEARD && newer(s->acknowledgement, f->sequence + 1));
 }
 
-/* The word that a backend's TCP packet leaves. A handshake in a flow that both sides have numbered leaves
- * it ESTABLISHED: only the client's ACK could tell a forged one from it */
+/* The word that a backend's TCP packet leaves. A handshake in a flow that both sides have numbered leaves it ESTABLISHED: only the client's
+ * ACK could tell a forged one from it */
 static __always_inline __u32 word_by_backend(const struct scratch *s, const struct flow *f, __u32 word)
 {
 	__u8 tcp_flags = s->tcp_flags;
@@ -167,7 +167,7 @@ static __always_inline __u32 word_by_backend(const struct scratch *s, const stru
 /* What becomes of a backend's FIN, RST or SYN+ACK */
 enum end {
 	END_COUNTS,
-	END_PLAIN,  /* it counts as if it had neither FIN, RST nor SYN */
+	END_PLAIN,  /* it counts as if it had no FIN */
 	END_PASSES, /* it changes nothing */
 	END_DROPPED,
 };

@@ -133,14 +133,15 @@ class Checker:
         if not self._stale:
             return
         desired = self._desired()
-        healths = {name: watched.health for name, watched in self._watched.items()}
         for name in self._stale:
             service, before = desired.services.get(name), self._standings.get(name, NOBODY)
             if service is None or service.health_check is None:
                 self._standings.pop(name, None)
                 self._tallies.forget(name)
                 continue
-            after = self._standings[name] = standing.stand(service.health_check, desired.backends_of(name), healths, before)
+            backends = desired.backends_of(name)
+            healths = {one.name: self._watched[one.name].health for one in backends if one.name in self._watched}
+            after = self._standings[name] = standing.stand(service.health_check, backends, healths, before)
             if after.all_down and before.up:
                 _log.warning("event=all_backends_down service=%s kept=%d", name, len(after.kept))
             elif after.up and before.all_down:

@@ -38,7 +38,7 @@ def findings(scope: Scope, facts: Facts) -> Iterator[Finding]:
 
 def _down(service: VirtualService, check: HealthCheck, backend: Backend, down: Down) -> Finding:
     to, health = target(check, service.vip, backend.address, backend.port), down.health
-    probe = health.history[-1].outcome if health.history else None
+    probe = health.last.outcome if health.last else None
     seen = f"{probe.why.name}, {probe.detail}" if probe else "nothing yet"
     likely = _LIKELY.get(probe.why, "") if probe else ""
     held = ", and it is held DOWN since it changes too often" if down.flapping else ""

@@ -31,6 +31,16 @@ class Failed(Exception):
         self.detail = detail
 
 
+def unexpected(answer: bytes) -> Failed:
+    """The failure of an answer that is another than expected: how it begins."""
+    return Failed(Why.ANSWER, f"answered {printable(answer[:80])!r}")
+
+
+def too_early() -> Failed:
+    """The failure of a peer that has said less than it should."""
+    return Failed(Why.RESET, "closed before the answer was whole")
+
+
 def of_error(error: OSError) -> Failed:
     """The failure behind an error of a socket or of TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -13,7 +13,7 @@ from l4lb_agent.model.health.check import HealthCheck, Target
 from l4lb_agent.model.health.outcome import Why
 from l4lb_agent.system.probing import serving
 from l4lb_agent.system.probing.connection import Connection, Progress
-from l4lb_agent.system.probing.failure import Failed, printable
+from l4lb_agent.system.probing.failure import Failed, printable, too_early, unexpected
 
 _BEGIN = 4  # RFC 9113, 3.4: servers begin with a frame of this type, SETTINGS
 
@@ -66,10 +66,10 @@ async def _events(connection: Connection, state: h2.connection.H2Connection) -> 
     while True:
         data = await connection.receive()
         if not data:
-            raise Failed(Why.RESET, "closed before the answer was whole")
+            raise too_early()
         # h2 would wait for the end of what is no frame.
         if first and len(data) > 3 and data[3] != _BEGIN:
-            raise Failed(Why.ANSWER, f"answered {printable(data[:80])!r}")
+            raise unexpected(data)
         first = False
         try:
             events = state.receive_data(data)

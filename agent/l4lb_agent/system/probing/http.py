@@ -7,7 +7,7 @@ import h11
 from l4lb_agent.model.health.check import HealthCheck, Target
 from l4lb_agent.model.health.outcome import Why
 from l4lb_agent.system.probing.connection import Connection, Progress
-from l4lb_agent.system.probing.failure import Failed, printable
+from l4lb_agent.system.probing.failure import Failed, printable, too_early, unexpected
 
 _BEGIN = b"HTTP/"
 _LONGEST_HEAD = 16384  # bytes of status line and headers
@@ -51,7 +51,7 @@ async def _events(connection: Connection, state: h11.Connection) -> AsyncIterato
             event = state.next_event()
         except h11.RemoteProtocolError as error:
             if closed:
-                raise Failed(Why.RESET, "closed before the answer was whole") from None
+                raise too_early() from None
             raise Failed(Why.ANSWER, f"no answer of HTTP/1.1: {printable(str(error))}") from None
         if event is h11.NEED_DATA:
             data = await connection.receive()
@@ -60,7 +60,7 @@ async def _events(connection: Connection, state: h11.Connection) -> AsyncIterato
             begun = state.trailing_data[0]
             # h11 would wait for the end of what are no headers.
             if state.their_state is h11.SEND_RESPONSE and not _BEGIN.startswith(begun[: len(_BEGIN)]):
-                raise Failed(Why.ANSWER, f"answered {printable(begun[:80])!r}")
+                raise unexpected(begun)
         elif isinstance(event, h11.Response | h11.Data):
             yield event
         elif isinstance(event, h11.EndOfMessage):

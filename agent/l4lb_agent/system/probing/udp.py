@@ -4,9 +4,8 @@ import asyncio
 import socket
 
 from l4lb_agent.model.health.check import HealthCheck, Target
-from l4lb_agent.model.health.outcome import Why
 from l4lb_agent.system.probing.connection import Progress, opened
-from l4lb_agent.system.probing.failure import Failed, printable
+from l4lb_agent.system.probing.failure import unexpected
 
 _LONGEST = 65535
 
@@ -20,5 +19,5 @@ async def udp(check: HealthCheck, target: Target, progress: Progress) -> str:
         await loop.sock_sendall(door, check.send)
         answer = await loop.sock_recv(door, _LONGEST)
     if not answer.startswith(check.expect):
-        raise Failed(Why.ANSWER, f"answered {printable(answer[:80])!r}")
+        raise unexpected(answer)
     return "answered as expected" if check.expect else f"answered {len(answer)} bytes"
