@@ -9,7 +9,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, DrainResult
 from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Decision, Facts, decide, decide_once
-from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.service import ANY_PORT, Mode, OnEmpty, Protocol, Tracking
 from tests.fakes.values import SNAT, address, backend, config, service, small_sizes
 
@@ -368,6 +368,16 @@ def test_a_repeated_request_gives_its_first_answer_and_changes_nothing() -> None
     moved_on = after(commands.UpdateBackend(A, weight=9), desired=first.desired)
     again = once(moved_on, commands.UpdateBackend(A, weight=5), "id-1", "hash")
     assert (again.change, again.revision, again.backend) == (None, first.revision, first.backend)
+
+
+def test_with_a_request_id_too_the_state_is_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    met, apply = web(), Desired.apply
+    applied: list[Change] = []
+    monkeypatch.setattr(Desired, "apply", lambda state, change: applied.append(change) or apply(state, change))
+    with_id = once(met, commands.UpdateBackend(A, weight=5), "id-1", "hash")
+    assert applied == [with_id.change]
+    without = decide(met, commands.UpdateBackend(A, weight=5), FACTS)
+    assert replace(with_id.desired, remembered=met.remembered) == without.desired
 
 
 def test_a_repeated_id_with_another_request_is_refused() -> None:

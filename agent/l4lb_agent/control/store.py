@@ -22,7 +22,7 @@ from l4lb_agent.model.records import Replayed
 from l4lb_agent.model.windows.kept import Kept
 
 MAX_BATCH = 256
-PIECE = 8  # decisions in one go: each takes about a millisecond with ten thousand backends
+PIECE = 8  # decisions in one go: each takes up to half a millisecond with ten thousand backends
 MIN_SNAPSHOT_BYTES = 1 << 20  # of changes since the last snapshot
 Published = Callable[[Desired, Change], None]  # the state before, the change
 

@@ -14,6 +14,7 @@ from l4lb_agent.model.changes import capacity, checks, commands, difference, lis
 from l4lb_agent.model.changes.commands import Command
 from l4lb_agent.model.changes.difference import Differences
 from l4lb_agent.model.changes.found import known, missing
+from l4lb_agent.model.changes.made import Made
 from l4lb_agent.model.changes.places import address_taken, exists
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import REMEMBER_SECONDS, Change, Desired, Remembered
@@ -54,6 +55,37 @@ class Decision:
 
 def decide(desired: Desired, command: Command, facts: Facts) -> Decision:
     """What `command` makes of `desired`. Raises model.errors.Refused; then nothing changes."""
+    return _decision(desired, _made(desired, command, facts))
+
+
+def decide_once(desired: Desired, command: Command, facts: Facts, request_id: str, request_hash: str) -> Decision:
+    """decide(), but a request id seen within 24 hours gives its first answer again and changes nothing.
+
+    Raises InvalidArgument when the id came with another request then."""
+    if not request_id:
+        return decide(desired, command, facts)
+    seen = desired.remembered.get(request_id)
+    if seen is not None and seen.time > facts.now - REMEMBER_SECONDS:
+        if seen.request_hash != request_hash:
+            raise InvalidArgument(
+                f"request_id: {request_id} was used for another request: use a new one for each request",
+                reason="REQUEST_ID_REUSED",
+                field="request_id",
+                metadata={"request_id": request_id},
+            )
+        return Decision(desired, None, seen.service, seen.backend, seen.prefix_list, seen.revision)
+    made = _made(desired, command, facts)
+    change = made.change or Change(desired.revision, facts.now)
+    remembered = Remembered(request_id, request_hash, facts.now, change.revision, made.service, made.backend, made.prefix_list)
+    return _decision(desired, replace(made, change=replace(change, request=remembered)))
+
+
+def _decision(desired: Desired, made: Made) -> Decision:
+    after = desired.apply(made.change) if made.change else desired
+    return Decision(after, made.change, made.service, made.backend, made.prefix_list)
+
+
+def _made(desired: Desired, command: Command, facts: Facts) -> Made:
     match command:
         case commands.CreateService():
             return _create_service(desired, command.service, facts)
@@ -76,35 +108,10 @@ def decide(desired: Desired, command: Command, facts: Facts) -> Decision:
         case commands.EndDrain():
             return _end_drain(desired, command, facts)
         case commands.CreateList() | commands.UpdateList() | commands.DeleteList():
-            made = lists.decide(desired, command, facts.now, facts.config)
-            return Decision(desired.apply(made.change) if made.change else desired, made.change, prefix_list=made.list)
+            return lists.decide(desired, command, facts.now, facts.config)
 
 
-def decide_once(desired: Desired, command: Command, facts: Facts, request_id: str, request_hash: str) -> Decision:
-    """decide(), but a request id seen within 24 hours gives its first answer again and changes nothing.
-
-    Raises InvalidArgument when the id came with another request then."""
-    if not request_id:
-        return decide(desired, command, facts)
-    seen = desired.remembered.get(request_id)
-    if seen is not None and seen.time > facts.now - REMEMBER_SECONDS:
-        if seen.request_hash != request_hash:
-            raise InvalidArgument(
-                f"request_id: {request_id} was used for another request: use a new one for each request",
-                reason="REQUEST_ID_REUSED",
-                field="request_id",
-                metadata={"request_id": request_id},
-            )
-        return Decision(desired, None, seen.service, seen.backend, seen.prefix_list, seen.revision)
-    decision = decide(desired, command, facts)
-    resources = (decision.service, decision.backend, decision.prefix_list)
-    remembered = Remembered(request_id, request_hash, facts.now, decision.revision, *resources)
-    change = decision.change or Change(desired.revision, facts.now)
-    change = replace(change, request=remembered)
-    return replace(decision, desired=desired.apply(change), change=change)
-
-
-def _create_service(desired: Desired, asked: VirtualService, facts: Facts) -> Decision:
+def _create_service(desired: Desired, asked: VirtualService, facts: Facts) -> Made:
     checks.service(asked)
     if asked.name in desired.services:
         raise exists(asked.name, "service_id", f"{asked.name} exists already")
@@ -119,7 +126,7 @@ def _create_service(desired: Desired, asked: VirtualService, facts: Facts) -> De
     return _put_service(desired, None, asked, facts)
 
 
-def _update_service(desired: Desired, command: commands.UpdateService, facts: Facts) -> Decision:
+def _update_service(desired: Desired, command: commands.UpdateService, facts: Facts) -> Made:
     if command.name not in desired.services and command.create is not None:
         return _create_service(desired, command.create, facts)
     before = known(desired.services, command.name, "service.name", command.etag, "service.etag")
@@ -146,9 +153,9 @@ def _update_service(desired: Desired, command: commands.UpdateService, facts: Fa
     return _put_service(desired, before, after, facts)
 
 
-def _delete_service(desired: Desired, command: commands.DeleteService, facts: Facts) -> Decision:
+def _delete_service(desired: Desired, command: commands.DeleteService, facts: Facts) -> Made:
     if command.allow_missing and command.name not in desired.services:
-        return Decision(desired)
+        return Made()
     known(desired.services, command.name, "name", command.etag, "etag")
     children = [backend.name for backend in desired.backends_of(command.name)]
     if children and not command.force:
@@ -161,7 +168,7 @@ def _delete_service(desired: Desired, command: commands.DeleteService, facts: Fa
     return _delete(desired, (*children, command.name), facts)
 
 
-def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Decision:
+def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Made:
     service = desired.services.get(asked.service)
     if service is None:
         raise missing(asked.service, "parent")
@@ -177,7 +184,7 @@ def _add_backend(desired: Desired, asked: Backend, facts: Facts) -> Decision:
     return _put_backend(desired, None, replace(asked, drain=None), facts)
 
 
-def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Facts) -> Decision:
+def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Facts) -> Made:
     if command.name not in desired.backends and command.create is not None:
         return _add_backend(desired, command.create, facts)
     before = known(desired.backends, command.name, "backend.name", command.etag, "backend.etag")
@@ -202,9 +209,9 @@ def _update_backend(desired: Desired, command: commands.UpdateBackend, facts: Fa
     return _put_backend(desired, before, after, facts)
 
 
-def _remove_backend(desired: Desired, command: commands.RemoveBackend, facts: Facts) -> Decision:
+def _remove_backend(desired: Desired, command: commands.RemoveBackend, facts: Facts) -> Made:
     if command.allow_missing and command.name not in desired.backends:
-        return Decision(desired)
+        return Made()
     backend = known(desired.backends, command.name, "name", command.etag, "etag")
     flows = facts.live_flows.get(backend.name, 0) if backend.keeps_flows else 0
     if flows and not command.force:
@@ -224,7 +231,7 @@ def _remove_backend(desired: Desired, command: commands.RemoveBackend, facts: Fa
     return _delete(desired, (backend.name,), facts)
 
 
-def _drain_backend(desired: Desired, command: commands.DrainBackend, facts: Facts) -> Decision:
+def _drain_backend(desired: Desired, command: commands.DrainBackend, facts: Facts) -> Made:
     backend = known(desired.backends, command.name, "name", command.etag, "etag")
     state = drain.transition(backend, drain.Event.DRAIN, "name")
     others = [
@@ -251,7 +258,7 @@ def _drain_backend(desired: Desired, command: commands.DrainBackend, facts: Fact
     return _put_backend(desired, backend, replace(backend, admin=state, drain=began), facts)
 
 
-def _end_drain(desired: Desired, command: commands.EndDrain, facts: Facts) -> Decision:
+def _end_drain(desired: Desired, command: commands.EndDrain, facts: Facts) -> Made:
     backend = known(desired.backends, command.name, "name", "", "etag")
     state = drain.transition(backend, drain.Event.END, "name")
     if backend.drain is None:
@@ -260,24 +267,23 @@ def _end_drain(desired: Desired, command: commands.EndDrain, facts: Facts) -> De
     return _put_backend(desired, backend, replace(backend, admin=state, drain=ended), facts)
 
 
-def _put_service(desired: Desired, before: VirtualService | None, after: VirtualService, facts: Facts) -> Decision:
+def _put_service(desired: Desired, before: VirtualService | None, after: VirtualService, facts: Facts) -> Made:
     if before == after:
-        return Decision(desired, service=before)
+        return Made(service=before)
     revision = desired.revision + 1
     after = replace(after, revision=revision, created=before.created if before else facts.now, updated=facts.now)
     change = Change(revision, facts.now, services=(after,))
-    return Decision(desired.apply(change), change, service=after)
+    return Made(change, service=after)
 
 
-def _put_backend(desired: Desired, before: Backend | None, after: Backend, facts: Facts) -> Decision:
+def _put_backend(desired: Desired, before: Backend | None, after: Backend, facts: Facts) -> Made:
     if before == after:
-        return Decision(desired, backend=before)
+        return Made(backend=before)
     revision = desired.revision + 1
     after = replace(after, revision=revision, created=before.created if before else facts.now, updated=facts.now)
     change = Change(revision, facts.now, backends=(after,))
-    return Decision(desired.apply(change), change, backend=after)
+    return Made(change, backend=after)
 
 
-def _delete(desired: Desired, names: tuple[str, ...], facts: Facts) -> Decision:
-    change = Change(desired.revision + 1, facts.now, deleted=names)
-    return Decision(desired.apply(change), change)
+def _delete(desired: Desired, names: tuple[str, ...], facts: Facts) -> Made:
+    return Made(Change(desired.revision + 1, facts.now, deleted=names))

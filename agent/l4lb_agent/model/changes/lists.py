@@ -1,11 +1,12 @@
 """Decisions on lists of prefixes, and on services that name them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from l4lb_agent.model.access.lists import MAX_LISTS, MAX_NUMBER, ListChange, Members, PrefixList
 from l4lb_agent.model.access.prefixes import Prefix
 from l4lb_agent.model.changes import capacity, checks, commands
 from l4lb_agent.model.changes.found import known, missing
+from l4lb_agent.model.changes.made import Made
 from l4lb_agent.model.changes.places import exists
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Change, Desired
@@ -14,14 +15,6 @@ from l4lb_agent.model.service import VirtualService
 
 Command = commands.CreateList | commands.UpdateList | commands.DeleteList
 TOLD = 5  # names of services in an error
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a command makes: no change when nothing is to be journaled, no list after a deletion."""
-
-    change: Change | None = None
-    list: PrefixList | None = None
 
 
 def decide(desired: Desired, command: Command, now: float, config: DatapathConfig) -> Made:
@@ -81,7 +74,7 @@ def _update(desired: Desired, command: commands.UpdateList, now: float, config: 
     after = replace(before, annotations=before.annotations if command.annotations is None else command.annotations)
     checks.prefix_list(after)
     if after == before and wanted == there:
-        return Made(list=before)
+        return Made(prefix_list=before)
     return _put(desired, after, wanted - there, there - wanted, now, config)
 
 
@@ -91,7 +84,7 @@ def _put(
     count = len(desired.members.get(after.name, Members(0)).prefixes) + len(added) - len(removed)
     capacity.prefixes(desired, after.name, count, config)
     after = replace(after, count=count, revision=desired.revision + 1, updated=now)
-    return Made(Change(after.revision, now, lists=(ListChange(after, tuple(sorted(added)), tuple(sorted(removed))),)), after)
+    return Made(Change(after.revision, now, lists=(ListChange(after, tuple(sorted(added)), tuple(sorted(removed))),)), prefix_list=after)
 
 
 def _delete(desired: Desired, command: commands.DeleteList, now: float) -> Made:
