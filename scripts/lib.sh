@@ -13,6 +13,17 @@ export PYTHONPATH=$ROOT/agent:$ROOT/clients/python:$ROOT PYTHONDONTWRITEBYTECODE
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() { say "$*"; exit 2; }
 
+# Takes the lock FILE on descriptor 9 until this process ends, also when it becomes another program. A wait that lasts says for whom: FILE,
+# what whoever has it has been doing
+take_turn() {
+    exec 9<> "$1"
+    if ! flock -w 1 9; then
+        say "waiting for process $(cat "$1"), which has been $2 since $(date -r "$1" +%T)"
+        flock 9
+    fi
+    echo $$ > "$1"
+}
+
 # Refuses to work on files that the package manager put there.
 not_packaged() {
     ! dpkg-query -S /usr/bin/l4lb-agent > /dev/null 2>&1 || die "the package l4lb-agent is installed: apt remove l4lb-agent first"

@@ -27,7 +27,7 @@ node_packages() {
     local source=$ROOT/clients/typescript folder
     folder=$CACHE/node-$(cat "$source/package.json" "$source/package-lock.json" | sha256sum | cut -c1-12)
     (
-        flock 9
+        take_turn "$CACHE/node.lock" "fetching packages of clients/typescript"
         if [ ! -e "$folder/.complete" ]; then
             say "npm: the packages of clients/typescript, about 65 MB on disk"
             rm -rf "$folder"
@@ -36,6 +36,6 @@ node_packages() {
             (cd "$folder" && npm ci --silent --ignore-scripts --no-audit --no-fund) >&2 || die "npm ci failed in $folder"
             touch "$folder/.complete"
         fi
-    ) 9> "$CACHE/node.lock"
+    )
     echo "$folder"
 }
