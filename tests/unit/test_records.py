@@ -121,7 +121,7 @@ def rings(created: float = 1000.0) -> Kept:
 
 def test_a_ring_before_is_read_back_with_the_ids_of_the_day() -> None:
     desired, made = history()
-    written = [records.snapshot(Desired(), SECRETS), *map(records.change, made), records.before(rings(), desired, 2000.0)]
+    written = [records.snapshot(Desired(), SECRETS), *map(records.change, made), records.note(rings(), desired, 2000.0)]
     replayed = records.replay([through_json(record) for record in written])
     assert replayed is not None
     assert (replayed.desired, replayed.changes) == (desired, tuple(made))
@@ -135,7 +135,7 @@ def test_a_ring_before_is_read_back_with_the_ids_of_the_day() -> None:
 def test_the_last_ring_before_of_a_service_holds_also_across_a_snapshot() -> None:
     desired, _ = history()
     settled = Kept("services/web", 1000.0)
-    journal = [records.snapshot(desired, SECRETS, [rings()]), records.before(settled, desired, 2000.0)]
+    journal = [records.snapshot(desired, SECRETS, [rings()]), records.note(settled, desired, 2000.0)]
     for length, expected in ((1, rings()), (2, settled)):
         replayed = records.replay([through_json(record) for record in journal[:length]])
         assert replayed is not None
@@ -164,7 +164,7 @@ def test_a_journal_without_rings_before_loads() -> None:
 def test_a_large_ring_before_of_few_backends_is_a_short_record() -> None:
     desired, _ = history()
     ring = array("H", (1 + slot * 7919 % 10 for slot in range(65537)))
-    record = records.before(kept.of("services/web", 1000.0, ring, {n: f"10.0.0.{n} 80" for n in range(1, 11)}), desired, 2000.0)
+    record = records.note(kept.of("services/web", 1000.0, ring, {n: f"10.0.0.{n} 80" for n in range(1, 11)}), desired, 2000.0)
     assert len(json.dumps(record)) < 65537
     replayed = records.replay([records.snapshot(desired, SECRETS), through_json(record)])
     assert replayed is not None

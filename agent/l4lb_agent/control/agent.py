@@ -63,9 +63,9 @@ class Agent:
             doors, self._surroundings, host.config, started, lambda: self._store.desired, self._store.keep, lambda: self._checker.verdict
         )
         self._checker = Checker(
-            doors.prober, doors.clock, lambda: self._store.desired, self._reconciler.takes_new_flows, self._health_changed
+            doors.prober, doors.clock, lambda: self._store.desired, self._reconciler.takes_new_flows, self._health_changed, self._store.keep
         )  # fmt: skip
-        self._checker.begin()
+        self._checker.begin(replayed.flaps if doors.datapath.adopted else {})
         self._sampler = Sampler(doors.datapath, doors.clock, lambda: any(self._drainer.draining()), self._reconciler.windows.asked)
         self._views = Views(host.config, self._reconciler, self._surroundings, self._sampler, self._checker, doors.clock)
         self._drainer = Drainer(self._store, self._reconciler, self._sampler, doors.clock, self._flows_lost)

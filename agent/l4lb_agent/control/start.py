@@ -53,7 +53,7 @@ def begin(datapath: Datapath, journal: JournalFile, made: Secrets) -> Started:
     elif adopted is not None and adopted != replayed.secrets:
         _log.warning("event=secrets_adopted why='the pinned maps work with other secrets than the journal holds'")
         replayed = replace(replayed, secrets=adopted)
-        journal.snapshot(records.snapshot(replayed.desired, replayed.secrets, replayed.kept.values()))
+        journal.snapshot(records.snapshot(replayed.desired, replayed.secrets, [*replayed.kept.values(), *replayed.flaps.values()]))
     return Started(actual, replayed, _next_hops(actual))
 
 

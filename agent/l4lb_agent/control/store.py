@@ -18,7 +18,7 @@ from l4lb_agent.model.changes.commands import Command
 from l4lb_agent.model.changes.decide import Decision, Facts, decide_once
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.errors import Refused, ResourceExhausted, Unavailable
-from l4lb_agent.model.records import Replayed
+from l4lb_agent.model.records import Note, Replayed
 from l4lb_agent.model.windows.kept import Kept
 
 MAX_BATCH = 256
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Kept:
-    """In the queue: there are rings to be journaled."""
+    """In the queue: there are notes to be journaled."""
 
 
 @dataclass
@@ -49,8 +49,8 @@ class Store:
         self.desired = replayed.desired
         self.journal_error = ""  # of the last append or snapshot, "" when it went well
         self._journal, self._secrets, self._facts = journal, replayed.secrets, facts
-        self._kept = dict(replayed.kept)  # rings `before` by service name
-        self._unwritten: dict[str, Kept] = {}  # of them
+        self._kept: dict[str, Note] = {**replayed.kept, **replayed.flaps}  # by the name of what they are about
+        self._unwritten: dict[str, Note] = {}  # of them
         self._queue: asyncio.Queue[_Ask | _Kept | None] = asyncio.Queue()
         self._listeners: list[Published] = []
         self._bytes = 0  # of changes since the last snapshot
@@ -79,9 +79,9 @@ class Store:
         self._queue.put_nowait(ask)
         return await ask.answer
 
-    def keep(self, kept: Iterable[Kept]) -> None:
-        """Journals rings `before`, soon: nobody waits for it. What the journal refuses is tried again with the next records."""
-        news = {one.service: one for one in kept}
+    def keep(self, notes: Iterable[Note]) -> None:
+        """Journals them, soon: nobody waits for it. What the journal refuses is tried again with the next records."""
+        news = {_about(one): one for one in notes}
         if news:
             self._kept.update(news)
             self._unwritten.update(news)
@@ -144,11 +144,10 @@ class Store:
 
     async def _write_kept(self) -> None:
         kept, self._unwritten = self._unwritten, {}
-        services, now = self.desired.services, self._facts(()).now
-        there = [one for name, one in kept.items() if name in services]
-        if there and not await self._append(await asyncio.to_thread(_before, there, self.desired, now)):
+        there = [one for name, one in kept.items() if _there(name, self.desired)]
+        if there and not await self._append(await asyncio.to_thread(_records, there, self.desired, self._facts(()).now)):
             self._unwritten = kept | self._unwritten
-        for name in [name for name in self._kept if name not in services]:
+        for name in [name for name in self._kept if not _there(name, self.desired)]:
             del self._kept[name]
 
     async def _append(self, written: list[records.Record]) -> bool:
@@ -180,8 +179,8 @@ class Store:
             self._failed("snapshot", error)
         self._bytes = 0  # also after a failure: the next try comes after as many changes
 
-    def _write_snapshot(self, desired: Desired, kept: Sequence[Kept]) -> int:
-        return self._journal.snapshot(records.snapshot(desired, self._secrets, [one for one in kept if one.service in desired.services]))
+    def _write_snapshot(self, desired: Desired, notes: Sequence[Note]) -> int:
+        return self._journal.snapshot(records.snapshot(desired, self._secrets, [one for one in notes if _there(_about(one), desired)]))
 
     def _failed(self, what: str, error: OSError) -> None:
         self.journal_error = f"{what}: {error}"
@@ -195,8 +194,16 @@ class Store:
         return Unavailable(message, reason="JOURNAL_FAILED")
 
 
-def _before(kept: Sequence[Kept], desired: Desired, now: float) -> list[records.Record]:
-    return [records.before(one, desired, now) for one in kept]
+def _records(notes: Sequence[Note], desired: Desired, now: float) -> list[records.Record]:
+    return [records.note(one, desired, now) for one in notes]
+
+
+def _about(note: Note) -> str:
+    return note.service if isinstance(note, Kept) else note.backend
+
+
+def _there(name: str, desired: Desired) -> bool:
+    return name in desired.services or name in desired.backends
 
 
 def _stopping() -> Unavailable:

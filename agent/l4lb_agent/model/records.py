@@ -1,4 +1,4 @@
-"""Journal records: changes and snapshots as JSON objects, and back. The one place that knows their shape."""
+"""Journal records: changes and snapshots as JSON objects, and back. The one place that knows their shape, with health/recorded.py."""
 
 import base64
 import zlib
@@ -15,13 +15,15 @@ from l4lb_agent.model.backend import AdminState, Backend, DeadlineAction, Drain,
 from l4lb_agent.model.choice.affinity import Affinity
 from l4lb_agent.model.config import Secrets
 from l4lb_agent.model.desired import Change, Desired, Remembered, Requests
-from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health import recorded
+from l4lb_agent.model.health.flaps import Flaps
 from l4lb_agent.model.service import Hash, Mode, MssClamp, OnEmpty, OuterSource, Protocol, Tracking, VirtualService
 from l4lb_agent.model.windows.kept import Kept
 
 FORMAT: Final = 1
 
 Record = dict[str, object]
+Note = Kept | Flaps  # what is journaled without being asked for
 
 
 class RecordError(ValueError):
@@ -36,6 +38,7 @@ class Replayed:
     base: Desired
     changes: tuple[Change, ...]
     kept: Mapping[str, Kept] = field(default_factory=dict)  # by service name; absent: as the backends asked for say
+    flaps: Mapping[str, Flaps] = field(default_factory=dict)  # by backend name
 
     @property
     def desired(self) -> Desired:
@@ -46,7 +49,7 @@ class Replayed:
         return state
 
 
-def snapshot(desired: Desired, secrets: Secrets, kept: Iterable[Kept] = ()) -> Record:
+def snapshot(desired: Desired, secrets: Secrets, notes: Iterable[Note] = ()) -> Record:
     """Everything in one record."""
     return {
         "format": FORMAT,
@@ -57,13 +60,16 @@ def snapshot(desired: Desired, secrets: Secrets, kept: Iterable[Kept] = ()) -> R
         "backends": [_backend(backend) for backend in desired.backends.values()],
         "lists": [_list(ListChange(one, desired.members[name].ordered)) for name, one in desired.lists.items()],
         "requests": [_remembered(request) for request in desired.remembered.values()],
-        "before": [_kept(one) for one in kept],
+        "before": [_kept(one) for one in notes if isinstance(one, Kept)],
+        "flaps": [recorded.flaps(one) for one in notes if isinstance(one, Flaps)],
     }
 
 
-def before(kept: Kept, desired: Desired, time: float) -> Record:
-    """Ring `before` of one service at a revision. It changes nothing: an agent that does not know of it reads an empty change."""
-    return {"format": FORMAT, "kind": "before", "revision": desired.revision, "time": time, "before": _kept(kept)}
+def note(one: Note, desired: Desired, time: float) -> Record:
+    """A ring `before`, or the flapping of a backend, at a revision. It changes nothing: an agent that does not know of it reads an empty
+    change."""
+    kind, written = ("before", _kept(one)) if isinstance(one, Kept) else ("flaps", recorded.flaps(one))
+    return {"format": FORMAT, "kind": kind, "revision": desired.revision, "time": time, kind: written}
 
 
 def change(made: Change) -> Record:
@@ -88,13 +94,14 @@ def replay(records: Iterable[Mapping[str, Any]]) -> Replayed | None:
     replayed: Replayed | None = None
     changes: list[Change] = []
     kept: dict[str, Kept] = {}
+    flapping: dict[str, Flaps] = {}
     revision = 0
     for record in records:
         if record.get("format") != FORMAT:
             raise RecordError(f"journal record of format {record.get('format')!r}, this agent reads {FORMAT}")
         if record.get("kind") == "snapshot":
             replayed, changes, revision = _read_snapshot(record), [], int(record["revision"])
-            kept = dict(replayed.kept)
+            kept, flapping = dict(replayed.kept), dict(replayed.flaps)
             continue
         read = _read_change(record)
         if replayed is None or read.revision not in (revision, revision + 1):
@@ -103,16 +110,21 @@ def replay(records: Iterable[Mapping[str, Any]]) -> Replayed | None:
         if "before" in record:
             one = _read_kept(record["before"])
             kept[one.service] = one
+        elif "flaps" in record:
+            flapped = recorded.read_flaps(record["flaps"])
+            flapping[flapped.backend] = flapped
         else:
             changes.append(read)
-    return replayed and _of_services_there(Replayed(replayed.secrets, replayed.base, tuple(changes), kept))
+    return replayed and _of_what_is_there(Replayed(replayed.secrets, replayed.base, tuple(changes), kept, flapping))
 
 
-def _of_services_there(replayed: Replayed) -> Replayed:
-    """Without the rings of services that are gone, or were made anew under the same name."""
-    services = replayed.desired.services
-    there = {name: one for name, one in replayed.kept.items() if name in services and services[name].created == one.created}
-    return replace(replayed, kept=there)
+def _of_what_is_there(replayed: Replayed) -> Replayed:
+    """Without what is told of services and backends that are gone, or were made anew under the same name."""
+    desired = replayed.desired
+    services, backends = desired.services, desired.backends
+    kept = {name: one for name, one in replayed.kept.items() if name in services and services[name].created == one.created}
+    flapping = {name: one for name, one in replayed.flaps.items() if one.holds and name in backends and one.of(backends[name])}
+    return replace(replayed, kept=kept, flaps=flapping)
 
 
 def _read_snapshot(record: Mapping[str, Any]) -> Replayed:
@@ -129,7 +141,8 @@ def _read_snapshot(record: Mapping[str, Any]) -> Replayed:
         {one.list.name: one.list for one in lists},
         {one.list.name: Members(one.list.number, frozenset(one.added)) for one in lists},
     )
-    return Replayed(secrets, desired, (), {one.service: one for one in map(_read_kept, record.get("before", ()))})
+    kept = {one.service: one for one in map(_read_kept, record.get("before", ()))}
+    return Replayed(secrets, desired, (), kept, {one.backend: one for one in map(recorded.read_flaps, record.get("flaps", ()))})
 
 
 def _read_change(record: Mapping[str, Any]) -> Change:
@@ -168,7 +181,7 @@ def _service(service: VirtualService) -> Record:
         "deny_list": service.deny_list,
         "affinity": {"seconds": service.affinity.seconds, "prefix": service.affinity.prefix},
         "port_end": service.port_end,
-        "health_check": _health_check(service.health_check) if service.health_check else None,
+        "health_check": recorded.check(service.health_check) if service.health_check else None,
         "annotations": dict(service.annotations),
         "revision": service.revision,
         "created": service.created,
@@ -185,20 +198,8 @@ def _read_service(item: Mapping[str, Any]) -> VirtualService:
     if "new_flow_limit" in item:
         named["new_flow_limit"] = _read_limit(item["new_flow_limit"])
     if item.get("health_check"):
-        named["health_check"] = _read_health_check(item["health_check"])
+        named["health_check"] = recorded.read_check(item["health_check"])
     return VirtualService(**dict(item, **named, vip=Address.parse(item["vip"], "vip"), protocol=Protocol[item["protocol"]]))
-
-
-def _health_check(check: HealthCheck) -> Record:
-    record = {**asdict(check), "kind": check.kind.name, "on_all_down": check.on_all_down.name}
-    return {field: value.hex() if isinstance(value, bytes) else value for field, value in record.items()}
-
-
-def _read_health_check(item: Mapping[str, Any]) -> HealthCheck:
-    """Fields that came later have their defaults."""
-    read = {field: bytes.fromhex(item[field]) for field in ("contains", "send", "expect") if field in item}
-    statuses = tuple((first, last) for first, last in item["statuses"])
-    return HealthCheck(**dict(item, **read, statuses=statuses, kind=Kind[item["kind"]], on_all_down=OnAllDown[item["on_all_down"]]))
 
 
 def _read_limit(item: Mapping[str, Any]) -> NewFlowLimit:

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from l4lb_agent.control.facade import HealthView
@@ -19,8 +19,9 @@ from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Clock, Prober
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.desired import Change, Desired
-from l4lb_agent.model.health import check, standing, state
+from l4lb_agent.model.health import check, flaps, standing, state
 from l4lb_agent.model.health.check import HealthCheck, Target
+from l4lb_agent.model.health.flaps import Flaps
 from l4lb_agent.model.health.outcome import Outcome
 from l4lb_agent.model.health.standing import NOBODY, Standing, Verdict
 from l4lb_agent.model.health.state import Health, Probed, State
@@ -63,12 +64,19 @@ class Looked:
 
 
 class Checker:
-    """`takes` says whether a backend takes new flows in the kernel now; `changed` is called when the state of one changes."""
+    """`takes` says whether a backend takes new flows in the kernel now; `changed` is called when the state of one changes, `keep` with what
+    the next process has to know."""
 
     def __init__(
-        self, prober: Prober, clock: Clock, desired: Callable[[], Desired], takes: Callable[[Backend], bool], changed: Callable[[], None]
-    ) -> None:  # fmt: skip
-        self._prober, self._clock, self._desired, self._takes, self._changed = prober, clock, desired, takes, changed
+        self,
+        prober: Prober,
+        clock: Clock,
+        desired: Callable[[], Desired],
+        takes: Callable[[Backend], bool],
+        changed: Callable[[], None],
+        keep: Callable[[Iterable[Flaps]], None],
+    ) -> None:
+        self._prober, self._clock, self._desired, self._takes, self._changed, self._keep = prober, clock, desired, takes, changed, keep
         self._watched: dict[str, Watched] = {}  # by backend name
         self._series: dict[_Key, _Probing] = {}
         self._queue: list[tuple[float, int, _Probing]] = []  # a heap; entries that are not their series' `due` any more are void
@@ -79,10 +87,11 @@ class Checker:
         self._wake = asyncio.Event()
         self._tallies = Tallies()
 
-    def begin(self) -> None:
-        """Looks at everything that was asked for before: once, before new flows are decided on."""
+    def begin(self, kept: Mapping[str, Flaps]) -> None:
+        """Looks at everything that was asked for before: once, before new flows are decided on. `kept` is what the last process left, by
+        backend name."""
         for name in self._desired().backends:
-            self._look(name)
+            self._look(name, kept.get(name))
 
     def published(self, before: Desired, change: Change) -> None:
         """Follows a change of what is asked for."""
@@ -150,7 +159,7 @@ class Checker:
         stands = self._standings.values()
         self._verdict = Verdict(frozenset[str]().union(*(one.out for one in stands)), frozenset[str]().union(*(one.down for one in stands)))
 
-    def _look(self, name: str) -> None:
+    def _look(self, name: str, kept: Flaps | None = None) -> None:
         """Begins, changes or ends the check of one backend."""
         desired, watched = self._desired(), self._watched.get(name)
         backend = desired.backends.get(name)
@@ -160,15 +169,20 @@ class Checker:
             if watched is not None:
                 self._leave(name, watched.probing)
                 del self._watched[name]
+                if backend is not None and watched.health.holds:
+                    self._keep([flaps.of(backend, Health(State.UNKNOWN, 0.0), 0.0)])
             return
         identity = (backend.identity, backend.created)
         if watched is None or watched.identity != identity:
             health = Health(State.UP if self._takes(backend) else State.UNKNOWN, self._clock.time())
+            if kept is not None:
+                health = kept.begun(health, self._clock.monotonic(), self._unix(0.0))
+                self._tell_hold(name, health)
         else:
             health = watched.health if watched.check == asked else state.other_check(watched.health)
         to = check.target(asked, desired.services[backend.service].vip, backend.address, backend.port)
         probing = self._join(name, (asked.parameters, to), watched.probing if watched else None, health)
-        held = watched.held_time if watched else 0.0
+        held = watched.held_time if watched else self._unix(health.held_until)
         self._watched[name] = Watched(identity, asked, probing, health, held)
 
     def _join(self, name: str, key: _Key, before: _Probing | None, health: Health) -> _Probing:
@@ -239,8 +253,14 @@ class Checker:
                 "event=health_changed backend=%s before=%s state=%s why=%s detail=%r",
                 name, before.state.name, after.state.name, outcome.why.name, outcome.detail,
             )  # fmt: skip
-            if after.flapping(now):
-                _log.warning("event=health_flapping backend=%s held_seconds=%d", name, after.held_until - now)
+            self._tell_hold(name, after)
+            if before.holds or after.holds:
+                self._keep([flaps.of(self._desired().backends[name], after, self._unix(0.0))])
             self._stale.add(name.split("/backends/")[0])
             self._changed()
         return state.pause(after, watched.check, random.uniform(-1.0, 1.0))
+
+    def _tell_hold(self, name: str, health: Health) -> None:
+        now = self._clock.monotonic()
+        if health.flapping(now):
+            _log.warning("event=health_flapping backend=%s held_seconds=%d", name, health.held_until - now)
