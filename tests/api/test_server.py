@@ -1,5 +1,6 @@
 """The server: its socket, who may call, health, reflection, and its end."""
 
+import asyncio
 import os
 import socket
 import stat
@@ -24,6 +25,7 @@ from l4lb_agent.api.server import SERVICE
 from l4lb_agent.api.unix_socket import SocketRefused
 from tests.api.conftest import Agent
 
+ROUNDS = 5
 HealthCheckResponse = health_pb2.HealthCheckResponse
 
 
@@ -143,6 +145,33 @@ def test_a_call_that_a_busy_agent_does_not_come_to_waits_as_long_as_its_caller(
         codes = [call.code() for call in calls]
         working.join()
     assert codes[-1] is code
+
+
+async def test_as_many_calls_as_one_connection_may_have_are_taken_again_and_again_although_all_are_answered_at_one_time(
+    agent: Agent,
+) -> None:
+    agent.control.hold = asyncio.Barrier(listener.CONNECTION_CALLS)  # type: ignore[assignment]
+    refused = 0
+
+    async def call(stub: Any, number: int) -> None:
+        nonlocal refused
+        for _ in range(ROUNDS):
+            request = pb.DeleteVirtualServiceRequest(name=f"services/s{number}", allow_missing=True)
+            while True:  # the others wait for it
+                try:
+                    await stub.DeleteVirtualService(request, timeout=60)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                    refused += 1
+                else:
+                    break
+
+    # Clients make refused calls again by themselves, unless they are told not to.
+    async with grpc.aio.insecure_channel(agent.target, options=[("grpc.enable_retries", 0)]) as channel:
+        stub = service_pb2_grpc.LoadBalancerServiceStub(channel)
+        await asyncio.gather(*(call(stub, number) for number in range(listener.CONNECTION_CALLS)))
+    assert refused == 0
 
 
 @pytest.mark.parametrize("name", ["", SERVICE])

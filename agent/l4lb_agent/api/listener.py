@@ -16,6 +16,7 @@ from l4lb_agent.api.guard import Guard
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CALLS = 1024
+CONNECTION_CALLS = 256  # of one connection at a time
 FINISH_SECONDS = 2.0  # that changes whose callers have gone get when the agent stops
 LOOK_SECONDS = 2.0  # between looks at files that nobody asked for, and tries to open a port
 _LIMITS = (
@@ -24,7 +25,9 @@ _LIMITS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 16 * 1024),
-    ("grpc.max_concurrent_streams", 256),  # of one connection
+    # gRPC refuses calls also because of those that have ended and are not freed yet: when many are answered at one time, as changes that
+    # went into the journal together are, their callers' next calls would come too soon. So it is told of twice as many.
+    ("grpc.max_concurrent_streams", 2 * CONNECTION_CALLS),
     # Calls that a busy agent does not come to within so many seconds end as CANCELLED: 30 by itself. Callers' own deadlines are enough.
     ("grpc.server_max_unrequested_time_in_server", 3600),
     ("grpc.keepalive_time_ms", 20_000),
