@@ -24,13 +24,17 @@ static __always_inline __u64 copy_frame(struct xdp_md *ctx, void *to)
 	return load_bytes(ctx, 0, to, bytes) ? 0 : bytes;
 }
 
-/* At the beginning of the hot program */
-static __always_inline void capture_begin(struct xdp_md *ctx)
+/* At the beginning of the hot program. Of a packet whose ports are not read those of the one before must not be taken for its own */
+static __always_inline void capture_begin(struct xdp_md *ctx, struct scratch *s)
 {
 	const struct capture_switch *on = capture_switch_get();
 	struct captured *record;
 
-	if (!on || !(on->flags & CAPTURE_ALL))
+	if (!on || !(on->flags & (CAPTURE_ALL | CAPTURE_DROPS)))
+		return;
+	s->tuple.source_port = s->tuple.destination_port = 0;
+	s->tuple.protocol = 0;
+	if (!(on->flags & CAPTURE_ALL))
 		return;
 	record = captured_get();
 	if (record)

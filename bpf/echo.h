@@ -3,23 +3,23 @@
 #ifndef L4LB_ECHO_H
 #define L4LB_ECHO_H
 
-/* Makes the reply's message of the request's. False when the request's checksum is wrong. All words are summed with type and checksum
- * zero, since a reply that is all zero has the checksum 0xffff, which no update of the request's would yield. */
+#define SUMMED_FROM 4 /* type, code and checksum are added by hand */
+
+/* Makes the reply's message of the request's. False when the request's checksum is wrong: what is dropped stays as it came. Everything is
+ * summed anew, since a reply that is all zero has the checksum 0xffff, which no update of the request's would yield. */
 static __always_inline bool write_echo_message(struct xdp_md *ctx, struct scratch *s, __u32 header)
 {
 	struct icmp *echo = bytes_at(ctx, IP_OFFSET + header, ICMP_BYTES);
 	__u16 asked = htons((s->family == 4 ? ICMP_ECHO_REQUEST : ICMPV6_ECHO_REQUEST) << 8);
 	__u16 answered = htons((s->family == 4 ? ICMP_ECHO_REPLY : ICMPV6_ECHO_REPLY) << 8);
-	__u32 bytes = s->l3_bytes - header;
+	__u32 bytes = s->l3_bytes - header, offset = IP_OFFSET + header + SUMMED_FROM;
 	__u64 sum = pseudo_sum(s, bytes);
 	__u16 checksum;
 
 	if (!echo)
 		return false;
 	checksum = echo->checksum;
-	echo->type = 0;
-	echo->checksum = 0;
-	if (!message_sum(ctx, s, IP_OFFSET + header, bytes, SUM_BLOCKS, &sum) || fold(sum + asked + checksum) != 0xffff)
+	if (!message_sum(ctx, s, offset, bytes - SUMMED_FROM, SUM_BLOCKS, &sum) || fold(sum + asked + checksum) != 0xffff)
 		return false;
 	echo = bytes_at(ctx, IP_OFFSET + header, ICMP_BYTES);
 	if (!echo)

@@ -289,7 +289,7 @@ int xdp_l4lb(struct xdp_md *ctx)
 		return XDP_PASS; /* cannot be: both are arrays with one element */
 	s->received_bytes = s->frame_bytes = ctx->data_end - ctx->data;
 	s->known = s->tags = 0;
-	capture_begin(ctx);
+	capture_begin(ctx, s);
 	return finish(ctx, s, road(ctx, s, c));
 }
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
 from l4lb_agent.dataplane.ringbuf import RingBuffer
@@ -159,6 +159,22 @@ def test_nothing_is_known_of_a_packet_from_the_one_before(lb: Balancer, capture:
     capture.begin(port=port(CLIENT_PORT))
     lb.send(Ether(src=CLIENT_MAC, dst=LB_MAC, type=0x88CC) / (b"z" * 60))
     assert [(record.service, record.backend) for record in capture.taken()] == [(1, 1), (0, 0)]
+
+
+@pytest.mark.parametrize("flags", [capture_layout.CAPTURE_ALL, capture_layout.CAPTURE_DROPS])
+def test_a_packet_without_ports_is_not_taken_for_the_one_before(lb: Balancer, capture: Capture, flags: int) -> None:
+    """Somebody else's, a message of ICMP, one whose lengths are wrong."""
+    capture.begin(0, flags=flags, port=port(CLIENT_PORT))
+    capture.begin(1, flags=flags, protocol=6)
+    ping = Ether(src=CLIENT_MAC, dst=LB_MAC) / IP(src=V4.client, dst=V4.vip) / ICMP()
+    cut = Ether(src=CLIENT_MAC, dst=LB_MAC) / IP(src=V4.client, dst=V4.vip, len=2000, proto=17) / (b"z" * 40)
+    reasons = []
+    for packet in (from_client(V4, vip="203.0.113.200", flags="S"), ping, cut):
+        lb.send(from_client(V4, flags="S"))
+        reasons.append(lb.send(packet).reason)
+    assert reasons == [Reason.FOREIGN, Reason.ECHO_REFUSED, Reason.LENGTH_WRONG]
+    seen = [record.reason for record in capture.taken()]
+    assert seen == ([Reason.FLOW_CREATED, *[Reason.TO_BACKEND] * 2] if flags == capture_layout.CAPTURE_ALL else [])
 
 
 @pytest.mark.parametrize(

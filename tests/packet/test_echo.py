@@ -110,7 +110,7 @@ def test_a_wrong_checksum_gets_no_answer(echoing: Balancer, family: Family, leng
         bad = bytearray(good)
         bad[place] ^= 0x10
         result = echoing.send(bytes(bad))
-        assert (result.reason, result.verdict) == (Reason.ICMP_MALFORMED, Verdict.DROP)
+        assert (result.reason, result.verdict, result.data) == (Reason.ICMP_MALFORMED, Verdict.DROP, bytes(bad)), "captured as it came"
 
 
 @each_family
