@@ -87,7 +87,8 @@ class Survey:
         local = await self._network.local_addresses()
         hops = {address: hop for address, hop in scope.next_hops.items() if hop.interface}  # adopted ones have no name yet
         known: dict[Address, Way | None] = {
-            address: Way(hop.interface, hop.gateway, hop.mtu, "reachable", True, hop.trouble) for address, hop in hops.items()
+            address: Way(hop.interface, hop.gateway, hop.mtu, "reachable", True, hop.trouble, source=hop.source)
+            for address, hop in hops.items()
         }
         indices = {one.name: one.ifindex for one in found.values() if one.up}
         unknown, owned = sorted(scope.backends - set(known)), sorted(scope.owned - local)

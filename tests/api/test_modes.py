@@ -10,7 +10,7 @@ from l4lb.v1 import service_pb2 as pb
 from l4lb.v1 import virtual_service_pb2
 from tests.api.test_agent import Node, node
 from tests.api.test_requests import WEB, create, refusal
-from tests.fakes.values import address
+from tests.fakes.values import address, hop
 
 __all__ = ["node"]
 DSR, ENCAP = virtual_service_pb2.FORWARDING_MODE_DSR, virtual_service_pb2.FORWARDING_MODE_ENCAP
@@ -122,7 +122,7 @@ async def test_a_mode_that_translates_no_port_takes_no_other_port(node: Node, mo
 
 @pytest.mark.parametrize(("mode", "taken"), [("nat", False), ("encap", False), ("dsr", True)])
 async def test_only_dsr_has_the_load_balancer_itself_as_a_backend(node: Node, mode: str, taken: bool) -> None:
-    node.network.local = frozenset({address("10.0.0.9")})
+    node.network.local = frozenset({address("10.0.0.9"), address("192.0.2.1")})
     async with node.running() as lb:
         await lb.create_service("web", vip="192.0.2.1", port=80, forwarding_mode=mode)
         if taken:
@@ -132,3 +132,24 @@ async def test_only_dsr_has_the_load_balancer_itself_as_a_backend(node: Node, mo
         with pytest.raises(l4lb.Error) as refused:
             await lb.add_backend("web/a", address="10.0.0.9")
         assert (refused.value.code, refused.value.reason, refused.value.field) == ("FAILED_PRECONDITION", "BACKEND_HERE", "backend.address")
+
+
+async def test_the_load_balancer_itself_is_a_backend_only_with_the_vip(node: Node) -> None:
+    """Else it would route the VIP's packets on, and they would come again."""
+    node.network.local = frozenset({address("10.0.0.9")})
+    async with node.running() as lb:
+        await lb.create_service("web", vip="192.0.2.1", port=80, forwarding_mode="dsr")
+        backend = await lb.add_backend("web/a", address="10.0.0.9")
+        assert (backend.reconciling, backend.slot_share) == (True, 0.0)
+        assert "run ip address add 192.0.2.1/32 dev lo" in backend.reconciling_reason
+
+
+async def test_without_an_address_to_send_outer_headers_from_a_backend_gets_no_slots(node: Node) -> None:
+    node.network.moved[address("10.0.0.9")] = hop()
+    async with node.running() as lb:
+        await lb.create_service("web", vip="192.0.2.1", port=80, forwarding_mode="encap")
+        backend = await lb.add_backend("web/a", address="10.0.0.9")
+        assert (backend.reconciling, backend.slot_share) == (True, 0.0)
+        assert "outer_source under [datapath]" in backend.reconciling_reason
+        await lb.create_service("spread", vip="192.0.2.2", port=80, forwarding_mode="encap", encap={"outer_source": "spread"})
+        assert (await lb.add_backend("spread/a", address="10.0.0.9")).slot_share == 1.0

@@ -40,6 +40,6 @@ def small_sizes(**more: int) -> Sizes:
     return Sizes(**{**small, **rings, **more})
 
 
-def hop(last_byte: int = 1) -> NextHop:
-    """A next hop whose MAC ends in `last_byte`."""
-    return NextHop("eth0", 2, b"\x02\0\0\0\0\xfe", bytes([2, 0, 0, 0, 0, last_byte]), None, 1500)
+def hop(last_byte: int = 1, source: Address | None = None) -> NextHop:
+    """A next hop whose MAC ends in `last_byte`, and what the kernel would send from."""
+    return NextHop("eth0", 2, b"\x02\0\0\0\0\xfe", bytes([2, 0, 0, 0, 0, last_byte]), None, 1500, source)

@@ -12,7 +12,9 @@ from l4lb_agent.model.health.check import HealthCheck, Target
 from l4lb_agent.model.health.outcome import Outcome, Why
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.ways.vlan import Vlan
-from tests.fakes.values import hop
+from tests.fakes.values import address, hop
+
+SOURCES = {4: address("10.0.0.250"), 6: address("2001:db8::250")}  # that the kernel would use
 
 
 class FakeNetwork:
@@ -37,7 +39,7 @@ class FakeNetwork:
             self.refuse -= 1
             raise OSError(105, "refused by the test")
         self.kept.add(address)
-        return None if address in self.missing else self.moved.get(address) or hop(address.packed[15])
+        return None if address in self.missing else self.moved.get(address) or hop(address.packed[15], SOURCES[address.family])
 
     async def vlans(self) -> frozenset[Vlan]:
         """`vlans_here`."""

@@ -47,6 +47,15 @@ async def test_a_neighbour_on_the_link_is_its_own_next_hop(network: KernelNetwor
     assert hop == NextHop("eth0", ifindex, mac(inside, inside.lb), mac(inside, inside.peer), None, 1500, Address.parse(own, "own"))
 
 
+async def test_an_address_of_the_link_is_none_that_others_are_sent_to_from(network: KernelNetwork, inside: Pair) -> None:
+    """A host with no other: the kernel would use it, or even ::1 while that one is tentative, and no router would send its packets on."""
+    inside.ip(inside.lb, "address", "delete", "2001:db8::1/64", "dev", "eth0")
+    inside.ip(inside.lb, "route", "add", "2001:db8::2", "dev", "eth0")
+    said = inside.ip(inside.lb, "route", "get", "2001:db8::2")
+    assert "src fe80::" in said or "src ::1 " in said
+    assert (await resolved(network, "2001:db8::2")).source is None
+
+
 @pytest.mark.parametrize(
     ("destination", "via", "gateway", "mtu"),
     [

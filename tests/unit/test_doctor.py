@@ -28,7 +28,7 @@ from l4lb_agent.model.health.state import Health, Probed, State
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.observed import Answers, Counters
 from l4lb_agent.model.reasons import Reason, Verdict
-from l4lb_agent.model.service import Mode, MssClamp, Protocol, VirtualService
+from l4lb_agent.model.service import Mode, MssClamp, OuterSource, Protocol, VirtualService
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.values import address, config, hop
 from tests.fakes.world import FakeClock, FakeExaminer, FakeJournal, FakeNetwork, FakeProber
@@ -77,6 +77,13 @@ def answering(*counts: int) -> Facts:
 def udp() -> Desired:
     asked = desired()
     return replace(asked, services={name: replace(one, protocol=Protocol.UDP) for name, one in asked.services.items()})
+
+
+def sent_from_here() -> Desired:
+    """Outer headers have an address of this host as their source."""
+    asked = desired(Mode.IPIP)
+    services = {name: replace(one, outer_source=OuterSource.REAL) for name, one in asked.services.items()}
+    return replace(asked, services=services)
 
 
 def checked(admin: AdminState = AdminState.ENABLED) -> Desired:
@@ -157,6 +164,11 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
     ),
     ("silence", scope(), SILENT, Id.BACKEND_UNRESOLVED, ERROR, f"ip neigh show to {THERE} dev eth0"),
     ("a router", scope(asked=desired(Mode.DSR)), with_way(gateway=ROUTER), Id.BACKEND_BEHIND_ROUTER, ERROR, f"ip route get {THERE}"),
+    (
+        "this host without the VIP", scope(asked=desired(Mode.DSR)), replace(SOUND, local=frozenset({THERE})), Id.BACKEND_WAY_UNUSABLE,
+        ERROR, "ip address add 192.0.2.10/32 dev lo",
+    ),
+    ("no outer source", scope(asked=sent_from_here()), with_way(source=None), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip route get 192.0.2.21"),
     ("a way of no use", scope(), with_way(trouble="has two tags"), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip -d link show dev eth0"),
     (
         "503", scope(asked=checked()), failing(Why.STATUS, "503 Service Unavailable"), Id.BACKEND_DOWN, WARNING,
@@ -365,7 +377,8 @@ def test_services_that_share_a_server_share_its_source_ports() -> None:
 
 def test_families_without_source_address_need_no_forwarding_and_a_local_dsr_backend_no_way() -> None:
     assert worst(examine(scope(snat=()), with_device(forwards=frozenset()))) is Severity.INFO
-    assert worst(examine(scope(asked=desired(Mode.DSR)), replace(SOUND, local=frozenset({THERE}), ways={THERE: None}))) is Severity.INFO
+    here = replace(SOUND, local=frozenset({THERE, VIP}), ways={THERE: None})
+    assert {finding.id for finding in examine(scope(asked=desired(Mode.DSR)), here) if finding.severity > INFO} == {Id.VIP_IS_LOCAL}
 
 
 def test_backends_with_the_same_way_are_told_once_and_many_findings_of_one_kind_only_counted() -> None:

@@ -70,7 +70,7 @@ class Node:
 
     def rings(self) -> dict[str, RingElements]:
         """Ring elements by service name."""
-        without = build.without_way(self.desired, self.world.next_hops, self.world.local)
+        without = build.without_way(self.desired, self.world.next_hops, self.world.local, ())
         look = Look(self.desired, self.ids, self.time, without)
         images = self.made.images(self.desired, self.ids, without)
         return self.windows.rings(look, images, lambda: self.made.images(self.desired, self.ids, frozenset()))

@@ -55,7 +55,7 @@ class Changer:
         if not any(isinstance(command, COUNTING) for command in asked):
             return facts
         desired = self._store.desired
-        slotless = build.without_way(desired, near.next_hops, near.local) | self._reconciler.verdict().out
+        slotless = build.without_way(desired, near.next_hops, near.local, host.config.outer_source) | self._reconciler.verdict().out
         live, uncounted = self._views.live_flows(desired), self._views.uncounted(desired)
         return replace(facts, live_flows=live, uncounted=uncounted, slotless=slotless)
 

@@ -54,7 +54,7 @@ def begin(datapath: Datapath, journal: JournalFile, made: Secrets) -> Started:
         _log.warning("event=secrets_adopted why='the pinned maps work with other secrets than the journal holds'")
         replayed = replace(replayed, secrets=adopted)
         journal.snapshot(records.snapshot(replayed.desired, replayed.secrets, [*replayed.kept.values(), *replayed.flaps.values()]))
-    return Started(actual, replayed, _next_hops(actual))
+    return Started(actual, replayed, next_hops(actual))
 
 
 def unaudited(replayed: Replayed, told: Set[int]) -> Iterator[tuple[str, Differences]]:
@@ -67,7 +67,7 @@ def unaudited(replayed: Replayed, told: Set[int]) -> Iterator[tuple[str, Differe
         state = state.apply(change)
 
 
-def _next_hops(actual: Tables) -> dict[Address, NextHop]:
+def next_hops(actual: Tables) -> dict[Address, NextHop]:
     """What the backends' elements say: it holds until the network says otherwise."""
     found: dict[Address, NextHop] = {}
     for element in actual.get("backends").values():
@@ -78,5 +78,7 @@ def _next_hops(actual: Tables) -> dict[Address, NextHop]:
             hop = NextHop("", backend.ifindex, *macs, None, backend.mtu, source, backend.vlan)
             if backend.vlan == layout.OUT_DEVICE:
                 hop = replace(hop, vlan=0, by_device=True)
-            found[Address(bytes(backend.address))] = hop
+            address = Address(bytes(backend.address))
+            if source is not None or address not in found:  # elements of services that do not encapsulate name none
+                found[address] = hop
     return found

@@ -26,6 +26,7 @@ from l4lb_agent.model.health.effective import effective
 from l4lb_agent.model.ids import backend_keys
 from l4lb_agent.model.observed import Answers, Counters, InterfaceState, MapState
 from l4lb_agent.model.service import Mode, VirtualService
+from l4lb_agent.model.ways.way import missing
 from l4lb_agent.model.windows import settle
 
 SLOTS_FOR_EACH = 100  # fewer slots a backend make shares and disruption worse
@@ -178,13 +179,10 @@ class Views:
 
     def backend_waits(self, desired: Desired, backend: Backend) -> str:
         """What is missing until the kernel forwards as asked for this backend, "" when it does."""
-        hop = self._surroundings.next_hops.get(backend.address)
+        near, own = self._surroundings, self._config.outer_source
         if backend.name not in self._reconciler.with_way:
-            if hop is not None and hop.trouble:
-                return hop.trouble
-            if hop is not None and hop.gateway is not None:
-                return f"{backend.address} is behind the router {hop.gateway}: DSR reaches backends on the same link only, ENCAP the others"
-            return f"the next hop of {backend.address} is not resolved: no route, or no answer from the neighbour"
+            why = missing(backend, desired.services[backend.service], near.next_hops, near.local, own)
+            return why or self._behind(backend.revision) or "being written"
         if backend.name in self._reconciler.deferred:
             return "no datapath id is free until the flows of removed backends have gone"
         return self._behind(backend.revision)

@@ -21,7 +21,7 @@ from l4lb_agent.model.tables import Elements, Tables, array_key
 from l4lb_agent.model.ways import kept
 from l4lb_agent.model.ways.mtu import effective
 from l4lb_agent.model.ways.vlan import Vlan, place
-from l4lb_agent.model.ways.way import is_here, way
+from l4lb_agent.model.ways.way import is_here, missing, outer_source, way
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ def service_element(service: VirtualService, now: int = 0, before: int = 0) -> b
 def backend_element(backend: Backend, service: VirtualService, service_id: int, world: World) -> bytes:
     """backends[id]."""
     here = is_here(backend, service, world.local)
-    hop = way(backend, service, world.next_hops)
+    own = world.config.outer_source
+    hop = way(backend, service, world.next_hops, world.local, own)
     flags = (
         (layout.BACKEND_KEEP if backend.keeps_flows else 0)
         | (layout.BACKEND_RESET if backend.resets_flows else 0)
@@ -132,23 +133,18 @@ def backend_element(backend: Backend, service: VirtualService, service_id: int, 
         | (layout.BACKEND_HERE if here else 0)
         | (layout.BACKEND_LISTED if policy.listed(service) else 0)
     )
-    source = None
-    if service.mode.encapsulates and hop is not None:
-        own = (address for address in world.config.outer_source if address.family == backend.address.family)
-        source = next(own, hop.source)
-        if source is None and service.outer_source is OuterSource.REAL:
-            hop = None  # nothing can be sent from nowhere
+    source = outer_source(backend.address, hop, own) if service.mode.encapsulates and hop is not None else None
     mtu = effective(backend.mtu, hop.mtu) if hop is not None else 0
     return _backend_element(backend.address, backend.port, flags, service_id, hop, mtu, source)
 
 
-def without_way(desired: Desired, next_hops: Mapping[Address, NextHop], local: Container[Address]) -> frozenset[str]:
-    """Names of backends that packets cannot be sent to now: they get no slots."""
+def without_way(
+    desired: Desired, next_hops: Mapping[Address, NextHop], local: Container[Address], own: Collection[Address]
+) -> frozenset[str]:
+    """Names of backends that packets cannot be sent to now: they get no slots. `own` are the configured outer sources."""
     services = desired.services
     return frozenset(
-        name
-        for name, backend in desired.backends.items()
-        if way(backend, services[backend.service], next_hops) is None and not is_here(backend, services[backend.service], local)
+        name for name, backend in desired.backends.items() if missing(backend, services[backend.service], next_hops, local, own)
     )
 
 

@@ -58,10 +58,7 @@ class KernelNetwork:
             return None
         metrics = route.get("metrics")
         mtu = (metrics.get("mtu") if metrics else None) or link.get("mtu") or 0
-        own = route.get("prefsrc")
-        hop = NextHop(
-            link.get("ifname"), neighbour.ifindex, source, destination, gateway, mtu, routing.address(own) if own else None
-        )  # fmt: skip
+        hop = NextHop(link.get("ifname"), neighbour.ifindex, source, destination, gateway, mtu, routing.source(route))
         return await self._over_vlan(link, hop) if routing.kind(link) == "vlan" else hop
 
     async def _shared(self, neighbour: Neighbour) -> tuple[Message, bytes]:

@@ -46,6 +46,13 @@ def gateway(hop: Message) -> Address | None:
     return address(text) if text else None
 
 
+def source(route: Message) -> Address | None:
+    """What the kernel would send from, unless it has nothing that means anything beyond the link, or the host (RFC 3927, RFC 4007)."""
+    text = route.get("prefsrc")
+    own = ipaddress.ip_address(text) if text else None
+    return address(text) if own and not (own.is_link_local or own.is_loopback) else None
+
+
 def _hops(route: Message) -> Iterator[tuple[int, Address | None, int]]:
     """Device, gateway and weight of each way."""
     for hop in route.get("multipath") or [route]:

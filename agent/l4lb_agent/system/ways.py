@@ -52,7 +52,9 @@ class Ways:
             carried, carrier = _beside_tags(link, links) if link is not None else (0, "")
             short = 0 < carried < mtu
             mtu = carried if short else mtu
-            found[address] = Way(name, gateway, mtu, _state(entry), _usable(entry), trouble, carrier if short else "")
+            found[address] = Way(
+                name, gateway, mtu, _state(entry), _usable(entry), trouble, carrier if short else "", routing.source(route)
+            )  # fmt: skip
         return found
 
     async def claims(self, addresses: Iterable[Address], interfaces: Mapping[str, int]) -> tuple[Claim, ...]:

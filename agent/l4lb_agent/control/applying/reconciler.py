@@ -205,7 +205,7 @@ class Reconciler:
     def _work(self, look: Look, world: World) -> _Worked:
         """Everything that takes time, in a thread: the event loop does nothing that grows with the number of backends."""
         actual, desired = Tables(self._actual), look.desired
-        without_way = build.without_way(desired, world.next_hops, world.local)
+        without_way = build.without_way(desired, world.next_hops, world.local, world.config.outer_source)
         self.with_way -= without_way  # before the kernel has it: who sees the new maps must not be told that all is as asked
         self._assign(desired, actual)
         look = replace(look, ids=self.ids, without_way=without_way)

@@ -84,7 +84,8 @@ class Device:
 class Way:
     """The kernel's route to an address and the neighbour it leads to. `neighbour` is ip-neigh(8)'s word for its state, "none" without
     an entry; `usable` means that packets can be sent; `trouble` is why the datapath cannot use it all the same. `carrier` is the interface
-    that carries the frames, where two tags leave no more than `mtu` of its own; "" where they do not."""
+    that carries the frames, where two tags leave no more than `mtu` of its own; "" where they do not. `source` is what the kernel would
+    send from, None when that is of the link alone."""
 
     interface: str
     gateway: Address | None
@@ -93,6 +94,7 @@ class Way:
     usable: bool
     trouble: str = ""
     carrier: str = ""
+    source: Address | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.doctor.facts import Device, Facts, Scope, Way
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity, short
 from l4lb_agent.model.layout import TAG_BYTES
-from l4lb_agent.model.service import Mode, MssClamp, Protocol, VirtualService
+from l4lb_agent.model.service import Mode, MssClamp, OuterSource, Protocol, VirtualService
 from l4lb_agent.model.ways.mtu import LEAST, effective, outer_bytes
+from l4lb_agent.model.ways.way import add_vip, here_without_vip, is_here, without_source
 
 FORWARDING_COMMAND = "/usr/lib/l4lb/forwarding on"  # what sets it for every configured interface, lastingly
 CLIENT_MTU = 1500  # what comes from beyond the links here is no larger
@@ -30,7 +31,7 @@ def findings(scope: Scope, facts: Facts) -> Iterator[Finding]:
             cure = (f"sysctl -w net.ipv4.conf.{name.replace('.', '/')}.rp_filter=2",)
             yield Finding(Id.RP_FILTER_STRICT, Severity.WARNING, name, evidence, cure)
     for backend in scope.desired.backends.values():
-        yield from _backend(scope.desired.services[backend.service], backend, facts)
+        yield from _backend(scope, scope.desired.services[backend.service], backend, facts)
     yield from _room(scope, facts)
     yield from _vips(scope, facts)
 
@@ -44,12 +45,19 @@ def forwarding_missing(interface: str, forwards: Iterable[int], families: Iterab
     return f"{interface} does not forward {words}, so replies go only the way that requests came; run {FORWARDING_COMMAND}"
 
 
-def _backend(service: VirtualService, backend: Backend, facts: Facts) -> Iterator[Finding]:
+def _backend(scope: Scope, service: VirtualService, backend: Backend, facts: Facts) -> Iterator[Finding]:
     """Whether packets can be sent to it."""
-    if backend.address in facts.local and service.mode is Mode.DSR or backend.address not in facts.ways:
+    if is_here(backend, service, facts.local):
         return
-    address, way = backend.address, facts.ways[backend.address]
+    address = backend.address
     severity = Severity.ERROR if backend.admin is AdminState.ENABLED else Severity.WARNING
+    if address in facts.local and service.mode is Mode.DSR:
+        evidence = f"{here_without_vip(address, service.vip)}: the backend gets no slots"
+        yield Finding(Id.BACKEND_WAY_UNUSABLE, severity, backend.name, evidence, (add_vip(service.vip),))
+        return
+    if address not in facts.ways:
+        return
+    way = facts.ways[address]
     if way is None:
         evidence = f"this host has no route to {address}, or is {address} itself: the backend gets no packets"
         yield Finding(Id.BACKEND_NO_ROUTE, severity, backend.name, evidence, (f"ip route get {address}",))
@@ -61,6 +69,10 @@ def _backend(service: VirtualService, backend: Backend, facts: Facts) -> Iterato
     if way.trouble:
         evidence = f"{way.trouble} (way to {address}): the backend gets no slots"
         yield Finding(Id.BACKEND_WAY_UNUSABLE, severity, backend.name, evidence, (f"ip -d link show dev {way.interface}",))
+    configured = any(own.family == address.family for own in scope.config.outer_source)
+    if service.outer_source is OuterSource.REAL and way.source is None and not configured:
+        evidence = f"{without_source(address)}: the backend gets no slots"
+        yield Finding(Id.BACKEND_WAY_UNUSABLE, severity, backend.name, evidence, (f"ip route get {address}",))
     if not way.usable:
         evidence = f"the neighbour {next_hop} on {way.interface}, next hop of {address}, is {way.neighbour}: it does not answer"
         cure = (f"ip neigh show to {next_hop} dev {way.interface}", f"ping -c 1 -I {way.interface} {next_hop}")
