@@ -253,6 +253,20 @@ def test_a_dsr_backend_behind_a_router(host: Host) -> None:
     assert Id.BACKEND_BEHIND_ROUTER not in host.found()
 
 
+def test_a_backend_over_an_interface_without_the_program(host: Host) -> None:
+    host.pair.ip(host.pair.lb, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+    for name in ("v0", "v1"):
+        host.pair.ip(host.pair.lb, "link", "set", name, "up")
+    host.pair.ip(host.pair.lb, "address", "add", "198.51.100.1/24", "dev", "v0")
+    host.pair.ip(host.pair.lb, "neigh", "add", "198.51.100.2", "lladdr", "02:00:00:00:00:22", "dev", "v0")
+    host.asked("198.51.100.2")
+    unseen = host.found()[Id.ANSWERS_UNSEEN]
+    assert (unseen.severity, unseen.subject) == (Severity.WARNING, "services/web/backends/a")
+    assert "over v0" in unseen.evidence
+    host.asked()
+    assert Id.ANSWERS_UNSEEN not in host.found()
+
+
 def test_no_room_for_an_outer_header_on_the_way_out(host: Host) -> None:
     host.asked(mode=Mode.IPIP)
     command = host.found()[Id.MTU_SHORT].cure[0]

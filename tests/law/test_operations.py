@@ -43,6 +43,7 @@ PROVOKED = {
     Id.BACKEND_UNRESOLVED: (_DOCTOR, "test_a_backend_that_does_not_answer"),
     Id.BACKEND_BEHIND_ROUTER: (_DOCTOR, "test_a_dsr_backend_behind_a_router"),
     Id.BACKEND_WAY_UNUSABLE: (_WHOLE_HOST, "test_a_way_that_the_kernel_has_and_the_datapath_cannot_use"),
+    Id.ANSWERS_UNSEEN: (_DOCTOR, "test_a_backend_over_an_interface_without_the_program"),
     Id.BACKEND_DOWN: (_BESIDE, "test_backends_that_probes_refuse_are_named_with_what_these_met_while_forwarding_goes_on"),
     Id.ALL_DOWN: (_BESIDE, "test_backends_that_probes_refuse_are_named_with_what_these_met_while_forwarding_goes_on"),
     Id.BACKEND_REFUSES: (_FAULTS, "dead backend"),

@@ -169,6 +169,7 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
         ERROR, "ip address add 192.0.2.10/32 dev lo",
     ),
     ("no outer source", scope(asked=sent_from_here()), with_way(source=None), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip route get 192.0.2.21"),
+    ("answers come in elsewhere", scope(), with_way(interface="eth1"), Id.ANSWERS_UNSEEN, WARNING, "ip route get 192.0.2.21"),
     ("a way of no use", scope(), with_way(trouble="has two tags"), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip -d link show dev eth0"),
     (
         "503", scope(asked=checked()), failing(Why.STATUS, "503 Service Unavailable"), Id.BACKEND_DOWN, WARNING,
@@ -379,6 +380,14 @@ def test_families_without_source_address_need_no_forwarding_and_a_local_dsr_back
     assert worst(examine(scope(snat=()), with_device(forwards=frozenset()))) is Severity.INFO
     here = replace(SOUND, local=frozenset({THERE, VIP}), ways={THERE: None})
     assert {finding.id for finding in examine(scope(asked=desired(Mode.DSR)), here) if finding.severity > INFO} == {Id.VIP_IS_LOCAL}
+
+
+def test_only_answers_that_are_translated_need_the_program_where_they_come_in() -> None:
+    other = with_way(interface="eth0.7")
+    on_vlan = replace(other, devices={"eth0": replace(ETH0, vlans=("eth0.7",))})
+    for mode in Mode:
+        for facts, unseen in ((other, mode.translates), (on_vlan, False)):
+            assert (Id.ANSWERS_UNSEEN in {finding.id for finding in examine(scope(asked=desired(mode)), facts)}) == unseen
 
 
 def test_backends_with_the_same_way_are_told_once_and_many_findings_of_one_kind_only_counted() -> None:

@@ -69,6 +69,12 @@ def _backend(scope: Scope, service: VirtualService, backend: Backend, facts: Fac
     if way.trouble:
         evidence = f"{way.trouble} (way to {address}): the backend gets no slots"
         yield Finding(Id.BACKEND_WAY_UNUSABLE, severity, backend.name, evidence, (f"ip -d link show dev {way.interface}",))
+    if service.mode.translates and way.interface not in _looked_at(scope, facts):
+        evidence = (
+            f"{address} is reached over {way.interface}, which is no [[interface]] of agent.toml, nor a VLAN device on one: no program "
+            "translates answers that come in there, and connections hang"
+        )
+        yield Finding(Id.ANSWERS_UNSEEN, Severity.WARNING, backend.name, evidence, (f"ip route get {address}",))
     configured = any(own.family == address.family for own in scope.config.outer_source)
     if service.outer_source is OuterSource.REAL and way.source is None and not configured:
         evidence = f"{without_source(address)}: the backend gets no slots"
@@ -77,6 +83,12 @@ def _backend(scope: Scope, service: VirtualService, backend: Backend, facts: Fac
         evidence = f"the neighbour {next_hop} on {way.interface}, next hop of {address}, is {way.neighbour}: it does not answer"
         cure = (f"ip neigh show to {next_hop} dev {way.interface}", f"ping -c 1 -I {way.interface} {next_hop}")
         yield Finding(Id.BACKEND_UNRESOLVED, severity, backend.name, evidence, cure)
+
+
+def _looked_at(scope: Scope, facts: Facts) -> set[str]:
+    """The interfaces that the program runs on, and the VLAN devices on them."""
+    devices = [facts.devices[name] for name in scope.interfaces if name in facts.devices]
+    return set(scope.interfaces).union(*(device.vlans for device in devices))
 
 
 def _room(scope: Scope, facts: Facts) -> Iterator[Finding]:
