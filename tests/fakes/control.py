@@ -144,10 +144,10 @@ class FakeControl:
     def _decide_list(self, command: lists.Command) -> Outcome:
         made = lists.decide(self._asked(self.revision - 1), command, NOW, DatapathConfig())
         if made.change is None:
-            return Outcome(self.revision, prefix_list=ListView(made.list) if made.list else None)
+            return Outcome(self.revision, prefix_list=ListView(made.prefix_list) if made.prefix_list else None)
         after = self._asked(self.revision - 1).apply(made.change)
         self.lists = {name: ListView(one, after.members[name], lists.users(after, name)) for name, one in after.lists.items()}
-        return Outcome(self.revision, prefix_list=replace(self.lists[made.list.name], members=None) if made.list else None)
+        return Outcome(self.revision, prefix_list=replace(self.lists[made.prefix_list.name], members=None) if made.prefix_list else None)
 
     def _asked(self, revision: int) -> Desired:
         services = {name: view.service for name, view in self.services.items()}
