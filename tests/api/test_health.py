@@ -46,6 +46,10 @@ def test_a_check_is_shown_as_it_was_asked_for_and_may_be_sent_back(stub: Any, ch
     made = stub.CreateVirtualService(create(health_check=check)).service
     assert made.health_check == check
     assert stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=made)).service.health_check == check
+    check.on_all_down, check.min_up_percent = h.ON_ALL_DOWN_KEEP_LAST, 100
+    made.health_check.CopyFrom(check)
+    made.etag = ""
+    assert stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=made)).service.health_check == check
 
 
 def test_what_is_left_out_has_defaults(agent: Agent, stub: Any) -> None:
@@ -95,6 +99,8 @@ def seconds(value: float) -> Duration:
         ({"tcp": {}, "rise": 101}, ".rise"),
         ({"tcp": {}, "fall": 101}, ".fall"),
         ({"tcp": {}, "port": 65536}, ".port"),
+        ({"tcp": {}, "min_up_percent": 101}, ".min_up_percent"),
+        ({"tcp": {}, "min_up_percent": 1, "on_all_down": h.ON_ALL_DOWN_REJECT}, ".min_up_percent"),
         ({"tcp": {"send": bytes(1025)}}, ".tcp.send"),
         ({"tcp": {"expect": bytes(1025)}}, ".tcp.expect"),
         ({"udp": {}}, ".udp.send"),
@@ -179,7 +185,7 @@ def test_the_client_and_l4lbctl_ask_for_checks_and_end_them(agent: Agent, client
     asked = {"http": http, "interval": 1.5, "timeout": 0.5, "rise": 4, "fall": 5, "port": 81, "on_all_down": "reject"}
     made = client.create_service("a", vip="10.0.0.1", port=80, health_check=asked).health_check
     wanted = HealthCheck(
-        Kind.HTTP, 1.5, 0.5, 4, 5, 81, OnAllDown.REJECT, "/x", "web", "GET", ((200, 204),), b"ok", tls=True, server_name="n", verify=True
+        Kind.HTTP, 1.5, 0.5, 4, 5, 81, OnAllDown.REJECT, 0, "/x", "web", "GET", ((200, 204),), b"ok", tls=True, server_name="n", verify=True
     )
     assert agent.control.services["services/a"].service.health_check == wanted
     ctl(
@@ -193,8 +199,12 @@ def test_the_client_and_l4lbctl_ask_for_checks_and_end_them(agent: Agent, client
     assert "http every 1.5s, rise 4, fall 5" in ctl(agent, "service show b")
     ctl(agent, "service update b --health udp --health-send hex:00ff --health-expect pong")
     assert agent.control.services["services/b"].service.health_check == HealthCheck(Kind.UDP, send=b"\0\xff", expect=b"pong")
-    ctl(agent, "service update b --health grpc --health-service a.B")
-    assert agent.control.services["services/b"].service.health_check == HealthCheck(Kind.GRPC, service="a.B")
+    ctl(agent, "service update b --health grpc --health-service a.B --min-up 60")
+    fewest = HealthCheck(Kind.GRPC, service="a.B", min_up_percent=60)
+    assert agent.control.services["services/b"].service.health_check == fewest
+    assert "rise 2, fall 3, at least 60 % UP" in ctl(agent, "service show b")
+    client.update_service("b", health_check={"grpc": {"service": "a.B"}, "min_up_percent": 60})
+    assert agent.control.services["services/b"].service.health_check == fewest
     ctl(agent, "service update b --no-health")
     assert not client.get_service("b").HasField("health_check")
     assert not client.update_service("a", health_check={}).HasField("health_check")

@@ -222,7 +222,7 @@ def test_a_backend_that_is_down_is_told_with_what_probes_met_and_what_becomes_of
         "its host is there, and nothing listens"
     )
     [text] = evidence(failing(Why.UNREACHABLE, "no way", kept=True, flapping=True), checked())
-    assert "all the same, since no backend of its service is UP, and it is held DOWN" in text
+    assert "all the same, since too few backends of its service are UP, and it is held DOWN" in text
     for admin in AdminState:
         told = bool(evidence(failing(Why.TIMEOUT, ""), checked(admin)))
         assert told is (admin in (AdminState.ENABLED, AdminState.DRAINING)), "who is taken out already is nobody's worry"

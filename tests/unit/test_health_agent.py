@@ -238,6 +238,23 @@ async def test_with_reject_nobody_takes_new_flows_when_all_are_down() -> None:
         assert seen(agent, A).effective is EffectiveState.UNHEALTHY
 
 
+async def test_while_fewer_are_up_than_asked_for_those_that_go_down_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "l4lb_agent.control.health.checker")
+    node = Node()
+    async with both_up(node, replace(CHECK, min_up_percent=51)) as agent:
+        await until(lambda: node.served_by() == {AT_A, AT_B})
+        writes = len(node.writes())
+        node.prober.fail(AT_A)
+        await states(agent, State.DOWN, State.UP)
+        assert (node.served_by(), len(node.writes())) == ({AT_A, AT_B}, writes)
+        assert (health(agent, A).kept, seen(agent, A).effective) == (True, EffectiveState.TAKES_NEW_FLOWS)
+        await agent.change(commands.UpdateService(WEB, health_check=replace(CHECK, min_up_percent=50)))
+        await until(lambda: node.served_by() == {AT_B})
+        assert (health(agent, A).kept, seen(agent, A).effective) == (False, EffectiveState.UNHEALTHY)
+    told = [record.getMessage() for record in caplog.records if "backends_up" in record.getMessage()]
+    assert told == [f"event=too_few_backends_up service={WEB} up=1 kept=1", f"event=enough_backends_up service={WEB} up=1"]
+
+
 @pytest.mark.parametrize("mode", [Mode.NAT, Mode.KEEP, Mode.DSR])
 async def test_the_flows_of_who_is_down_are_cut_after_its_grace(mode: Mode) -> None:
     node = Node()

@@ -32,7 +32,9 @@ def test_probes_without_a_host_are_the_same_for_all_vips() -> None:
     assert target(HTTP, VIP, BACKEND, 80) != target(HTTP, OTHER, BACKEND, 80)
 
 
-@pytest.mark.parametrize("same", [{"rise": 5}, {"fall": 5}, {"port": 80}, {"on_all_down": OnAllDown.REJECT}, {"host": "a"}])
+@pytest.mark.parametrize(
+    "same", [{"rise": 5}, {"fall": 5}, {"port": 80}, {"on_all_down": OnAllDown.REJECT}, {"min_up_percent": 5}, {"host": "a"}]
+)
 def test_what_the_target_or_the_state_takes_care_of_is_no_parameter_of_a_probe(same: dict[str, object]) -> None:
     assert replace(HTTP, **same).parameters == HTTP.parameters  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
 from l4lb_agent.model.health.effective import EffectiveState, effective
-from l4lb_agent.model.health.standing import NOBODY, Standing, stand, together
+from l4lb_agent.model.health.standing import NOBODY, Standing, stand, together, too_few
 from l4lb_agent.model.health.state import Health, State
 from tests.fakes.values import backend
 
@@ -103,6 +103,53 @@ def test_a_service_of_which_no_backend_is_to_have_new_flows_is_not_all_down() ->
     assert not stand(KEEP, idle, healths(a=State.DOWN, b=State.DOWN, c=State.DOWN), NOBODY).all_down
 
 
+HALF = replace(KEEP, min_up_percent=50)
+THREE_QUARTERS = replace(KEEP, min_up_percent=75)
+
+
+def test_when_fewer_are_up_than_asked_for_those_that_went_down_together_go_on() -> None:
+    one = seen(ALL_UP, HALF, a=10.0, b=State.UP, c=State.UP)
+    assert (one.kept, one.out) == (frozenset(), names("a"))
+    two = seen(one, HALF, a=10.0, b=10.4, c=State.UP)
+    assert (two.up, two.kept, two.out, two.down, two.all_down) == (names("c"), names("ab"), frozenset(), frozenset(), False)
+    three = seen(two, HALF, a=10.0, b=10.4, c=99.0)
+    assert (three.kept, three.out, three.all_down) == (names("abc"), frozenset(), True)
+    back = seen(three, HALF, a=State.UP, b=10.4, c=99.0)
+    assert (back.up, back.kept, back.all_down) == (names("a"), names("bc"), False)
+    enough = seen(back, HALF, a=State.UP, b=State.UP, c=99.0)
+    assert (enough.up, enough.kept, enough.out) == (names("ab"), frozenset(), names("c"))
+
+
+def test_the_share_is_of_the_weight_of_those_that_are_known_and_are_to_have_new_flows() -> None:
+    def few(percent: int, *backends: Backend, **states: object) -> bool:
+        return too_few(replace(KEEP, min_up_percent=percent), backends, healths(**states))
+
+    a, b, c = (replace(one, weight=weight) for one, weight in zip(BACKENDS, (60, 30, 10), strict=True))
+    assert not few(60, a, b, c, a=State.UP, b=State.DOWN, c=State.DOWN)
+    assert few(61, a, b, c, a=State.UP, b=State.DOWN, c=State.DOWN)
+    assert not few(100, a, b, c, a=State.UP, b=State.UNKNOWN, c=State.UNKNOWN)
+    assert not few(100, a, replace(b, admin=AdminState.DRAINING), c, a=State.UP, b=State.DOWN, c=State.UP)
+    assert few(0, a, b, c, a=State.DOWN, b=State.UNKNOWN, c=State.DOWN)
+    assert not few(0, a, b, c, a=State.DOWN, b=State.DOWN, c=State.UP)
+
+
+def test_who_is_kept_because_too_few_are_up_is_not_one_that_was_down_long_before_or_that_nobody_knows() -> None:
+    before = seen(ALL_UP, THREE_QUARTERS, a=10.0, b=State.UP, c=State.UP)
+    assert before.kept == names("a")
+    long_before = seen(ALL_UP, HALF, a=10.0, b=State.UP, c=State.UP)
+    now = seen(long_before, HALF, a=10.0, b=10.0 + together(KEEP) + 1, c=State.UP)
+    assert (now.kept, now.out) == (names("b"), names("a"))
+    another = seen(now, HALF, a=10.0, b=State.UNKNOWN, c=State.UP)
+    assert (another.kept, another.out) == (frozenset(), names("ab"))
+
+
+def test_a_drain_that_leaves_too_few_brings_nobody_back() -> None:
+    before = seen(ALL_UP, HALF, a=10.0, b=State.UP, c=State.UP)
+    drained = [BACKENDS[0], replace(BACKENDS[1], admin=AdminState.DRAINING), replace(BACKENDS[2], weight=1)]
+    heavy = [replace(drained[0], weight=9), *drained[1:]]
+    assert not stand(HALF, heavy, healths(a=10.0, b=State.UP, c=State.UP), before).kept
+
+
 STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.floats(0.1, 5.0)), max_size=40)
 
 
@@ -123,6 +170,23 @@ def test_who_was_ever_up_leaves_the_service_never_empty_and_each_that_is_up_is_i
         assert inside <= ever
         assert standing.down <= standing.out
         assert not (standing.up and standing.kept)
+
+
+@given(STEPS, st.integers(0, 100))
+def test_while_too_few_are_up_nobody_leaves_and_one_that_is_up_is_always_in(steps: list[tuple[str, bool, float]], percent: int) -> None:
+    check = replace(KEEP, min_up_percent=percent)
+    now, standing, of = 0.0, NOBODY, {name: Health(State.UNKNOWN, 0.0) for name in NAMES.values()}
+    short, inside = True, set[str]()
+    for letter, well, pause in steps:
+        now, name = now + pause, NAMES[letter]
+        fell = now if of[name].state is State.UP and not well else of[name].fell
+        of[name] = replace(of[name], state=State.UP if well else State.DOWN, fell=fell)
+        standing = stand(check, BACKENDS, of, standing)
+        was_short, was_inside = short, inside
+        short, inside = too_few(check, BACKENDS, of), set(of) - standing.out
+        assert inside >= {one for one, health in of.items() if health.state is State.UP}
+        assert not (was_short and short) or inside >= was_inside
+        assert short or not standing.kept
 
 
 WELL = backend("web", "a", "10.0.0.1")

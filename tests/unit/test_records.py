@@ -85,7 +85,8 @@ def test_a_service_of_an_older_journal_has_the_defaults_of_fields_that_came_late
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_health_check_is_read_back_and_one_of_an_older_journal_has_defaults(kind: Kind) -> None:
     check = HealthCheck(
-        kind, 1.5, 0.5, 4, 5, 6, OnAllDown.REJECT, "/x", "h", "HEAD", ((200, 204), (301, 301)), b"\0\xff", True, "n", True, "s", b"a", b"b"
+        kind, 1.5, 0.5, 4, 5, 6, OnAllDown.REJECT, 50,
+        "/x", "h", "HEAD", ((200, 204), (301, 301)), b"\0\xff", True, "n", True, "s", b"a", b"b",
     )  # fmt: skip
     desired = Desired().apply(Change(1, 1000.0, services=(service("web", health_check=check),)))
     record = through_json(records.snapshot(desired, SECRETS))
@@ -93,12 +94,12 @@ def test_a_health_check_is_read_back_and_one_of_an_older_journal_has_defaults(ki
     assert replayed is not None
     assert replayed.desired == desired
     (item,) = record["services"]  # type: ignore[misc]
-    for later in ("contains", "send", "expect", "verify", "service"):
+    for later in ("min_up_percent", "contains", "send", "expect", "verify", "service"):
         del item["health_check"][later]
     older = records.replay([record])
     assert older is not None
     assert older.desired.services["services/web"].health_check == replace(
-        check, contains=b"", send=b"", expect=b"", verify=False, service=""
+        check, min_up_percent=0, contains=b"", send=b"", expect=b"", verify=False, service=""
     )
 
 

@@ -94,7 +94,7 @@ SERVICE_HEALTH = Family(
 )  # fmt: skip
 SERVICE_ALL_DOWN = Family("l4lb_service_all_down", "gauge", "1 when no backend of a service that is to have new flows is UP.", _SERVICE)
 SERVICE_KEPT = Family(
-    "l4lb_service_kept_backends", "gauge", "Backends that take new flows although they are DOWN, because none is UP.", _SERVICE
+    "l4lb_service_kept_backends", "gauge", "Backends that take new flows although they are DOWN, because none is UP, or too few.", _SERVICE
 )  # fmt: skip
 SERVICE_FLAPPING = Family(
     "l4lb_service_flapping_backends", "gauge", "Backends that are held DOWN because their health changes too often.", _SERVICE

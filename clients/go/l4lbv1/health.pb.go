@@ -795,7 +795,11 @@ type HealthCheck struct {
 	// Port that is probed, 1 to 65535; 0 is the backend's. Needed where the virtual service has more than one port and a backend names none.
 	Port uint32 `protobuf:"varint,9,opt,name=port,proto3" json:"port,omitempty"`
 	// What becomes of new flows when no backend is UP.
-	OnAllDown     OnAllDown `protobuf:"varint,10,opt,name=on_all_down,json=onAllDown,proto3,enum=l4lb.v1.OnAllDown" json:"on_all_down,omitempty"`
+	OnAllDown OnAllDown `protobuf:"varint,10,opt,name=on_all_down,json=onAllDown,proto3,enum=l4lb.v1.OnAllDown" json:"on_all_down,omitempty"`
+	// 1 to 100: when the backends that are UP have less than so many percent of the weight of those that are UP or DOWN and are to have new flows,
+	// those that go DOWN, and those that went DOWN together with the first of them, go on taking new flows, until enough are UP. 0: only when
+	// none is UP. Not with ON_ALL_DOWN_REJECT.
+	MinUpPercent  uint32 `protobuf:"varint,11,opt,name=min_up_percent,json=minUpPercent,proto3" json:"min_up_percent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -913,6 +917,13 @@ func (x *HealthCheck) GetOnAllDown() OnAllDown {
 		return x.OnAllDown
 	}
 	return OnAllDown_ON_ALL_DOWN_UNSPECIFIED
+}
+
+func (x *HealthCheck) GetMinUpPercent() uint32 {
+	if x != nil {
+		return x.MinUpPercent
+	}
+	return 0
 }
 
 type isHealthCheck_Kind interface {
@@ -1035,7 +1046,7 @@ type Health struct {
 	Transitions uint32 `protobuf:"varint,5,opt,name=transitions,proto3" json:"transitions,omitempty"`
 	// Output only. When the next probe begins.
 	NextProbeTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=next_probe_time,json=nextProbeTime,proto3" json:"next_probe_time,omitempty"`
-	// Output only. It takes new flows although it is DOWN, because no backend is UP (ON_ALL_DOWN_KEEP_LAST).
+	// Output only. It takes new flows although it is DOWN, because no backend is UP (ON_ALL_DOWN_KEEP_LAST), or too few are (`min_up_percent`).
 	KeptByOnAllDown bool `protobuf:"varint,7,opt,name=kept_by_on_all_down,json=keptByOnAllDown,proto3" json:"kept_by_on_all_down,omitempty"`
 	// Output only. It changed more than six times within ten minutes and is DOWN until then, whatever probes say: 5 s at first, twice as long each
 	// time, an hour at most. Absent otherwise.
@@ -1167,7 +1178,7 @@ const file_l4lb_v1_health_proto_rawDesc = "" +
 	"\x03tls\x18\x02 \x01(\v2\x13.l4lb.v1.TlsOptionsR\x03tls\"6\n" +
 	"\bUdpCheck\x12\x12\n" +
 	"\x04send\x18\x01 \x01(\fR\x04send\x12\x16\n" +
-	"\x06expect\x18\x02 \x01(\fR\x06expect\"\x93\x03\n" +
+	"\x06expect\x18\x02 \x01(\fR\x06expect\"\xb9\x03\n" +
 	"\vHealthCheck\x12%\n" +
 	"\x03tcp\x18\x01 \x01(\v2\x11.l4lb.v1.TcpCheckH\x00R\x03tcp\x12(\n" +
 	"\x04http\x18\x02 \x01(\v2\x12.l4lb.v1.HttpCheckH\x00R\x04http\x12(\n" +
@@ -1179,7 +1190,8 @@ const file_l4lb_v1_health_proto_rawDesc = "" +
 	"\x04fall\x18\b \x01(\rR\x04fall\x12\x12\n" +
 	"\x04port\x18\t \x01(\rR\x04port\x122\n" +
 	"\von_all_down\x18\n" +
-	" \x01(\x0e2\x12.l4lb.v1.OnAllDownR\tonAllDownB\x06\n" +
+	" \x01(\x0e2\x12.l4lb.v1.OnAllDownR\tonAllDown\x12$\n" +
+	"\x0emin_up_percent\x18\v \x01(\rR\fminUpPercentB\x06\n" +
 	"\x04kind\"\xb5\x01\n" +
 	"\x05Probe\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x123\n" +

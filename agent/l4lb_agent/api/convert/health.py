@@ -42,6 +42,7 @@ def health_check(message: virtual_service_pb2.VirtualService) -> HealthCheck | N
         asked.fall or _DEFAULTS.fall,
         asked.port,
         OnAllDown(asked.on_all_down or OnAllDown.KEEP_LAST),
+        asked.min_up_percent,
         http.path or _DEFAULTS.path,
         http.host,
         _METHODS[http.method],
@@ -62,7 +63,7 @@ def shown_check(of: HealthCheck | None) -> health_pb2.HealthCheck | None:
         return None
     shown = health_pb2.HealthCheck(
         interval=_duration(of.interval_seconds), timeout=_duration(of.timeout_seconds), rise=of.rise, fall=of.fall, port=of.port,
-        on_all_down=cast("health_pb2.OnAllDown", int(of.on_all_down)),
+        on_all_down=cast("health_pb2.OnAllDown", int(of.on_all_down)), min_up_percent=of.min_up_percent,
     )  # fmt: skip
     tls = None
     if of.tls:

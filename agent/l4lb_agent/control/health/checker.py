@@ -154,7 +154,11 @@ class Checker:
             if after.all_down and before.up:
                 _log.warning("event=all_backends_down service=%s kept=%d", name, len(after.kept))
             elif after.up and before.all_down:
-                _log.info("event=some_backend_up service=%s up=%d", name, len(after.up))
+                _log.info("event=some_backend_up service=%s up=%d kept=%d", name, len(after.up), len(after.kept))
+            elif after.kept and not before.kept:
+                _log.warning("event=too_few_backends_up service=%s up=%d kept=%d", name, len(after.up), len(after.kept))
+            elif before.kept and not after.kept:
+                _log.info("event=enough_backends_up service=%s up=%d", name, len(after.up))
         self._stale.clear()
         stands = self._standings.values()
         self._verdict = Verdict(frozenset[str]().union(*(one.out for one in stands)), frozenset[str]().union(*(one.down for one in stands)))

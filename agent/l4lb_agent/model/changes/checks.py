@@ -12,7 +12,7 @@ from l4lb_agent.model.changes.commands import UpdateService
 from l4lb_agent.model.choice import affinity
 from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.health import check
-from l4lb_agent.model.health.check import HealthCheck, Kind
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
 from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, Mode, MssClamp, Protocol, Tracking, VirtualService
 from l4lb_agent.model.ways.mtu import LEAST, LEAST_MSS, MAX_MTU, MOST_MSS, outer_bytes
 
@@ -78,6 +78,10 @@ def _health_check(value: HealthCheck, field: str) -> None:
     number(value.rise, 1, check.MOST_IN_A_ROW, f"{field}.rise")
     number(value.fall, 1, check.MOST_IN_A_ROW, f"{field}.fall")
     number(value.port, 0, 65535, f"{field}.port")
+    number(value.min_up_percent, 0, 100, f"{field}.min_up_percent")
+    if value.min_up_percent and value.on_all_down is OnAllDown.REJECT:
+        why = "keeps backends that are DOWN, and on_all_down is REJECT, which keeps none: leave out one of them"
+        raise _invalid(f"{field}.min_up_percent", value.min_up_percent, why)
     kind = f"{field}.{value.kind.name.lower()}"
     for part, told in (("send", value.send), ("expect", value.expect), ("body_contains", value.contains)):
         number(len(told), 0, check.MOST_BYTES, f"{kind}.{part}")

@@ -42,7 +42,7 @@ def _down(service: VirtualService, check: HealthCheck, backend: Backend, down: D
     seen = f"{probe.why.name}, {probe.detail}" if probe else "nothing yet"
     likely = _LIKELY.get(probe.why, "") if probe else ""
     held = ", and it is held DOWN since it changes too often" if down.flapping else ""
-    then = "it takes new flows all the same, since no backend of its service is UP" if down.kept else "it takes no new flows"
+    then = "it takes new flows all the same, since too few backends of its service are UP" if down.kept else "it takes no new flows"
     evidence = (
         f"probes by {check.kind.name} of {to.address} port {to.port}: {seen}; {health.consecutive} in a row ended so, {then}"
         f"{held}{f'; likely {likely}' if likely else ''}"

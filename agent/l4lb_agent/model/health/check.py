@@ -31,7 +31,7 @@ class OnAllDown(enum.IntEnum):
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """As asked for; times are seconds. The fields after `on_all_down` are those of some kinds only."""
+    """As asked for; times are seconds. The fields after `min_up_percent` are those of some kinds only."""
 
     kind: Kind
     interval_seconds: float = 5.0  # from the start of a probe to that of the next
@@ -40,6 +40,7 @@ class HealthCheck:
     fall: int = 3  # failures in a row that make DOWN
     port: int = 0  # 0: the backend's own
     on_all_down: OnAllDown = OnAllDown.KEEP_LAST
+    min_up_percent: int = 0  # of the weight: when fewer are UP, those that go DOWN go on as if none were
     path: str = "/"  # HTTP
     host: str = ""  # HTTP: "" for the VIP
     method: str = "GET"  # HTTP: or HEAD
@@ -55,7 +56,7 @@ class HealthCheck:
     @property
     def parameters(self) -> "HealthCheck":
         """The check without what does not change its probes: two with equal ones may share them."""
-        return replace(self, rise=0, fall=0, port=0, on_all_down=OnAllDown.KEEP_LAST, host="")
+        return replace(self, rise=0, fall=0, port=0, on_all_down=OnAllDown.KEEP_LAST, min_up_percent=0, host="")
 
 
 @dataclass(frozen=True)

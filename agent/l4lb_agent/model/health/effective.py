@@ -25,8 +25,8 @@ _ADMIN = {
 
 
 def effective(backend: Backend, health: State | None, *, kept: bool, with_way: bool) -> EffectiveState:
-    """`health` is None without a check; `kept`: it takes new flows although it is DOWN, since none of its service is UP. Of several reasons
-    the one that comes first: what the operator asked, then the network, which fails probes too, then health."""
+    """`health` is None without a check; `kept`: it takes new flows although it is DOWN, since too few of its service are UP. Of several
+    reasons the one that comes first: what the operator asked, then the network, which fails probes too, then health."""
     if backend.admin in _ADMIN:
         return _ADMIN[backend.admin]
     if not backend.weight:

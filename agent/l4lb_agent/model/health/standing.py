@@ -10,7 +10,7 @@ from l4lb_agent.model.health.state import JITTER, Health, State
 
 @dataclass(frozen=True)
 class Standing:
-    """Names of backends of one service. `kept` are DOWN and take new flows all the same, because none is UP (KEEP_LAST)."""
+    """Names of backends of one service. `kept` are DOWN and take new flows all the same, because none is UP, or too few (KEEP_LAST)."""
 
     up: frozenset[str] = frozenset()  # that also are to have new flows
     kept: frozenset[str] = frozenset()
@@ -38,11 +38,24 @@ def stand(check: HealthCheck, backends: Collection[Backend], healths: Mapping[st
     wanted = frozenset(backend.name for backend in backends if backend.wants_new_flows and backend.name in of)
     up = frozenset(name for name in wanted if of[name].state is State.UP)
     kept: frozenset[str] = frozenset()
-    if not up and check.on_all_down is OnAllDown.KEEP_LAST:
-        kept = before.kept & wanted if before.kept else _last(check, of, wanted, before.up & wanted)
+    if check.on_all_down is OnAllDown.KEEP_LAST and too_few(check, backends, healths):
+        down = frozenset(name for name in wanted if of[name].state is State.DOWN)
+        fell = before.up & down
+        kept = before.kept & down | fell if before.kept else _last(check, of, down, fell)
     out = frozenset(name for name, health in of.items() if health.state is not State.UP) - kept
-    down = frozenset(name for name in out if of[name].state is State.DOWN)
-    return Standing(up, kept, out, down, all_down=bool(wanted) and not up)
+    given_up = frozenset(name for name in out if of[name].state is State.DOWN)
+    return Standing(up, kept, out, given_up, all_down=bool(wanted) and not up)
+
+
+def too_few(check: HealthCheck, backends: Collection[Backend], healths: Mapping[str, Health]) -> bool:
+    """Whether none is UP of those that are to have new flows, or less of their weight than the check asks for. Those of which nothing is
+    known yet count for nothing."""
+    weights = dict.fromkeys(State, 0)
+    for backend in backends:
+        if backend.wants_new_flows and backend.name in healths:
+            weights[healths[backend.name].state] += backend.weight
+    up = weights[State.UP]
+    return not up or 100 * up < check.min_up_percent * (up + weights[State.DOWN])
 
 
 def together(check: HealthCheck) -> float:
@@ -50,12 +63,11 @@ def together(check: HealthCheck) -> float:
     return check.interval_seconds * (1 + JITTER * (2 * check.fall - 1)) + check.timeout_seconds
 
 
-def _last(check: HealthCheck, of: Mapping[str, Health], wanted: frozenset[str], last: frozenset[str]) -> frozenset[str]:
-    """Those that were UP to the end, and those that went DOWN together with them: were only the last one kept, a fault of the probes
-    themselves would send everything there."""
+def _last(check: HealthCheck, of: Mapping[str, Health], down: frozenset[str], last: frozenset[str]) -> frozenset[str]:
+    """Of those that are DOWN the last that were UP, and those that went DOWN together with them: were only the last one kept, a fault of
+    the probes themselves would send everything there."""
     fell = [time for name in last if (time := of[name].fell) is not None]
     if not fell:
         return frozenset()
     since = min(fell) - together(check)
-    with_them = {name for name in wanted if of[name].state is State.DOWN and (time := of[name].fell) is not None and time >= since}
-    return last | with_them
+    return last | {name for name in down if (time := of[name].fell) is not None and time >= since}

@@ -22,7 +22,7 @@ def create_service(
     fields of Encap: encapsulation, port, outer_source, outer_checksum; `new_flow_limit` those of NewFlowLimit: per_service and per_source,
     each with flows_per_second and burst, prefix_v4, prefix_v6; `affinity` those of Affinity: timeout in seconds, prefix_length;
     `health_check` those of HealthCheck: one of tcp, http, grpc and udp with the fields of that kind, interval and timeout in seconds, rise,
-    fall, port, on_all_down."""
+    fall, port, on_all_down, min_up_percent."""
     service = _service(
         vip=vip, port=port, port_end=port_end, any_port=any_port, protocol=protocol, forwarding_mode=forwarding_mode,
         client_address=client_address, encap=encap, flow_tracking=flow_tracking, hash=hash, ring_size=ring_size,

@@ -42,7 +42,7 @@ class Statuses(click.ParamType[tuple[int, int]]):
 _KINDS = ("tcp", "http", "grpc", "udp")
 _OF_ALL = {  # by option: the field of HealthCheck
     "health_interval": "interval", "health_timeout": "timeout", "health_rise": "rise", "health_fall": "fall", "health_port": "port",
-    "on_all_down": "on_all_down",
+    "on_all_down": "on_all_down", "min_up": "min_up_percent",
 }  # fmt: skip
 _OF_KINDS = {  # by option: the field, and which kinds have it
     "health_path": ("path", ("http",)),
@@ -64,6 +64,9 @@ def health_options(command: Callable[..., Any]) -> Callable[..., Any]:
     number = click.IntRange(1, 100)
     for option in (
         click.option("--on-all-down", type=click.Choice(("keep-last", "reject")), help="What becomes of new flows when no backend is UP."),
+        click.option(
+            "--min-up", type=click.IntRange(0, 100), help="When less than so many percent of the weight are UP, those that go DOWN go on."
+        ),
         click.option("--health-verify", is_flag=True, help="The certificate must be trusted by the load balancer's host."),
         click.option("--health-server-name", help="Name for TLS; the host by default."),
         click.option("--health-tls", is_flag=True, help="With TLS."),

@@ -103,7 +103,8 @@ def probe(of: Any) -> str:
 
 
 def _check(of: Any) -> str:
-    return f"{of.WhichOneof('kind')} every {of.interval.ToMilliseconds() / 1000:g}s, rise {of.rise}, fall {of.fall}"
+    fewest = f", at least {of.min_up_percent} % UP" if of.min_up_percent else ""
+    return f"{of.WhichOneof('kind')} every {of.interval.ToMilliseconds() / 1000:g}s, rise {of.rise}, fall {of.fall}{fewest}"
 
 
 def _ports(service: Any) -> str:

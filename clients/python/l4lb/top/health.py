@@ -44,7 +44,7 @@ def told(backend: Backend) -> str:
         f"health {state} since {health.change_time.ToJsonString()}, {health.consecutive} probes in a row, {health.transitions} transitions"
     ]
     if health.kept_by_on_all_down:
-        lines.append("takes new flows all the same: no backend of its service is UP")
+        lines.append("takes new flows all the same: too few backends of its service are UP")
     if health.HasField("flapping_until"):
         lines.append(f"changes too often: DOWN until {health.flapping_until.ToJsonString()}")
     probes = list(health.history) or ([health.last_probe] if health.HasField("last_probe") else [])

@@ -152,7 +152,7 @@ class UdpCheck(_message.Message):
     def __init__(self, send: _Optional[bytes] = ..., expect: _Optional[bytes] = ...) -> None: ...
 
 class HealthCheck(_message.Message):
-    __slots__ = ("tcp", "http", "grpc", "udp", "interval", "timeout", "rise", "fall", "port", "on_all_down")
+    __slots__ = ("tcp", "http", "grpc", "udp", "interval", "timeout", "rise", "fall", "port", "on_all_down", "min_up_percent")
     TCP_FIELD_NUMBER: _ClassVar[int]
     HTTP_FIELD_NUMBER: _ClassVar[int]
     GRPC_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +163,7 @@ class HealthCheck(_message.Message):
     FALL_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     ON_ALL_DOWN_FIELD_NUMBER: _ClassVar[int]
+    MIN_UP_PERCENT_FIELD_NUMBER: _ClassVar[int]
     tcp: TcpCheck
     http: HttpCheck
     grpc: GrpcCheck
@@ -173,7 +174,8 @@ class HealthCheck(_message.Message):
     fall: int
     port: int
     on_all_down: OnAllDown
-    def __init__(self, tcp: _Optional[_Union[TcpCheck, _Mapping]] = ..., http: _Optional[_Union[HttpCheck, _Mapping]] = ..., grpc: _Optional[_Union[GrpcCheck, _Mapping]] = ..., udp: _Optional[_Union[UdpCheck, _Mapping]] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rise: _Optional[int] = ..., fall: _Optional[int] = ..., port: _Optional[int] = ..., on_all_down: _Optional[_Union[OnAllDown, str]] = ...) -> None: ...
+    min_up_percent: int
+    def __init__(self, tcp: _Optional[_Union[TcpCheck, _Mapping]] = ..., http: _Optional[_Union[HttpCheck, _Mapping]] = ..., grpc: _Optional[_Union[GrpcCheck, _Mapping]] = ..., udp: _Optional[_Union[UdpCheck, _Mapping]] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rise: _Optional[int] = ..., fall: _Optional[int] = ..., port: _Optional[int] = ..., on_all_down: _Optional[_Union[OnAllDown, str]] = ..., min_up_percent: _Optional[int] = ...) -> None: ...
 
 class Probe(_message.Message):
     __slots__ = ("time", "latency", "outcome", "detail")
