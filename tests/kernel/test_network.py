@@ -216,3 +216,40 @@ async def test_a_gateway_s_new_mac_is_a_change_once_routing_was_asked(network: K
     async with asyncio.timeout(20):
         while await anext(changes) != "neighbour":
             pass
+
+
+@pytest.mark.parametrize(("prefix", "gateway"), [("198.51.100.0/24", "192.0.2.2"), ("2001:db8:5::/64", "2001:db8::2")])
+async def test_routers_before_clients_are_known_before_replies_need_them(
+    network: KernelNetwork, inside: Pair, prefix: str, gateway: str
+) -> None:
+    """One that the host has never spoken to: without its MAC replies would go on to the router that was there before."""
+    inside.ip(inside.lb, "route", "add", prefix, "via", gateway)
+    deadline = time.monotonic() + 10
+    while f'"{gateway}", "{mac(inside, inside.peer).hex()}"'.encode() not in await network.routing():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert "managed" in inside.ip(inside.lb, "neigh", "show", gateway)
+    await resolved(network, gateway)
+    inside.ip(inside.lb, "route", "delete", prefix)
+    await network.routing()
+    assert "managed" in inside.ip(inside.lb, "neigh", "show", gateway), "it is a backend, too"
+    await network.forget(address(gateway))
+    assert "managed" not in inside.ip(inside.lb, "neigh", "show", gateway)
+
+
+async def test_a_gateway_over_a_link_that_is_down_is_nobody_to_ask_until_it_is_up(network: KernelNetwork, inside: Pair) -> None:
+    def shown() -> str:
+        return inside.ip(inside.lb, "neigh", "show", "192.0.2.2")
+
+    inside.ip(inside.lb, "route", "add", "198.51.100.0/24", "via", "192.0.2.2")
+    for state, expected in (("up", True), ("down", False), ("up", True)):
+        inside.ip(inside.peer, "link", "set", "eth0", state)
+        deadline = time.monotonic() + 10
+        while ("NO-CARRIER" in inside.ip(inside.lb, "link", "show", "eth0")) == expected:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        await network.routing()
+        assert ("managed" in shown()) == expected
+    inside.ip(inside.lb, "neigh", "delete", "192.0.2.2", "dev", "eth0")
+    await network.routing()
+    assert "managed" in shown(), "whoever took it away"

@@ -1,10 +1,11 @@
 """Routes, neighbours, links and addresses of this network namespace: the control.ports.Network of a real kernel."""
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Container
 from dataclasses import replace
 
 from pyroute2 import AsyncIPRoute
@@ -21,6 +22,7 @@ _RTN_UNICAST = 1
 _NTF_EXT_LEARNED = 0x10
 NTF_EXT_MANAGED = 1  # in NDA_FLAGS_EXT: the kernel resolves it and keeps it resolved
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.ENETDOWN, errno.ENODEV)
+MOST_GATEWAYS = 256  # that are kept resolved, of those of routes: an internet exchange may have thousands
 KNOWN_SECONDS = 1.0  # and at most until the kernel tells of a change
 _KINDS = {"LINK": "link", "NEIGH": "neighbour", "ROUTE": "route", "ADDR": "address"}
 _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
@@ -37,6 +39,7 @@ class KernelNetwork:
         self._known: dict[Neighbour, tuple[float, asyncio.Task[tuple[Message, bytes]]]] = {}  # when it was asked, link and MAC
         self._made: set[Neighbour] = set()  # managed by us: `forget` deletes them
         self._gateways: frozenset[Neighbour] = frozenset()  # of the routes that `routing` saw
+        self._resolved: frozenset[Neighbour] = frozenset()  # those of them that count among `_uses`
         self._macs: dict[Neighbour, bytes] = {}  # what `changes` saw last
 
     async def next_hop(self, address: Address) -> NextHop | None:
@@ -145,8 +148,11 @@ class KernelNetwork:
     async def forget(self, address: Address) -> None:
         """No longer keep the neighbour resolved, unless another address needs the same one."""
         neighbour = self._kept.pop(address, None)
-        if neighbour is None:
-            return
+        if neighbour is not None:
+            await self._release(neighbour)
+
+    async def _release(self, neighbour: Neighbour) -> None:
+        """One use less."""
         self._uses[neighbour] -= 1
         if self._uses[neighbour]:
             return
@@ -172,10 +178,25 @@ class KernelNetwork:
         return {m.get("ifname"): m["index"] for m in await self._netlink.ask("link", "dump")}
 
     async def routing(self) -> bytes:
-        """All that decides how replies leave, as canonical bytes: links, routes, MACs of the gateways of routes."""
+        """All that decides how replies leave, as canonical bytes: links, routes, MACs of the gateways of routes. Those are kept resolved
+        from now on."""
         links, routes, neighbours = [await self._netlink.ask(what, "dump") for what in ("link", "route", "neigh")]
         self._gateways = routing.gateways(routes)
+        await self._keep_gateways(routing.ethernet(links), routing.kept(neighbours, NTF_EXT_MANAGED))
         return routing.canonical(links, routes, neighbours)
+
+    async def _keep_gateways(self, links: Container[int], kept: Container[Neighbour]) -> None:
+        """Nothing else makes this host speak to the routers before clients, and to one that it does not know replies cannot move when
+        theirs has gone."""
+        ways = sorted((one for one in self._gateways if one.ifindex in links), key=lambda one: (one.ifindex, one.address))[:MOST_GATEWAYS]
+        before, self._resolved = self._resolved, frozenset(ways)
+        for neighbour in before - self._resolved:
+            await self._release(neighbour)
+        self._uses.update(self._resolved - before)
+        for neighbour in self._resolved:
+            if neighbour not in kept:
+                with contextlib.suppress(OSError):  # the link has gone meanwhile, which is told
+                    await self._resolve(neighbour)
 
     async def forwarding(self, interface: str) -> frozenset[int] | None:
         """Families, 4 and 6, that are forwarded from this interface; None when it is not there. Asked over netlink, since /proc/sys may

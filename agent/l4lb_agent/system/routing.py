@@ -65,6 +65,17 @@ def gateways(routes: Iterable[Message]) -> frozenset[Neighbour]:
     return frozenset(Neighbour(way, index) for route in routes for index, way, _ in _hops(route) if way)
 
 
+def ethernet(links: Iterable[Message]) -> frozenset[int]:
+    """Those of the links that run and have a MAC: over them neighbours are asked for theirs."""
+    return frozenset(one["index"] for one in links if one["flags"] & _IFF_UP_RUNNING == _IFF_UP_RUNNING and mac(one.get("address")))
+
+
+def kept(neighbours: Iterable[Message], managed: int) -> frozenset[Neighbour]:
+    """Those that the kernel, by the flag `managed`, or an operator keeps."""
+    entries = (m for m in neighbours if m.get("dst") and (m["state"] & NUD_FIXED or (m.get("flags_ext") or 0) & managed))
+    return frozenset(Neighbour(address(m.get("dst")), m["ifindex"]) for m in entries)
+
+
 def forwarding(link: Message) -> frozenset[int]:
     """Families, 4 and 6, that the host forwards from a link."""
     families = link.get("af_spec")
