@@ -225,6 +225,7 @@ def _spread_v4(value: Any) -> tuple[bytes, int]:
         raise ValueError(f"must be an IPv4 prefix like 172.16.0.0/16: {error}") from None
     if not 8 <= network.prefixlen <= 28:
         raise ValueError("must be a prefix of 8 to 28 bits")
+    _sendable(network)
     return network.network_address.packed, network.prefixlen
 
 
@@ -235,7 +236,13 @@ def _spread_v6(value: Any) -> bytes:
         raise ValueError(f"must be an IPv6 prefix like 100::/96: {error}") from None
     if network.prefixlen != 96:
         raise ValueError("must be a prefix of 96 bits: the other 32 are spread")
+    _sendable(network)
     return network.network_address.packed
+
+
+def _sendable(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+    """Raises InvalidArgument unless packets can come from addresses of the prefix."""
+    Address.parse(str(network.network_address + 1), f"addresses of {network}")
 
 
 def _addresses(value: Any) -> tuple[Address, ...]:

@@ -200,6 +200,18 @@ def test_addresses_that_would_make_packets_circle_are_refused() -> None:
     refused(errors.InvalidArgument, "backend.address", commands.UpdateBackend(A, address=address("192.0.2.1")))
 
 
+def test_an_outer_source_is_neither_a_vip_nor_the_backend_that_it_sends_to() -> None:
+    source = "10.0.0.250"
+    facts = replace(FACTS, config=config(outer_source=(address(source),)))
+    refused(errors.InvalidArgument, "service.vip", commands.CreateService(service("x", source)), facts=facts)
+    tracked = {"tracking": Tracking.ALL}
+    modes = (service("tunnel", port=1, mode=Mode.IPIP, **tracked), service("plain", port=2, mode=Mode.DSR, **tracked))
+    state = after(*map(commands.CreateService, modes), desired=web())
+    refused(errors.InvalidArgument, "backend.address", commands.AddBackend(backend("tunnel", "a", source, 1)), state, facts)
+    for name, at in (("tunnel", "10.0.0.9"), ("plain", source)):
+        after(commands.AddBackend(backend(name, "a", at, 1 if name == "tunnel" else 2)), facts=facts, desired=state)
+
+
 def test_a_backend_has_the_family_of_its_vip() -> None:
     error = refused(errors.InvalidArgument, "backend.address", commands.AddBackend(backend("web", "c", "2001:db8::1")))
     assert error.reason == "FAMILY_MISMATCH"

@@ -43,6 +43,8 @@ class Address:
             raise InvalidAddress(field, text, "is not a unicast address that packets can be sent to")
         if parsed.version == 4 and parsed.packed[0] == 0:
             raise InvalidAddress(field, text, "is in 0.0.0.0/8, which nothing can be sent to")
+        if parsed.version == 6 and not any(parsed.packed[:4]):
+            raise InvalidAddress(field, text, "is in ::/32, which no host on a network has")
         return cls(parsed.packed if parsed.version == 6 else MAPPED + parsed.packed)
 
 

@@ -118,6 +118,8 @@ def _create_service(desired: Desired, asked: VirtualService, facts: Facts) -> Ma
     places.check_ports(desired, asked)
     if asked.vip in facts.config.snat:
         raise address_taken("service.vip", asked.vip, "is a SNAT address: a VIP must be another one")
+    if asked.vip in facts.config.outer_source:
+        raise address_taken("service.vip", asked.vip, "is an outer source in agent.toml: backends would take it for their own address")
     for backend in desired.backends.values():
         if backend.address == asked.vip:
             raise address_taken("service.vip", asked.vip, f"is the address of {backend.name}: packets would go round in circles")

@@ -22,6 +22,8 @@ def check(desired: Desired, asked: Backend, service: VirtualService, config: Dat
         )
     if asked.address in config.snat:
         raise address_taken("backend.address", asked.address, "is a SNAT address")
+    if service.mode.encapsulates and asked.address in config.outer_source:
+        raise address_taken("backend.address", asked.address, "is an outer source in agent.toml: it would send to itself")
     if not service.mode.translates and asked.port != service.backend_port:
         alternative = f" or give {service.port}" if service.backend_port else ""
         raise InvalidArgument(
