@@ -213,7 +213,9 @@ MEANINGS: Final[Mapping[Reason, tuple[str, str]]] = {
     Reason.FRAME_FOREIGN: (
         "Towards an owned address, in a frame for another station, for a group or from a group address. Normal: a switch floods frames "
         "for stations that it does not know.",
-        "A high rate: a switch that never learns where the backends are, or a host with a wrong static neighbour.",
+        "A high rate: a switch that never learns where the backends are, or a host with a wrong static neighbour. All of a VIP's traffic: "
+        "it is sent to another MAC than that of the interface with the program, to the virtual one of VRRP, say, or to that of a VLAN "
+        "device which has one of its own; VRRP without a virtual MAC, and `ip link set dev VLAN address` of the interface's, cure it.",
     ),
     Reason.NO_BACKEND_LIMITED: (
         "As NO_BACKEND_ANSWERED, but this CPU's answers of the second are spent (`rst_rate`, `icmp_rate`): dropped silently.",
