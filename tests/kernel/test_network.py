@@ -70,6 +70,8 @@ async def test_behind_a_router_the_gateway_is_resolved_and_the_route_s_mtu_count
     inside.ip(inside.lb, "route", "add", destination, "via", *via.split(), "mtu", str(mtu))
     hop = await resolved(network, destination)
     assert (hop.gateway, hop.mtu, hop.destination_mac) == (address(gateway), mtu, mac(inside, inside.peer))
+    inside.ip(inside.lb, "route", "replace", destination, "via", *via.split(), "mtu", "9000")
+    assert (await resolved(network, destination)).mtu == 1500, "what the link takes"
 
 
 async def test_the_neighbour_is_managed_by_the_kernel_and_asked_for_once(network: KernelNetwork, inside: Pair) -> None:

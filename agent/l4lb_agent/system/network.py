@@ -59,8 +59,7 @@ class KernelNetwork:
         source = routing.mac(link.get("address"))
         if not source or not destination:
             return None
-        metrics = route.get("metrics")
-        mtu = (metrics.get("mtu") if metrics else None) or link.get("mtu") or 0
+        mtu = routing.mtu(route, link)
         hop = NextHop(link.get("ifname"), neighbour.ifindex, source, destination, gateway, mtu, routing.source(route))
         return await self._over_vlan(link, hop) if routing.kind(link) == "vlan" else hop
 

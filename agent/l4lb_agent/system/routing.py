@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.ways.mtu import effective
 from l4lb_agent.model.ways.vlan import Vlan
 
 Message = Any
@@ -51,6 +52,13 @@ def source(route: Message) -> Address | None:
     text = route.get("prefsrc")
     own = ipaddress.ip_address(text) if text else None
     return address(text) if own and not (own.is_link_local or own.is_loopback) else None
+
+
+def mtu(route: Message, link: Message | None) -> int:
+    """What fits into a route over a link: a route's own MTU may say more than its link takes, and then nothing is sent of what it says."""
+    metrics, carried = route.get("metrics"), (link.get("mtu") if link is not None else None) or 0
+    asked = (metrics.get("mtu") if metrics else None) or 0
+    return effective(asked, carried)
 
 
 def _hops(route: Message) -> Iterator[tuple[int, Address | None, int]]:

@@ -44,8 +44,7 @@ class Ways:
         found: dict[Address, Way | None] = dict.fromkeys(routes)
         for address, one in neighbours.items():
             route, link, entry = routes[address], links.get(one.ifindex), entries[one]
-            metrics = (route.get("metrics") if route is not None else None) or {}
-            mtu = metrics.get("mtu") or (link.get("mtu") if link else 0) or 0
+            mtu = routing.mtu(route, link) if route is not None else 0
             name = link.get("ifname") if link else str(one.ifindex)
             gateway = routing.gateway(routes[address])
             trouble = routing.trouble(link, links, gateway) if link is not None else ""
