@@ -34,6 +34,7 @@ ROUTED = replace(hop(), gateway=address("10.0.0.254"))
         (TUNNEL, hop(source=OWN), (), (), ""),
         (TUNNEL, hop(), (), (), "no IPv4 address"),
         (TUNNEL, hop(), (), (address("2001:db8::1"),), "no IPv4 address"),
+        (TUNNEL, hop(source=VIP), (VIP,), (), "no IPv4 address, beside the VIP"),
         (TUNNEL, hop(), (), (OWN,), ""),
         (replace(TUNNEL, outer_source=OuterSource.SPREAD), hop(), (), (), ""),
     ],

@@ -169,6 +169,7 @@ CASES: list[tuple[str, Scope, Facts, Id, Severity, str]] = [
         ERROR, "ip address add 192.0.2.10/32 dev lo",
     ),
     ("no outer source", scope(asked=sent_from_here()), with_way(source=None), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip route get 192.0.2.21"),
+    ("from the VIP", scope(asked=sent_from_here()), with_way(source=VIP), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip route get 192.0.2.21"),
     ("answers come in elsewhere", scope(), with_way(interface="eth1"), Id.ANSWERS_UNSEEN, WARNING, "ip route get 192.0.2.21"),
     ("a way of no use", scope(), with_way(trouble="has two tags"), Id.BACKEND_WAY_UNUSABLE, ERROR, "ip -d link show dev eth0"),
     (

@@ -76,7 +76,7 @@ def _backend(scope: Scope, service: VirtualService, backend: Backend, facts: Fac
         )
         yield Finding(Id.ANSWERS_UNSEEN, Severity.WARNING, backend.name, evidence, (f"ip route get {address}",))
     configured = any(own.family == address.family for own in scope.config.outer_source)
-    if service.outer_source is OuterSource.REAL and way.source is None and not configured:
+    if service.outer_source is OuterSource.REAL and way.source in (None, service.vip) and not configured:
         evidence = f"{without_source(address)}: the backend gets no slots"
         yield Finding(Id.BACKEND_WAY_UNUSABLE, severity, backend.name, evidence, (f"ip route get {address}",))
     if not way.usable:

@@ -13,9 +13,11 @@ def is_here(backend: Backend, service: VirtualService, local: Container[Address]
     return service.mode is Mode.DSR and backend.address in local and service.vip in local
 
 
-def outer_source(backend: Address, hop: NextHop, own: Iterable[Address]) -> Address | None:
-    """Source of outer headers to `backend`: of the configured ones the one of its family, else what the kernel would use."""
-    return next((address for address in own if address.family == backend.family), hop.source)
+def outer_source(backend: Backend, service: VirtualService, hop: NextHop, own: Iterable[Address]) -> Address | None:
+    """Source of outer headers to a backend: of the configured ones the one of its family, else what the kernel would use. Not the VIP,
+    which the backend has as well and would take for a forgery."""
+    source = next((address for address in own if address.family == backend.address.family), hop.source)
+    return None if source == service.vip else source
 
 
 def missing(
@@ -34,7 +36,7 @@ def missing(
         return hop.trouble
     if hop.gateway is not None and service.mode is Mode.DSR:
         return f"{address} is behind the router {hop.gateway}: DSR reaches backends on the same link only, ENCAP the others"
-    if service.outer_source is OuterSource.REAL and outer_source(address, hop, own) is None:
+    if service.outer_source is OuterSource.REAL and outer_source(backend, service, hop, own) is None:
         return without_source(address)
     return ""
 
@@ -52,8 +54,8 @@ def add_vip(vip: Address) -> str:
 def without_source(address: Address) -> str:
     """What is wrong where nothing can be the source of outer headers."""
     return (
-        f"this host has no IPv{address.family} address, beside those of a link, to send outer headers to {address} from: give it one, or "
-        "set outer_source under [datapath] in agent.toml"
+        f"this host has no IPv{address.family} address, beside the VIP and those of a link, to send outer headers to {address} from: "
+        "give it one, or set outer_source under [datapath] in agent.toml"
     )
 
 
