@@ -87,7 +87,7 @@ const (
 	// NAT: both directions pass the load balancer; the destination is translated, and the source as client_address says.
 	ForwardingMode_FORWARDING_MODE_NAT ForwardingMode = 1
 	// By MAC rewrite on the backend's link; the backend has the VIP too and answers the client directly. One behind a router gets no packets and
-	// says so in `reconciling_reason`; one that is the load balancer itself gets them passed up.
+	// says so in `reconciling_reason`; one that is the load balancer itself gets them passed up, once that has the VIP too.
 	ForwardingMode_FORWARDING_MODE_DSR ForwardingMode = 2
 	// By an outer header, over any number of routers; the backend takes it off, has the VIP too and answers the client directly.
 	ForwardingMode_FORWARDING_MODE_ENCAP ForwardingMode = 3

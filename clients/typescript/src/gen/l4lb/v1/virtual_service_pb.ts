@@ -484,7 +484,7 @@ export enum ForwardingMode {
 
   /**
    * By MAC rewrite on the backend's link; the backend has the VIP too and answers the client directly. One behind a router gets no packets and
-   * says so in `reconciling_reason`; one that is the load balancer itself gets them passed up.
+   * says so in `reconciling_reason`; one that is the load balancer itself gets them passed up, once that has the VIP too.
    *
    * @generated from enum value: FORWARDING_MODE_DSR = 2;
    */
