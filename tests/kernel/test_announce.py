@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from l4lb_agent.dataplane import announce
+from l4lb_agent.dataplane import announce, device
 from l4lb_agent.dataplane.kernel import KernelDatapath
 from l4lb_agent.model import mapspec
 from l4lb_agent.model.address import Address
@@ -49,7 +49,9 @@ def test_a_neighbour_that_knew_another_mac_learns_the_new_one(datapath: KernelDa
 
 def test_the_device_listens_to_the_group_while_any_address_needs_it(datapath: KernelDatapath, inside: Pair) -> None:
     def listens() -> bool:
-        return "33:33:ff:cd:12:34" in inside.ip(inside.lb, "maddress", "show", "dev", "eth0")
+        shown = inside.ip(inside.lb, "maddress", "show", "dev", "eth0")
+        assert ("33:33:ff:cd:12:34" in shown) == ("inet6 ff02::1:ffcd:1234" in shown), "by the card, and reported to switches"
+        return "33:33:ff:cd:12:34" in shown
 
     one, other = address("2001:db8:1::cd:1234"), address("2001:db8:2::cd:1234")
     for each in (one, other, one):
@@ -60,6 +62,30 @@ def test_the_device_listens_to_the_group_while_any_address_needs_it(datapath: Ke
     datapath.withdraw(other, ["eth0"])
     assert not listens()
     datapath.withdraw(other, ["eth0"])
+
+
+def test_groups_are_reported_anew_on_a_device_that_was_replaced(datapath: KernelDatapath, inside: Pair) -> None:
+    def reported() -> bool:
+        return "inet6 ff02::1:ff00:99" in inside.ip(inside.lb, "maddress", "show", "dev", "v0")
+
+    for _ in range(2):
+        inside.ip(inside.lb, "link", "add", "v0", "up", "type", "veth", "peer", "name", "v1")
+        inside.ip(inside.lb, "link", "set", "v1", "up")
+        datapath.announce(address("2001:db8::99"), ["v0"])
+        assert reported()
+        inside.ip(inside.lb, "link", "delete", "v0")
+
+
+def test_more_groups_than_one_socket_takes_are_reported(datapath: KernelDatapath, inside: Pair) -> None:
+    groups = announce.Groups()
+    eth0 = device.find("eth0")
+    for number in range(3000):
+        groups.join(address(f"2001:db8::1:{number:x}"), eth0)
+    assert inside.ip(inside.lb, "maddress", "show", "dev", "eth0").count("inet6 ff02::1:ff01:") == 3000
+    groups.close()
+    shown = inside.ip(inside.lb, "maddress", "show", "dev", "eth0")
+    assert "ff02::1:ff01:" not in shown
+    assert shown.count("33:33:ff:01:") == 3000, "the card goes on listening"
 
 
 def test_other_interfaces_are_told_even_when_one_is_missing(datapath: KernelDatapath, inside: Pair) -> None:

@@ -4,6 +4,7 @@ A raw socket needs CAP_NET_RAW. Instead a tiny traffic-control program is run on
 the device's ordinary transmit queue (bpf_clone_redirect), which needs nothing of the driver, unlike XDP's redirect.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -17,6 +18,7 @@ from l4lb_agent.model.address import Address
 
 _SIOCADDMULTI, _SIOCDELMULTI = 0x8931, 0x8932
 _CLONE_REDIRECT = 13
+_SOLICITED_NODE = bytes.fromhex("ff02" + "00" * 9 + "01ff")  # the address's last three bytes follow (RFC 4291 2.7.1)
 
 
 def solicited_node(address: Address) -> bytes:
@@ -65,25 +67,62 @@ def has_mac(found: device.Device) -> bool:
 
 
 class Groups:
-    """Which solicited-node groups the devices listen to for announced addresses: a network card drops what nobody asked for."""
+    """Which solicited-node groups the devices listen to for announced addresses: a network card drops what nobody asked for, and a switch
+    that snoops on MLD (RFC 4541 3) keeps back what nobody has reported. The card goes on listening when the agent ends, reports end with
+    it: neighbours that know an address ask this station alone."""
 
     def __init__(self) -> None:
         self._users: dict[tuple[str, bytes], set[Address]] = {}
+        self._reported: dict[tuple[str, bytes], tuple[int, socket.socket]] = {}  # ifindex, and who is the group's member there
+        self._members: list[socket.socket] = []  # each with as many groups as the kernel lets it have
 
-    def join(self, address: Address, interface: str) -> None:
+    def join(self, address: Address, found: device.Device) -> None:
         """Listen for solicitations of an IPv6 `address`; nothing for IPv4. Joining twice is joining once, also for the kernel."""
-        if address.family == 6:
-            group = solicited_node(address)
-            _multicast(interface, group, _SIOCADDMULTI)
-            self._users.setdefault((interface, group), set()).add(address)
+        if address.family == 4:
+            return
+        key = (found.name, solicited_node(address))
+        _multicast(found.name, key[1], _SIOCADDMULTI)
+        self._users.setdefault(key, set()).add(address)
+        if self._reported.get(key, (0,))[0] != found.ifindex:
+            with contextlib.suppress(OSError):  # a device without IPv6 reports nothing
+                self._reported[key] = (found.ifindex, self._report(found.ifindex, address))
 
     def leave(self, address: Address, interface: str) -> None:
         """Undo `join`, unless another address needs the same group."""
         key = (interface, solicited_node(address))
         users = self._users.get(key, set())
         users.discard(address)
-        if address.family == 6 and not users and self._users.pop(key, None) is not None:
-            _multicast(interface, key[1], _SIOCDELMULTI)
+        if address.family == 4 or users or self._users.pop(key, None) is None:
+            return
+        ifindex, member = self._reported.pop(key, (0, None))
+        if member is not None:
+            with contextlib.suppress(OSError):  # the device has gone
+                member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, _membership(ifindex, address))
+        _multicast(interface, key[1], _SIOCDELMULTI)
+
+    def close(self) -> None:
+        """No longer be a member of any."""
+        for member in self._members:
+            member.close()
+
+    def _report(self, ifindex: int, address: Address) -> socket.socket:
+        """The kernel reports the group on the device for as long as the socket is open."""
+        for member in self._members:
+            try:
+                member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, _membership(ifindex, address))
+            except OSError as error:
+                if error.errno != errno.ENOMEM:
+                    raise
+            else:
+                return member
+        self._members.append(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+        self._members[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, _membership(ifindex, address))
+        return self._members[-1]
+
+
+def _membership(ifindex: int, address: Address) -> bytes:
+    """struct ipv6_mreq of the address's solicited-node group."""
+    return _SOLICITED_NODE + address.packed[13:] + struct.pack("=I", ifindex)
 
 
 def _multicast(interface: str, group: bytes, request: int) -> None:

@@ -203,7 +203,7 @@ class KernelDatapath:
             try:
                 found = device.find(interface)
                 if announce.has_mac(found):
-                    self._groups.join(address, interface)
+                    self._groups.join(address, found)
                     announce.announce(address, found)
             except OSError as error:
                 errors.append(error)
@@ -217,6 +217,7 @@ class KernelDatapath:
 
     def close(self) -> None:
         """Give back descriptors and the lock; the datapath goes on forwarding."""
+        self._groups.close()
         self._ring.close()
         self._ticks.close()
         self._routes.close()
