@@ -14,7 +14,7 @@ from l4lb_agent.control.applying import rings
 from l4lb_agent.control.applying.reconciler import Reconciler
 from l4lb_agent.control.facade import BackendEvent, BackendView, Outcome
 from l4lb_agent.control.host import Host
-from l4lb_agent.control.monitor import Interface
+from l4lb_agent.control.monitor import MOST_VLANS, Interface
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.model import errors, layout
 from l4lb_agent.model.address import Address
@@ -23,6 +23,7 @@ from l4lb_agent.model.changes import commands
 from l4lb_agent.model.config import Echo
 from l4lb_agent.model.service import Mode, Tracking
 from l4lb_agent.model.tables import Elements, Step, Write, array_key
+from l4lb_agent.model.ways.vlan import Vlan
 from tests.fakes.datapath import FakeDatapath
 from tests.fakes.packet import first_packet
 from tests.fakes.values import SECRETS, SNAT, address, backend, config, hop, service
@@ -628,6 +629,34 @@ async def test_addresses_are_announced_when_attached_and_when_they_appear() -> N
         await until(lambda: (address("192.0.2.1"), "eth0") in node.datapath.announced)
         await agent.change(commands.DeleteService(WEB, force=True))
         await until(lambda: (address("192.0.2.1"), "eth0") not in node.datapath.announced)
+
+
+async def test_addresses_are_announced_in_the_vlans_of_an_interface_too() -> None:
+    """Whoever is in one has learnt the address there. Not in those of another interface, nor in more than can be told of."""
+    node = Node()
+    outer = Vlan(7, 2, 100, name="eth0.100")
+    node.network.vlans_here = frozenset({
+        outer, Vlan(8, 7, 5, name="eth0.100.5"), Vlan(9, 3, 100, name="eth1.100"), Vlan(11, 2, 7, name="eth0.7", up=False),
+    })  # fmt: skip
+
+    def told() -> set[str]:
+        return {interface for one, interface in node.datapath.announced if one == address(SNAT)}
+
+    async with node.running():
+        await until(lambda: told() == {"eth0", "eth0.100", "eth0.100.5"})
+        node.datapath.announced.clear()
+        node.network.vlans_here |= {Vlan(10, 2, 101, name="eth0.101")}
+        node.network.happen("link")
+        await until(lambda: told() == {"eth0.101"})
+        node.network.vlans_here = frozenset({replace(outer, device=77)})
+        node.network.happen("link")
+        await until(lambda: told() == {"eth0.101", "eth0.100"})
+    many = Node()
+    many.network.vlans_here = frozenset(Vlan(100 + number, 2, number, name=f"eth0.{number}") for number in range(1, MOST_VLANS + 2))
+    async with many.running():
+        await until(lambda: (address(SNAT), "eth0") in many.datapath.announced)
+        await asyncio.sleep(0.1)
+        assert {interface for _, interface in many.datapath.announced} == {"eth0"}
 
 
 async def test_a_vip_that_is_local_is_flagged_and_warned_of() -> None:

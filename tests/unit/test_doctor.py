@@ -443,7 +443,7 @@ async def test_callers_share_a_look_and_the_next_one_looks_again() -> None:
     examiner.seen = SOUND
     doors = Doors(FakeDatapath(config().sizes), FakeNetwork(), clock, FakeJournal(), examiner, FakeProber())
     interfaces = (Interface("eth0", "native"),)
-    monitor = Monitor(doors.datapath, interfaces, frozenset, lambda: None)
+    monitor = Monitor(doors.datapath, interfaces, frozenset, frozenset, lambda: None)
     near = Surroundings(doors.network, clock, lambda: None)
     near.adopt({THERE: hop()})
     answers = {"services/web/backends/a": Answers(5, 5, 5)}

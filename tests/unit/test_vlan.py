@@ -10,7 +10,7 @@ from l4lb_agent.model.desired import Desired
 from l4lb_agent.model.ids import Ids
 from l4lb_agent.model.service import Mode
 from l4lb_agent.model.tables import Tables, array_key
-from l4lb_agent.model.ways.vlan import Vlan, place
+from l4lb_agent.model.ways.vlan import Vlan, on, place
 from l4lb_agent.model.ways.way import way
 from l4lb_agent.system import routing
 from tests.fakes.values import SECRETS, address, backend, config, hop, service
@@ -27,6 +27,12 @@ def vlan_link(index: int, vlan: int, lower: int = 2, protocol: int = DOT1Q, **mo
 
 def test_a_vlan_is_known_by_its_lower_device_and_tag() -> None:
     assert routing.vlans([ETH0, vlan_link(3, 7), vlan_link(4, 4094)]) == {Vlan(3, 2, 7, mtu=1500), Vlan(4, 2, 4094, mtu=1500)}
+
+
+def test_addresses_are_told_on_vlans_of_the_interface_that_run() -> None:
+    links = [ETH0, {**ETH0, "index": 9}, vlan_link(3, 7), vlan_link(4, 8, lower=3, flags=1), vlan_link(5, 7, lower=9)]
+    found = on(2, routing.vlans(links))
+    assert [(one.device, one.name, one.up) for one in found] == [(3, "vlan3", True), (4, "vlan4", False)]
 
 
 @pytest.mark.parametrize(("outer", "inner"), [(DOT1AD, DOT1Q), (DOT1Q, DOT1Q), (DOT1Q, DOT1AD)])

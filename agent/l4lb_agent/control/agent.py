@@ -77,7 +77,7 @@ class Agent:
         self._changer = Changer(*parts, doors.clock, lambda: self._host)
         self._watchers = Watchers(lambda: self._store.desired, lambda backend: self._views.backend(self._store.desired, backend))
         self._watchers.replay(replayed.base, replayed.changes)
-        self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, self._news.set)
+        self._monitor = Monitor(doors.datapath, host.interfaces, self._owned, lambda: self._surroundings.vlans, self._news.set)
         self.forwarding = Forwarding(doors.network, [one.name for one in host.interfaces], host.config, ready_changed)
         self._doctor = Doctor(
             doors,

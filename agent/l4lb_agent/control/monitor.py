@@ -1,4 +1,4 @@
-"""Keeps the program on every configured interface, and the VIPs announced there."""
+"""Keeps the program on every configured interface, and the VIPs announced there, and in the VLANs that it carries."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,9 @@ from l4lb_agent.control.pause import heard
 from l4lb_agent.control.ports import Datapath
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import InterfaceState
+from l4lb_agent.model.ways.vlan import Vlan, on
 
+MOST_VLANS = 64  # of an interface in which addresses are announced: each costs a millisecond for each address; all are answered in
 LOOK_SECONDS = 5.0  # between looks at an interface of which nothing was heard
 
 _log = logging.getLogger(__name__)
@@ -28,16 +30,22 @@ class Interface:
 
 
 class Monitor:
-    """One loop for each interface. `owned` gives the addresses to announce; `changed` is called when an interface's state changes."""
+    """One loop for each interface. `owned` gives the addresses to announce, `vlans` the VLAN devices; `changed` is called when an
+    interface's state changes."""
 
     def __init__(
-        self, datapath: Datapath, interfaces: tuple[Interface, ...], owned: Callable[[], frozenset[Address]], changed: Callable[[], None]
+        self,
+        datapath: Datapath,
+        interfaces: tuple[Interface, ...],
+        owned: Callable[[], frozenset[Address]],
+        vlans: Callable[[], frozenset[Vlan]],
+        changed: Callable[[], None],
     ) -> None:
         self.states = {one.name: InterfaceState(one.name, reason=f"interface {one.name}: not attached yet") for one in interfaces}
         self.retries = 0
-        self._datapath, self._interfaces, self._owned, self._changed = datapath, interfaces, owned, changed
+        self._datapath, self._interfaces, self._owned, self._vlans, self._changed = datapath, interfaces, owned, vlans, changed
         self._wakes = {one.name: asyncio.Event() for one in interfaces}
-        self._announced: dict[str, frozenset[Address]] = {}
+        self._announced: dict[str, dict[tuple[str, int], frozenset[Address]]] = {}  # by interface, and name and number of the device
 
     @property
     def missing(self) -> list[str]:
@@ -78,21 +86,30 @@ class Monitor:
             _log.info("event=attached interface=%s mode=%s program_id=%d reason=%r", state.name, state.mode, state.program_id, state.reason)
         if before.mode and state.mode != before.mode:
             _log.warning("event=mode_changed interface=%s before=%s mode=%s reason=%r", state.name, before.mode, state.mode, state.reason)
-        await self._announce(interface.name)
+        await self._announce(interface.name, state.ifindex)
         self._set(state)
 
-    async def _announce(self, interface: str) -> None:
-        owned, announced = self._owned(), self._announced.get(interface, frozenset())
+    async def _announce(self, interface: str, ifindex: int) -> None:
+        owned, announced = self._owned(), self._announced.setdefault(interface, {})
+        carried = [one for one in on(ifindex, self._vlans()) if one.up]
+        devices = [(interface, ifindex), *((one.name, one.device) for one in (carried if len(carried) <= MOST_VLANS else ()))]
+        for gone in announced.keys() - set(devices):
+            del announced[gone]
+        for device in devices:
+            announced[device] = await self._tell(device[0], owned, announced.get(device, frozenset()))
+
+    async def _tell(self, device: str, owned: frozenset[Address], announced: frozenset[Address]) -> frozenset[Address]:
+        """What is announced on a device now."""
         for address in sorted(owned - announced):
             try:
-                await asyncio.to_thread(self._datapath.announce, address, [interface])
+                await asyncio.to_thread(self._datapath.announce, address, [device])
             except OSError as error:
-                _log.warning("event=announce_failed address=%s interface=%s error=%r", address, interface, str(error))
+                _log.warning("event=announce_failed address=%s interface=%s error=%r", address, device, str(error))
                 owned -= {address}
         for address in sorted(announced - owned):
             with contextlib.suppress(OSError):
-                await asyncio.to_thread(self._datapath.withdraw, address, [interface])
-        self._announced[interface] = owned
+                await asyncio.to_thread(self._datapath.withdraw, address, [device])
+        return owned
 
     def _failed(self, interface: Interface, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -75,7 +75,11 @@ def gateways(routes: Iterable[Message]) -> frozenset[Neighbour]:
 
 def ethernet(links: Iterable[Message]) -> frozenset[int]:
     """Those of the links that run and have a MAC: over them neighbours are asked for theirs."""
-    return frozenset(one["index"] for one in links if one["flags"] & _IFF_UP_RUNNING == _IFF_UP_RUNNING and mac(one.get("address")))
+    return frozenset(one["index"] for one in links if _runs(one) and mac(one.get("address")))
+
+
+def _runs(link: Message) -> bool:
+    return bool(link["flags"] & _IFF_UP_RUNNING == _IFF_UP_RUNNING)
 
 
 def kept(neighbours: Iterable[Message], managed: int) -> frozenset[Neighbour]:
@@ -107,7 +111,8 @@ def vlan(link: Message, links: Mapping[int, Message]) -> Vlan | str:
         if kind(links[under.lower]) == "vlan":
             return f"is a VLAN on {lower.get('ifname')}, which is one on another one: three tags are not handled"
         mtu = under.mtu
-    return Vlan(link["index"], lower["index"], link.get("linkinfo").get("data").get("vlan_id"), is_service(link), mtu)
+    number = link.get("linkinfo").get("data").get("vlan_id")
+    return Vlan(link["index"], lower["index"], number, is_service(link), mtu, link.get("ifname"), _runs(link))
 
 
 def is_service(link: Message) -> bool:

@@ -2,7 +2,7 @@
 another one: its frames have two tags."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from l4lb_agent.model import layout
 from l4lb_agent.model.tables import Elements, array_key
@@ -17,11 +17,20 @@ class Vlan:
     vlan: int
     service: bool = False  # of 802.1ad
     mtu: int = 0  # of the interface that carries the frames
+    name: str = field(default="", compare=False)  # of the device
+    up: bool = field(default=True, compare=False)
 
     @property
     def number(self) -> int:
         """As `vlans` numbers VLANs."""
         return self.vlan | (layout.VLAN_SERVICE if self.service else 0)
+
+
+def on(interface: int, vlans: Iterable[Vlan]) -> tuple[Vlan, ...]:
+    """The VLAN devices on an interface, and those on them, in order."""
+    vlans = sorted(vlans)
+    lower = {interface}.union(one.device for one in vlans if one.lower == interface)
+    return tuple(one for one in vlans if one.lower in lower)
 
 
 def first_place(ifindex: int, key: int) -> int:
