@@ -14,7 +14,7 @@ from l4lb_agent.control.applying import rings
 from l4lb_agent.control.applying.reconciler import Reconciler
 from l4lb_agent.control.facade import BackendEvent, BackendView, Outcome
 from l4lb_agent.control.host import Host
-from l4lb_agent.control.monitor import MOST_VLANS, Interface
+from l4lb_agent.control.monitor import MOST_IN_VLANS, Interface
 from l4lb_agent.control.ports import Doors
 from l4lb_agent.model import errors, layout
 from l4lb_agent.model.address import Address
@@ -652,7 +652,7 @@ async def test_addresses_are_announced_in_the_vlans_of_an_interface_too() -> Non
         node.network.happen("link")
         await until(lambda: told() == {"eth0.101", "eth0.100"})
     many = Node()
-    many.network.vlans_here = frozenset(Vlan(100 + number, 2, number, name=f"eth0.{number}") for number in range(1, MOST_VLANS + 2))
+    many.network.vlans_here = frozenset(Vlan(100 + number, 2, number, name="eth0.1") for number in range(MOST_IN_VLANS + 1))
     async with many.running():
         await until(lambda: (address(SNAT), "eth0") in many.datapath.announced)
         await asyncio.sleep(0.1)

@@ -15,7 +15,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.observed import InterfaceState
 from l4lb_agent.model.ways.vlan import Vlan, on
 
-MOST_VLANS = 64  # of an interface in which addresses are announced: each costs a millisecond for each address; all are answered in
+MOST_IN_VLANS = 4096  # announcements for an interface, of each address in each VLAN, at a millisecond each; beyond, none are made there
 LOOK_SECONDS = 5.0  # between looks at an interface of which nothing was heard
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,9 @@ class Monitor:
     async def _announce(self, interface: str, ifindex: int) -> None:
         owned, announced = self._owned(), self._announced.setdefault(interface, {})
         carried = [one for one in on(ifindex, self._vlans()) if one.up]
-        devices = [(interface, ifindex), *((one.name, one.device) for one in (carried if len(carried) <= MOST_VLANS else ()))]
+        if len(carried) * len(owned) > MOST_IN_VLANS:
+            carried = []
+        devices = [(interface, ifindex), *((one.name, one.device) for one in carried)]
         for gone in announced.keys() - set(devices):
             del announced[gone]
         for device in devices:
