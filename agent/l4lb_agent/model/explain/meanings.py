@@ -112,7 +112,7 @@ MEANINGS: Final[Mapping[Reason, tuple[str, str]]] = {
         "Add or enable a backend, give one weight, or mend one whose health is DOWN.",
     ),
     Reason.BACKEND_UNRESOLVED: (
-        "The next hop of the flow's backend is not known.",
+        "The next hop of the flow's backend is not known, or the VLAN device has gone by which a packet, also to a client, was to leave.",
         "Is the backend up, is there a route, does it answer ARP or neighbour solicitations?",
     ),
     Reason.RST_LIMITED: (
