@@ -55,6 +55,8 @@ def test_encap_shows_its_outer_header_with_what_was_left_out(stub: Any, given: E
         ({"flow_tracking": 1}, "service.flow_tracking"),
         ({"flow_tracking": 2}, "service.flow_tracking"),
         ({"forwarding_mode": ENCAP, "encap": Encap(encapsulation=2, port=65536)}, "service.encap.port"),
+        ({"forwarding_mode": ENCAP, "encap": Encap(port=6080)}, "service.encap.port"),
+        ({"forwarding_mode": ENCAP, "encap": Encap(encapsulation=1, outer_checksum=True)}, "service.encap.outer_checksum"),
         ({"forwarding_mode": DSR, "change_window": Duration(seconds=0)}, "service.change_window"),
         ({"forwarding_mode": DSR, "change_window": Duration(seconds=1, nanos=1)}, "service.change_window"),
         ({"forwarding_mode": DSR, "down_grace": Duration(seconds=3601)}, "service.down_grace"),

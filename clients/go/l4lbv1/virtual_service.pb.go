@@ -535,12 +535,12 @@ type Encap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Fixed at creation.
 	Encapsulation Encapsulation `protobuf:"varint,1,opt,name=encapsulation,proto3,enum=l4lb.v1.Encapsulation" json:"encapsulation,omitempty"`
-	// UDP destination port of GUE, 1 to 65535; 0 is 6080. Fixed at creation.
+	// UDP destination port of GUE, 1 to 65535; 0 is 6080. Refused with IPIP. Fixed at creation.
 	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// Fixed at creation.
 	OuterSource OuterSource `protobuf:"varint,3,opt,name=outer_source,json=outerSource,proto3,enum=l4lb.v1.OuterSource" json:"outer_source,omitempty"`
 	// Whether outer UDP headers have a checksum; zero otherwise, also over IPv6 (RFC 6935), which backends must be told to accept. It is made
-	// from the inner packet's own checksum; packets that have none are sent with zero. Fixed at creation.
+	// from the inner packet's own checksum; packets that have none are sent with zero. Refused with IPIP. Fixed at creation.
 	OuterChecksum bool `protobuf:"varint,4,opt,name=outer_checksum,json=outerChecksum,proto3" json:"outer_checksum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

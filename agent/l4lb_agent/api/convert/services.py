@@ -108,6 +108,8 @@ def _service(name: str, message: virtual_service_pb2.VirtualService) -> VirtualS
     vip = address(message.vip, "service.vip")
     protocol = _protocol(message)
     mode = _mode(message, None)
+    if mode is Mode.IPIP:
+        _without_udp(message)
     idle = _idle(message, protocol)
     port, port_end = _ports(message)
     return VirtualService(
@@ -152,6 +154,15 @@ def _mode(message: virtual_service_pb2.VirtualService, present: Mode | None) -> 
         return Mode.DSR
     keeps = client == virtual_service_pb2.CLIENT_ADDRESS_KEEP or (not client and present is Mode.KEEP)
     return Mode.KEEP if keeps else Mode.NAT
+
+
+def _without_udp(message: virtual_service_pb2.VirtualService) -> None:
+    """Refuses what is said of UDP headers where there are none: IPIP is also what no encapsulation means."""
+    for field, asked in (("port", message.encap.port), ("outer_checksum", message.encap.outer_checksum)):
+        if asked:
+            raise fields.contradiction(
+                f"service.encap.{field}", "is of GUE, and the encapsulation is IPIP: leave it out or set service.encap.encapsulation"
+            )
 
 
 def _hash(message: virtual_service_pb2.VirtualService) -> Hash:

@@ -32,7 +32,7 @@ export type Encap = Message<"l4lb.v1.Encap"> & {
   encapsulation: Encapsulation;
 
   /**
-   * UDP destination port of GUE, 1 to 65535; 0 is 6080. Fixed at creation.
+   * UDP destination port of GUE, 1 to 65535; 0 is 6080. Refused with IPIP. Fixed at creation.
    *
    * @generated from field: uint32 port = 2;
    */
@@ -47,7 +47,7 @@ export type Encap = Message<"l4lb.v1.Encap"> & {
 
   /**
    * Whether outer UDP headers have a checksum; zero otherwise, also over IPv6 (RFC 6935), which backends must be told to accept. It is made
-   * from the inner packet's own checksum; packets that have none are sent with zero. Fixed at creation.
+   * from the inner packet's own checksum; packets that have none are sent with zero. Refused with IPIP. Fixed at creation.
    *
    * @generated from field: bool outer_checksum = 4;
    */
