@@ -46,6 +46,7 @@ BESIDE = (
     ("fuzz", "clients"),
     ("systemd", "kernel"),
     ("unit", "api", "metrics", "remote", "bench"),
+    ("packet",),
 )
 _output = threading.Lock()
 

@@ -21,6 +21,12 @@ Make = Callable[..., Balancer]
 
 
 @pytest.fixture(scope="session")
+def emulated() -> bool:
+    """Whether this machine is the emulated one of lab.guest, some twenty times slower."""
+    return "L4LB_BYTECODE" in os.environ
+
+
+@pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of compiled programs, warm. An emulated machine, where compiling takes minutes, is given one in L4LB_BYTECODE."""
     if given := os.environ.get("L4LB_BYTECODE"):

@@ -19,6 +19,7 @@ from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.reasons import Reason
 from tests.packet.balancer import Balancer
+from tests.packet.bed import open_descriptors
 from tests.packet.conftest import Make, furnish
 from tests.packet.verifier import cost
 from tests.packet.wire import V4, from_client
@@ -185,16 +186,16 @@ def test_a_program_that_the_kernel_refuses_carries_the_verifiers_words(sources: 
 
 def test_a_failed_load_leaves_no_descriptor_open(sources: Path, tmp_path: Path, objects: Objects, lb: Balancer) -> None:
     maps = {name: fd.fileno() for name, fd in lb.maps.items()}
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(KeyError):
         objects.load({name: number for name, number in maps.items() if name != "unanswered"})
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_a_load_keeps_the_hot_program_and_the_tails_only(objects: Objects, lb: Balancer) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     generation = objects.load({name: fd.fileno() for name, fd in lb.maps.items()})
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert open_descriptors() == before + 2
     wanted = {syscall.map_info(lb.maps[name].fileno()).id for name in objects.shared}
     assert wanted < syscall.prog_map_ids(generation.program.fileno())
     generation.close()

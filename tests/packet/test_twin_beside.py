@@ -1,6 +1,5 @@
 """Questions beside other work: garbage, changes under way, many threads. The twin never disturbs, never mixes up answers, never hangs."""
 
-import os
 import random
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from l4lb_agent.model import layout
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.packet import modes, odd, vlans
 from tests.packet.balancer import LOOPBACK, Balancer
+from tests.packet.bed import open_descriptors
 from tests.packet.conftest import Make, furnish
 from tests.packet.errors import about_client, quotes_for_backend, unreachable
 from tests.packet.modes import every_mode
@@ -160,12 +160,12 @@ def test_a_program_that_cannot_be_followed_is_an_error_and_leaves_nothing(
 ) -> None:  # fmt: skip
     """As when the compiler makes jumps of another kind one day."""
     twin = Twin(objects, lb.specs, {name: fd.fileno() for name, fd in lb.maps.items()})
-    frame, before = bytes(from_client(V4, UDP)), len(os.listdir("/proc/self/fd"))
+    frame, before = bytes(from_client(V4, UDP)), open_descriptors()
     with monkeypatch.context() as patched:
         patched.setattr(steps, "with_steps", lambda code, *_: steps._Program(code + bytes.fromhex("0600000000000000"), ()))
         with pytest.raises(OSError, match="the datapath's programs cannot be followed: the bytecode has a jump of 32 bits"):
             twin.ask(LOOPBACK, frame)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     assert twin.ask(LOOPBACK, frame).reason is Reason.FLOW_CREATED
     twin.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
