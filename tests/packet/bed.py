@@ -22,6 +22,7 @@ SIZES: Final = mapspec.Sizes(
     services=16, backends=64, addresses=32, port_ranges=4, flows=256, tracked_flows=256, rings_1021=6, rings_4093=4, rings_16381=4,
     rings_65537=4, affinities=128,
 )  # fmt: skip
+KEPT: Final = 3  # beds that wait for their next test: each has some 130 descriptors, and a process may have no more than 1024
 _PROG_FD_BY_ID, _MAP_FD_BY_ID = 13, 14  # enum bpf_cmd in linux/bpf.h
 
 
@@ -171,15 +172,19 @@ class Beds:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._free: dict[tuple[mapspec.Sizes, frozenset[str]], list[Bed]] = {}
+        self._free: list[tuple[tuple[mapspec.Sizes, frozenset[str]], Bed]] = []  # that used last at the end
+
+    def _taken(self, kind: tuple[mapspec.Sizes, frozenset[str]]) -> Bed | None:
+        for place, (of, _) in enumerate(self._free):
+            if of == kind:
+                return self._free.pop(place)[1]
+        return None
 
     @contextmanager
     def lent(self, sizes: mapspec.Sizes = SIZES, missing: frozenset[str] = frozenset()) -> Iterator[Bed]:
         """One that is as new."""
-        free = self._free.setdefault((sizes, missing), [])
-        if free:
-            bed = free.pop()
-        else:
+        bed = self._taken((sizes, missing))
+        if bed is None:
             bed = Bed(self._objects, sizes, missing)
             bed.look()
         generation = bed.generation
@@ -187,12 +192,13 @@ class Beds:
             yield bed
         finally:
             if bed.generation is generation and bed.renew():
-                free.append(bed)
+                self._free.append(((sizes, missing), bed))
             else:
                 bed.close()
+            if len(self._free) > KEPT:
+                self._free.pop(0)[1].close()
 
     def close(self) -> None:
         """Give all of them back to the kernel."""
-        for free in self._free.values():
-            for bed in free:
-                bed.close()
+        for _, bed in self._free:
+            bed.close()
