@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { type Client as ConnectClient, Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { type Client as ConnectClient, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { LoadBalancerService } from "./gen/l4lb/v1/service_pb.js";
+import { lost, unavailable } from "./lost.js";
 
 /** PEM files of a connection over TCP: whom to trust, and who the caller is. */
 export interface Tls {
@@ -55,15 +56,17 @@ export function requestId(): string {
   return crypto.randomUUID();
 }
 
-/** UNAVAILABLE alone is retried (AIP-194), and no stream: streams.ts knows how those go on. */
+/** UNAVAILABLE alone is retried (AIP-194), a lost connection included, and no stream: streams.ts knows how those go on. */
 const retried: Interceptor = (next) => async (request) => {
   for (let attempt = 1; ; attempt++) {
     try {
       return await next(request);
     } catch (error) {
-      const unavailable = ConnectError.from(error).code === Code.Unavailable;
-      if (request.stream || !unavailable || attempt === ATTEMPTS || request.signal.aborted) {
+      if (request.stream || request.signal.aborted || !lost(error)) {
         throw error;
+      }
+      if (attempt === ATTEMPTS) {
+        throw unavailable(error);
       }
       await sleep(Math.random() * Math.min(2000, 200 * 2 ** attempt));
     }

@@ -9,6 +9,7 @@ import { AdminState, type Backend } from "./gen/l4lb/v1/backend_pb.js";
 import type { StreamStatsRequestSchema, WatchBackendsResponse } from "./gen/l4lb/v1/service_pb.js";
 import { WatchBackendsResponse_Event as Event } from "./gen/l4lb/v1/service_pb.js";
 import type { Stats } from "./gen/l4lb/v1/stats_pb.js";
+import { lost, unavailable } from "./lost.js";
 
 /** For how long a stream tries to come back after it lost the agent. */
 const PATIENCE_MS = 60_000;
@@ -27,7 +28,7 @@ export async function* watch(lb: Client, parent: string, signal?: AbortSignal): 
     revision = 0n;
     return known;
   };
-  for await (const message of goOn(connect, again)) {
+  for await (const message of goOn(connect, again, signal)) {
     // Before SYNCED a message belongs to the beginning, which cannot be resumed in its middle.
     if (revision !== 0n || message.event === Event.SYNCED) {
       revision = message.revision;
@@ -39,7 +40,7 @@ export async function* watch(lb: Client, parent: string, signal?: AbortSignal): 
 /** A sample at once and one each interval, over restarts of the agent; `samples` of them, or for ever. */
 export async function* stats(lb: Client, asked: MessageInitShape<typeof StreamStatsRequestSchema>, signal?: AbortSignal): AsyncGenerator<Stats> {
   let left = asked.samples ?? 0;
-  for await (const message of goOn(() => lb.rpc.streamStats({ ...asked, samples: left }, { signal }), lost)) {
+  for await (const message of goOn(() => lb.rpc.streamStats({ ...asked, samples: left }, { signal }), lost, signal)) {
     if (message.stats !== undefined) {
       yield message.stats;
     }
@@ -74,14 +75,8 @@ export async function waitDrained(lb: Client, name: string, tell: (backend: Back
   throw new Error(`the agent ended the watch of ${name}`);
 }
 
-/** Whether the connection was lost, which this runtime reports by several codes. What the agent itself refuses has a reason. */
-function lost(error: unknown): boolean {
-  const { code, reason } = failureOf(error);
-  return code === "UNAVAILABLE" || (reason === "" && ["ABORTED", "CANCELLED", "INTERNAL", "UNKNOWN"].includes(code));
-}
-
-/** Reads a stream and connects again while `again` wants it. A stream that never began is not begun again. */
-async function* goOn<M>(connect: () => AsyncIterable<M>, again: (error: unknown) => boolean): AsyncGenerator<M> {
+/** Reads a stream and connects again while `again` wants it and `signal` does not end it. A stream that never began is not begun again. */
+async function* goOn<M>(connect: () => AsyncIterable<M>, again: (error: unknown) => boolean, signal?: AbortSignal): AsyncGenerator<M> {
   let heard = 0;
   for (let wait = 100; ; wait = Math.min(2 * wait, 2000)) {
     try {
@@ -91,10 +86,13 @@ async function* goOn<M>(connect: () => AsyncIterable<M>, again: (error: unknown)
       }
       return;
     } catch (error) {
-      if (heard === 0 || Date.now() - heard > PATIENCE_MS || !again(error)) {
+      if (signal?.aborted) {
         throw error;
       }
+      if (heard === 0 || Date.now() - heard > PATIENCE_MS || !again(error)) {
+        throw lost(error) ? unavailable(error) : error;
+      }
     }
-    await sleep(wait);
+    await sleep(wait, undefined, { signal });
   }
 }
