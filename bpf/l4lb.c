@@ -7,6 +7,7 @@
 #include "records.h"
 #include "capture_types.h"
 #include "datagram.h"
+#include "probe_types.h"
 #include "reasons.h"
 #include "packet.h"
 #include "scratch.h"
@@ -217,6 +218,11 @@ static __always_inline struct captured *captured_get(void)
 	return capturing.lookup(&(__u32){0});
 }
 
+static __always_inline struct probe *probe_get(struct probe_key *key)
+{
+	return probes.lookup(key);
+}
+
 /* Returns -EAGAIN when there is no room */
 static __always_inline int captures_output(struct captured *record, __u32 bytes)
 {
@@ -270,6 +276,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "encap.h"
 #include "direct.h"
 #include "balance.h"
+#include "probe.h"
 #include "odd.h"
 #include "later.h"
 #include "quote.h"
@@ -338,4 +345,10 @@ int sweep(struct xdp_md *ctx)
 {
 	(void)ctx;
 	TAIL(sweep_step(s, c));
+}
+
+/* Attached to the agent's own veth pair */
+int probe(struct xdp_md *ctx)
+{
+	TAIL(probe_packet(ctx, s, c));
 }

@@ -47,6 +47,8 @@ BPF_ARRAY(captures, struct capture, 1);
 BPF_PERCPU_ARRAY(capture_budgets, struct capture_budget, 1);
 BPF_PERCPU_ARRAY(recorder_budgets, struct capture_budget, 1);
 BPF_RINGBUF_OUTPUT(captured, 1);
+/* Of the program for probes, made with it */
+BPF_HASH(probes, struct probe_key, struct probe, 1);
 /* These three belong to one generation of the programs */
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
 BPF_PERCPU_ARRAY(capturing, struct captured, 1);

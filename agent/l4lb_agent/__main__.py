@@ -44,6 +44,7 @@ from l4lb_agent.system.disk import JournalFile
 from l4lb_agent.system.dumps import DumpFolder
 from l4lb_agent.system.network import KernelNetwork
 from l4lb_agent.system.notify import Notifier
+from l4lb_agent.system.probing.passage import Passage, clear
 from l4lb_agent.system.probing.prober import Prober
 
 BPF_DIR = Path(__file__).parent / "bpf"
@@ -128,6 +129,7 @@ def _words(error: BaseException) -> str:
 def _detach(settings: Config) -> int:
     pin_dir = settings.pins_here()
     interfaces = kernel.detach_all(pin_dir)
+    asyncio.run(clear())
     _log.info("event=detached pin_dir=%s interfaces=%s", pin_dir, ",".join(interfaces) or "none")
     return 0
 
@@ -178,8 +180,10 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
     # What the agent has to tell before there is anybody to tell it to is told at the first look.
     taken = lambda: sum(one.bytes for one in opened.datapath.maps())  # noqa: E731 (one expression, used once)
     examiner = Survey(settings, settings.pin_dir, BPF_DIR, network, taken)
+    passage = Passage(opened.datapath.probes, settings.health)
+    await passage.clear()
     agent = Agent(
-        Doors(opened.datapath, network, SystemClock(), opened.journal, examiner, Prober()), host, opened.started,
+        Doors(opened.datapath, network, SystemClock(), opened.journal, examiner, Prober(passage)), host, opened.started,
         lambda: supervision.changed.set(), opened.recorder,
     )  # fmt: skip
     audit = AuditFile(settings.state_dir)
@@ -211,6 +215,7 @@ async def _serve(settings: Config, path: Path, notifier: Notifier, opened: Opene
         task.cancel()
     await asyncio.gather(told, *running, return_exceptions=True)
     network.close()
+    await passage.clear()
     for task in done - {told}:
         _log.error("event=part_failed part=%s", task.get_name(), exc_info=task.exception())
         return 1

@@ -19,6 +19,7 @@ from l4lb_agent.model import layout
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.config import DatapathConfig, Echo, Timeouts
 from l4lb_agent.model.mapspec import Sizes
+from l4lb_agent.system.probing.pair import Numbers
 from l4lb_agent.table import Table, flag, number, one_of
 
 DEFAULT_PATH = Path("/etc/l4lb/agent.toml")
@@ -29,6 +30,7 @@ RELOADABLE = (
     "agent.log_level", "datapath.timeouts.", "datapath.rst_rate", "datapath.rst_burst", "datapath.echo", "datapath.icmp_rate",
     "datapath.icmp_burst",
 )  # fmt: skip
+KERNEL_TABLES = (253, 254, 255)  # default, main, local
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -55,6 +57,7 @@ class Config:
     metrics: MetricsDoor = MetricsDoor()
     tracing: TracingConfig = TracingConfig()
     recorder: RecorderConfig = RecorderConfig()
+    health: Numbers = Numbers()
 
     def pins_here(self, mounted: Callable[[Path], bool] = os.path.ismount) -> Path:
         """pin_dir as this process sees it: outside of the unit its default is not bound to the folder that it stands for."""
@@ -85,6 +88,7 @@ def _flat(config: Config) -> dict[str, object]:
     found |= {f"metrics.{name}": value for name, value in dataclasses.asdict(config.metrics).items()}
     found |= {f"tracing.{name}": value for name, value in dataclasses.asdict(config.tracing).items()}
     found |= {f"recorder.{name}": value for name, value in dataclasses.asdict(config.recorder).items()}
+    found |= {f"health.probe_{name}": value for name, value in dataclasses.asdict(config.health).items()}
     return found | {"api": config.doors.sockets, "tls": config.doors.tls}
 
 
@@ -118,6 +122,7 @@ def parse(text: str, environment: Mapping[str, str] = os.environ) -> Config:
         metrics=telemetry.metrics(top),
         tracing=telemetry.tracing(top),
         recorder=_recorder(top),
+        health=_health(top),
     )
     agent.end()
     top.end()
@@ -145,6 +150,19 @@ def _recorder(top: Table) -> RecorderConfig:
     config = RecorderConfig(table.take("enabled", flag, default.enabled), table.take("dumps", number(1, 1000), default.dumps))
     table.end()
     return config
+
+
+def _health(top: Table) -> Numbers:
+    table, default = top.table("health"), Numbers()
+    numbers = Numbers(
+        table.take("probe_mark", number(1, 0xFFFFFFFF), default.mark),
+        table.take("probe_table", number(1, 0xFFFFFFFF), default.table),
+        table.take("probe_priority", number(1, 32765), default.priority),
+    )
+    if numbers.table in KERNEL_TABLES:
+        top.errors.append(f"{table.name('probe_table')}: {numbers.table} is one of the kernel's own tables")
+    table.end()
+    return numbers
 
 
 def _datapath(top: Table) -> DatapathConfig:
@@ -178,14 +196,14 @@ def _datapath(top: Table) -> DatapathConfig:
     return config
 
 
-Numbers = TypeVar("Numbers", Timeouts, Sizes)
+Sizing = TypeVar("Sizing", Timeouts, Sizes)
 
 
 def _names(kind: type[Timeouts] | type[Sizes]) -> list[str]:
     return [one.name for one in dataclasses.fields(kind)]
 
 
-def _numbers(table: Table, default: Numbers, limits: Mapping[str, tuple[int, int]]) -> Numbers:
+def _numbers(table: Table, default: Sizing, limits: Mapping[str, tuple[int, int]]) -> Sizing:
     values = {name: table.take(name, number(*limits[name]), getattr(default, name)) for name in limits}
     return dataclasses.replace(default, **values)
 

@@ -16,7 +16,7 @@ from l4lb.v1 import health_pb2 as h
 from l4lb.v1 import service_pb2 as pb
 from l4lb.v1 import virtual_service_pb2 as v
 from l4lb_agent.control.facade import BackendView, HealthView
-from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health.check import By, HealthCheck, Kind, OnAllDown, ProbeTarget, Target
 from l4lb_agent.model.health.outcome import Outcome, Why
 from l4lb_agent.model.health.state import Health, Probed, State
 from tests.api.conftest import Agent
@@ -36,7 +36,7 @@ ALL = [
 ]  # fmt: skip
 MORE: dict[str, Any] = {
     "interval": Duration(seconds=1, nanos=500_000_000), "timeout": Duration(nanos=250_000_000), "rise": 4, "fall": 5, "port": 8081,
-    "on_all_down": h.ON_ALL_DOWN_REJECT,
+    "on_all_down": h.ON_ALL_DOWN_REJECT, "target": h.PROBE_TARGET_BACKEND,
 }  # fmt: skip
 
 
@@ -127,6 +127,29 @@ def test_a_check_that_cannot_be_is_refused_by_its_field(stub: Any, given: dict[s
     assert (error.code, error.field) == ("INVALID_ARGUMENT", f"service.health_check{field}")
 
 
+ENCAP = {"forwarding_mode": v.FORWARDING_MODE_ENCAP, "encap": v.Encap(encapsulation=v.ENCAPSULATION_IPIP)}
+AT_VIP = h.HealthCheck(tcp=h.TcpCheck(), target=h.PROBE_TARGET_VIP)
+
+
+@pytest.mark.parametrize("mode", [{"forwarding_mode": v.FORWARDING_MODE_DSR}, ENCAP], ids=["dsr", "encap"])
+def test_the_vip_may_be_probed_where_backends_have_it(agent: Agent, stub: Any, mode: dict[str, Any]) -> None:
+    made = stub.CreateVirtualService(create(health_check=AT_VIP, **mode)).service
+    assert made.health_check.target == h.PROBE_TARGET_VIP
+    assert agent.control.services[WEB].service.health_check == HealthCheck(Kind.TCP, target=ProbeTarget.VIP)
+    assert stub.UpdateVirtualService(pb.UpdateVirtualServiceRequest(service=made)).service.health_check == made.health_check
+
+
+@pytest.mark.parametrize("kept", [v.CLIENT_ADDRESS_TRANSLATE, v.CLIENT_ADDRESS_KEEP])
+def test_the_vip_is_not_probed_where_backends_never_see_it(stub: Any, kept: v.ClientAddress.ValueType) -> None:
+    error = refusal(stub.CreateVirtualService, create(health_check=AT_VIP, client_address=kept))
+    assert (error.code, error.field) == ("INVALID_ARGUMENT", "service.health_check.target")
+    assert "leave it out" in error.message
+    before = stub.CreateVirtualService(create(client_address=kept)).service
+    asked = pb.UpdateVirtualServiceRequest(service=v.VirtualService(name=WEB, health_check=AT_VIP))
+    assert refusal(stub.UpdateVirtualService, asked).field == "service.health_check.target"
+    assert stub.GetVirtualService(pb.GetVirtualServiceRequest(name=WEB)).service == before
+
+
 async def test_a_port_that_nobody_names_cannot_be_probed(node: Node) -> None:
     async with node.running() as lb:
         await lb.create_service("range", vip="192.0.2.1", port=8000, port_end=8010, health_check={"tcp": {}})
@@ -205,6 +228,13 @@ def test_the_client_and_l4lbctl_ask_for_checks_and_end_them(agent: Agent, client
     assert "rise 2, fall 3, at least 60 % UP" in ctl(agent, "service show b")
     client.update_service("b", health_check={"grpc": {"service": "a.B"}, "min_up_percent": 60})
     assert agent.control.services["services/b"].service.health_check == fewest
+    client.create_service("c", vip="10.0.0.1", port=82, forwarding_mode="dsr", health_check={"tcp": {}, "target": "vip"})
+    assert agent.control.services["services/c"].service.health_check == HealthCheck(Kind.TCP, target=ProbeTarget.VIP)
+    assert "tcp of the VIP every 5s" in ctl(agent, "service show c")
+    ctl(agent, "service update c --health tcp --health-target backend")
+    assert agent.control.services["services/c"].service.health_check == HealthCheck(Kind.TCP)
+    ctl(agent, "service update c --health tcp --health-target vip")
+    assert agent.control.services["services/c"].service.health_check == HealthCheck(Kind.TCP, target=ProbeTarget.VIP)
     ctl(agent, "service update b --no-health")
     assert not client.get_service("b").HasField("health_check")
     assert not client.update_service("a", health_check={}).HasField("health_check")
@@ -216,6 +246,7 @@ def test_the_client_and_l4lbctl_ask_for_checks_and_end_them(agent: Agent, client
         ("--health tcp --health-path /x", "--health-path goes with --health http, not with tcp"),
         ("--health-path /x", "--health"),
         ("--on-all-down reject", "--health"),
+        ("--health-target vip", "--health"),
         ("--health http --health-verify", "--health-tls"),
         ("--health http --health-status 2xx", "200-399"),
         ("--health tcp --health-send hex:0", "hex:"),
@@ -232,9 +263,11 @@ def test_options_that_do_not_go_together_are_refused(agent: Agent, client: l4lb.
 def test_l4lbctl_shows_health(agent: Agent, client: l4lb.Client) -> None:
     client.create_service("web", vip="10.0.0.1", port=80, health_check={"tcp": {}})
     probed = Probed(Outcome(Why.STATUS, 0.0015, "503 Service Unavailable"), 1_800_000_000.0)
+    vip, at = backend("web", "b", "10.0.0.1").address, backend("web", "b", "10.0.0.9").address
+    to = Target(vip, 80, by=By("services/web/backends/b", at, "DSR"))
     for name, view in (
         ("a", HealthView(Health(State.UP, 1_800_000_000.0))),
-        ("b", HealthView(Health(State.DOWN, 1_800_000_000.0, history=(probed,)), kept=True)),
+        ("b", HealthView(Health(State.DOWN, 1_800_000_000.0, history=(probed,)), kept=True, target=to)),
         ("c", HealthView(Health(State.DOWN, 1_800_000_000.0), flapping_until=1_800_000_060.0)),
     ):
         one = backend("web", name, "10.0.0.9")
@@ -245,6 +278,7 @@ def test_l4lbctl_shows_health(agent: Agent, client: l4lb.Client) -> None:
     assert "STATUS (503 Service Unavailable) in 1.5 ms at 2027-01-15T08:00:00Z" in ctl(agent, "backend show web/b")
     told = [" ".join(line.split()) for line in ctl(agent, "health web/b").splitlines()]
     assert {"HEALTH DOWN, kept", "SINCE 2027-01-15T08:00:00Z", "EFFECTIVE TAKES_NEW_FLOWS"} <= set(told)
+    assert "PROBED the VIP 10.0.0.1 port 80, by DSR to 10.0.0.9" in told
     assert told[-2:] == ["PROBE OUTCOME MS DETAIL", "2027-01-15T08:00:00Z STATUS 1.5 503 Service Unavailable"]
     assert json.loads(ctl(agent, "health web/b -o json"))["state"] == "HEALTH_STATE_DOWN"
     client.create_service("bare", vip="10.0.0.2", port=80)

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.doctor.facts import Facts, Scope
 from l4lb_agent.model.health.check import HealthCheck, Target
 from l4lb_agent.model.health.outcome import Outcome, Why
+from l4lb_agent.model.health.passing import Place
 from l4lb_agent.model.observed import NextHop
 from l4lb_agent.model.ways.vlan import Vlan
 from tests.fakes.values import address, hop
@@ -95,12 +96,14 @@ class FakeProber:
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self.probed: list[tuple[HealthCheck, Target]] = []
+        self.places: list[Place | None] = []  # where the datapath had the backends of probed VIPs, probe by probe
         self.hold = asyncio.Event()
         self.hold.set()
 
-    async def probe(self, check: HealthCheck, target: Target) -> Outcome:
+    async def probe(self, check: HealthCheck, target: Target, place: Callable[[], Place | None]) -> Outcome:
         """At once."""
         self.probed.append((check, target))
+        self.places.append(place())
         await self.hold.wait()
         return self.outcomes.get(str(target.address), Outcome(Why.OK, 0.001))
 

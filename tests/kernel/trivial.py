@@ -1,11 +1,13 @@
 """A program for tests of pins and links: it returns one verdict and is bound to the map `config`."""
 
+import ctypes
 import struct
 from collections.abc import Mapping
 
 from l4lb_agent.dataplane import syscall
 from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.generation import Generation
+from l4lb_agent.model.health.layout import PROBES, Probe, ProbeKey
 
 PASS, TX = 2, 3
 
@@ -30,6 +32,11 @@ class Trivial:
     def load_with_steps(self, maps: Mapping[str, int], numbers: Mapping[str, int]) -> Generation:
         """It takes none that could be written down."""
         return self.load(maps)
+
+    def load_probe(self, maps: Mapping[str, int]) -> tuple[Fd, Fd]:
+        """A program that sends nothing on."""
+        probes = Fd(syscall.map_create(1, ctypes.sizeof(ProbeKey), ctypes.sizeof(Probe), PROBES, 0, "probes"))
+        return self.load_sweep(maps), probes
 
     def load_sweep(self, maps: Mapping[str, int]) -> Fd:
         """A program that sweeps nothing."""

@@ -86,11 +86,11 @@ def test_tail_calls_are_those_of_the_program(program: str) -> None:
 
 def test_what_is_said_of_the_end_of_all_programs_holds() -> None:
     ending = {name for name in c_calls.programs() if "finish" in c_calls.reached(name)}
-    assert ending == set(c_calls.programs()) - {"capture", "sweep", "tags"}
+    assert ending == set(c_calls.programs()) - {"capture", "probe", "sweep", "tags"}
     assert "leave" in c_calls.reached("tags")
     assert (c_calls.tails_of("finish"), c_calls.tails_of("leave")) == ({"capture", "tags"}, {"capture"})
     assert {c_calls.functions()[name].file for name in ("finish", "leave")} == {"finish.h"}
-    assert "Each but `capture`, `sweep` and `tags` ends in `finish()` (finish.h)" in TEXT
+    assert "Each but `capture`, `probe`, `sweep` and `tags` ends in `finish()` (finish.h)" in TEXT
 
 
 def test_every_map_is_in_the_picture_or_below_it() -> None:

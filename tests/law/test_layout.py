@@ -11,11 +11,12 @@ from l4lb_agent.model import layout
 from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.choice import layout as choice_layout
 from l4lb_agent.model.flows import layout as record_layout
+from l4lb_agent.model.health import layout as probe_layout
 from tests.law.python_rules import ROOT
 
 BPF = ROOT / "bpf"
-FILES = ("types.h", "choice.h", "counters.h", "policy.h", "capture_types.h", "datagram.h", "records.h")
-MIRROR = vars(layout) | vars(capture_layout) | vars(choice_layout) | vars(record_layout)
+FILES = ("types.h", "choice.h", "counters.h", "policy.h", "capture_types.h", "datagram.h", "records.h", "probe_types.h")
+MIRROR = vars(layout) | vars(capture_layout) | vars(choice_layout) | vars(record_layout) | vars(probe_layout)
 TYPES = "".join((BPF / name).read_text() for name in FILES)
 ONLY_IN_C = {"address"}  # an array of 16 bytes in Python
 DERIVED = {"RING_SIZES", "SNAT_SLOTS", "BACKEND_ID_MAX"}  # Python's own names for what C says in other words

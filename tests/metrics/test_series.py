@@ -170,6 +170,7 @@ async def test_health_is_told_by_service_and_by_backend_of_those_that_are_probed
     states = {("sound", "unknown"): 0, ("sound", "up"): 1, ("sound", "down"): 1}
     assert samples(exported, "l4lb_service_health_backends") == states
     assert samples(exported, "l4lb_backend_probe_duration_seconds") == {("sound", "c"): 0.001, ("sound", "d"): 0.001}
+    assert samples(exported, "l4lb_service_health_target") == {("sound", "backend"): 1, ("sound", "vip"): 0}
     assert samples(exported, "l4lb_service_all_down") == {("sound",): 0}
     assert samples(exported, "l4lb_service_kept_backends") == {("sound",): 0}
     assert samples(exported, "l4lb_service_eligible_backends")[("sound",)] == 1

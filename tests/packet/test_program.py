@@ -1,5 +1,6 @@
 """The programs as objects: compiled without a warning, within the verifier's budgets, cached honestly, bound to maps by name."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.program import CompileError, Objects
 from l4lb_agent.dataplane.syscall import VerifierError
 from l4lb_agent.model import layout, mapspec
+from l4lb_agent.model.health.layout import Probe, ProbeKey
 from l4lb_agent.model.mapspec import MapType
 from l4lb_agent.model.reasons import Reason
 from tests.packet.balancer import Balancer
@@ -51,8 +53,8 @@ def test_a_program_keeps_the_verifiers_budgets(objects: Objects, every_map: dict
     assert 0 < spent.stack <= MAX_STACK
 
 
-def test_every_program_is_the_hot_one_or_the_sweep_or_has_a_slot() -> None:
-    assert {program.HOT, program.SWEEP, *program.TAILS} == set(compiler.PROGRAMS)
+def test_every_program_is_the_hot_one_or_one_of_the_agents_own_or_has_a_slot() -> None:
+    assert {program.HOT, program.SWEEP, program.PROBE, *program.TAILS} == set(compiler.PROGRAMS)
     assert len(set(program.TAILS.values())) == len(program.TAILS)
     assert max(program.TAILS.values()) < layout.TAILS
 
@@ -66,8 +68,9 @@ def test_the_sources_compile_without_a_warning(tmp_path: Path) -> None:
 def test_c_and_the_map_specifications_agree_on_every_map(objects: Objects) -> None:
     shared = {s.name: (int(s.type), s.key_size, s.value_size) for s in mapspec.specs(mapspec.Sizes())}
     assert {name: sizes for name, sizes in objects.maps.items() if name in shared} == shared
-    assert set(objects.maps) - set(shared) == {"tails", "scratch", "capturing"}
+    assert set(objects.maps) - set(shared) == {"tails", "scratch", "capturing", "probes"}
     assert objects.maps["tails"][0] == MapType.PROG_ARRAY
+    assert objects.maps["probes"] == (MapType.HASH, ctypes.sizeof(ProbeKey), ctypes.sizeof(Probe))
 
 
 def test_the_agent_never_imports_bcc() -> None:

@@ -133,11 +133,14 @@ def test_probes_of_every_kind_work_from_inside_the_unit(started: Unit) -> None:
         "https": ({"http": {"tls": {"verify": "system"}}}, PORT_HTTP, "TLS", "in the TLS handshake: wrong version number"),
         "grpc": ({"grpc": {}}, PORT_HTTP, "ANSWER", "answered 'HTTP/1.1 400 Bad Request"),
         "closed": ({"tcp": {}}, 9, "REFUSED", "connecting: Connection refused"),
+        "vip": ({"tcp": {}, "target": "vip", "timeout": 0.5}, PORT_HTTP, "TIMEOUT", "connecting: nothing within 0.5 s"),  # nobody has it
     }
     seen = {}
     with started.client() as client:
         for number, (name, (check, port, _, _)) in enumerate(checks.items()):
-            client.create_service(name, vip=topology.vip().v4, port=7000 + number, health_check={**check, "port": port})
+            mode = "dsr" if "target" in check else "nat"
+            given = {"forwarding_mode": mode, "health_check": {**check, "port": port}}
+            client.create_service(name, vip=topology.vip().v4, port=7000 + number, **given)
             client.add_backend(f"{name}/a", address=topology.host("a").v4)
         for name in checks:
             wait(lambda name=name: client.get_backend(f"{name}/a").health.HasField("last_probe"), f"{name}: no probe ends")

@@ -13,6 +13,7 @@ from l4lb_agent.control.recorder.recorder import RecorderConfig
 from l4lb_agent.metrics.door import MetricsDoor
 from l4lb_agent.model.config import DatapathConfig, Echo, Timeouts
 from l4lb_agent.model.mapspec import Sizes
+from l4lb_agent.system.probing.pair import Numbers
 from tests.fakes.values import address
 
 TLS = '[tls]\nlisten = "192.0.2.1:7443"\ncert = "/c"\nkey = "/k"\nclient_ca = "/ca"\n'
@@ -85,6 +86,10 @@ def test_every_setting_is_read() -> None:
     [recorder]
     enabled = false
     dumps = 3
+    [health]
+    probe_mark = 7
+    probe_table = 77
+    probe_priority = 777
     [tracing]
     endpoint = "https://[2001:db8::5]:4317"
     ratio = 0.25
@@ -120,7 +125,7 @@ def test_every_setting_is_read() -> None:
     assert parse(text) == Config(
         Path("/p"), Path("/s"), Path("/r"), Path("/c"), "debug", interfaces, datapath, Doors(sockets, tls),
         MetricsDoor("[::1]:9476", False),
-        TracingConfig("https://[2001:db8::5]:4317", 0.25), RecorderConfig(False, 3),
+        TracingConfig("https://[2001:db8::5]:4317", 0.25), RecorderConfig(False, 3), Numbers(7, 77, 777),
     )  # fmt: skip
 
 
@@ -173,6 +178,10 @@ def test_names_in_tls_are_credentials_of_the_unit() -> None:
         ("tracing.ratio", "[tracing]\nratio = 1.5"),
         ("tracing.ratio", "[tracing]\nratio = true"),
         ("metrics.backends", "[metrics]\nbackends = 1"),
+        ("health.probe_mark", "[health]\nprobe_mark = 0"),
+        ("health.probe_table", "[health]\nprobe_table = 254"),
+        ("health.probe_priority", "[health]\nprobe_priority = 32766"),
+        ("health.interval", "[health]\ninterval = 1"),
         ("recorder.enabled", '[recorder]\nenabled = "no"'),
         ("recorder.dumps", "[recorder]\ndumps = 0"),
         ("recorder.folder", '[recorder]\nfolder = "/tmp"'),

@@ -22,7 +22,7 @@ from l4lb_agent.model.doctor import drops, machine
 from l4lb_agent.model.doctor.examine import MOST, examine, with_warnings
 from l4lb_agent.model.doctor.facts import Certificate, Claim, Clock, Device, Down, Facts, Kernel, Memory, Peer, Pins, Program, Scope, Way
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity, in_order, worst
-from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown, ProbeTarget
 from l4lb_agent.model.health.outcome import Outcome, Why
 from l4lb_agent.model.health.state import Health, Probed, State
 from l4lb_agent.model.mapspec import Sizes
@@ -86,11 +86,11 @@ def sent_from_here() -> Desired:
     return replace(asked, services=services)
 
 
-def checked(admin: AdminState = AdminState.ENABLED) -> Desired:
+def checked(admin: AdminState = AdminState.ENABLED, target: ProbeTarget = ProbeTarget.BACKEND, mode: Mode = Mode.NAT) -> Desired:
     """With a health check."""
     asked = desired(admin=admin)
-    check = HealthCheck(Kind.HTTP, path="/healthz")
-    return replace(asked, services={name: replace(one, health_check=check) for name, one in asked.services.items()})
+    check = HealthCheck(Kind.HTTP, path="/healthz", target=target)
+    return replace(asked, services={name: replace(one, health_check=check, mode=mode) for name, one in asked.services.items()})
 
 
 def failing(why: Why, detail: str, **more: object) -> Facts:
@@ -224,6 +224,9 @@ def test_a_backend_that_is_down_is_told_with_what_probes_met_and_what_becomes_of
     )
     [text] = evidence(failing(Why.UNREACHABLE, "no way", kept=True, flapping=True), checked())
     assert "all the same, since too few backends of its service are UP, and it is held DOWN" in text
+    vip = evidence(failing(Why.TIMEOUT, "nothing"), checked(target=ProbeTarget.VIP, mode=Mode.DSR))[0]
+    assert f"of the VIP {VIP} port 80, by DSR to {THERE}: TIMEOUT" in vip
+    assert "likely it does not have the VIP (DSR), or its host" in vip
     for admin in AdminState:
         told = bool(evidence(failing(Why.TIMEOUT, ""), checked(admin)))
         assert told is (admin in (AdminState.ENABLED, AdminState.DRAINING)), "who is taken out already is nobody's worry"

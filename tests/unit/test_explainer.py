@@ -15,6 +15,7 @@ from l4lb_agent.model.explain.compare import Comparison, differences
 from l4lb_agent.model.explain.packet import Step
 from l4lb_agent.model.explain.road import Explanation
 from l4lb_agent.model.explain.synthesis import Wanted
+from l4lb_agent.model.health.check import Target
 from l4lb_agent.model.health.effective import EffectiveState
 from l4lb_agent.model.health.outcome import Outcome, Why
 from l4lb_agent.model.health.state import Health, Probed, State
@@ -22,7 +23,7 @@ from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.observed import Answer
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.fakes.datapath import FakeDatapath
-from tests.fakes.values import backend
+from tests.fakes.values import address, backend
 
 ONE, OTHER = (bytes(10) + b"\xff\xff" + bytes([192, 0, 2, last]) for last in (1, 2))
 SYN = Wanted(6, ONE, OTHER, 4000, 80)
@@ -145,11 +146,13 @@ def explained_with(step: Step, reason: Reason, *views: BackendView) -> list[Step
 
 def test_the_backend_is_told_with_its_health_and_its_last_probe() -> None:
     probed = Probed(Outcome(Why.STATUS, 0.1, "503 Service Unavailable"), 1.0)
-    down = HealthView(Health(State.DOWN, 1.0, history=(probed,)), kept=True)
+    to = Target(address("10.0.0.1"), 8080)
+    down = HealthView(Health(State.DOWN, 1.0, history=(probed,)), kept=True, target=to)
     [_, told] = explained_with(Step("backend", "", {"backend_id": "1"}), Reason.FLOW_CREATED, seen("a", down))
     why = "its health is DOWN, and goes on because none of its service is UP, by a probe that ended STATUS"
     assert told.finding == f"it is ENABLED; {why}"
     wanted = {"health": "DOWN", "last_probe": "STATUS 503 Service Unavailable", "effective_state": "TAKES_NEW_FLOWS"}
+    wanted["probed"] = "10.0.0.1 port 8080"
     assert wanted.items() <= dict(told.evidence).items()
     [_, told] = explained_with(Step("backend", "", {"backend_id": "1"}), Reason.FLOW_CREATED, seen("a"))
     assert (told.finding, "health" in told.evidence) == ("it is ENABLED", False)

@@ -13,9 +13,11 @@ from l4lb_agent.control.facade import HealthView
 from l4lb_agent.model import errors, layout
 from l4lb_agent.model.backend import AdminState
 from l4lb_agent.model.changes import commands
-from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health.check import By, HealthCheck, Kind, OnAllDown, ProbeTarget
+from l4lb_agent.model.health.check import target as check_target
 from l4lb_agent.model.health.effective import EffectiveState
 from l4lb_agent.model.health.outcome import Why
+from l4lb_agent.model.health.passing import Place
 from l4lb_agent.model.health.state import FLAP_TRANSITIONS, State
 from l4lb_agent.model.service import Mode, Protocol, Tracking
 from l4lb_agent.model.tables import array_key
@@ -395,3 +397,22 @@ async def test_udp_services_have_health_too() -> None:
     node = Node()
     async with both_up(node, replace(CHECK, kind=Kind.UDP, send=b"ping"), protocol=Protocol.UDP):
         assert {(check.kind, target.port) for check, target in node.prober.probed} == {(Kind.UDP, 80)}
+
+
+async def test_probes_of_the_vip_go_by_each_backend_on_its_own_where_the_datapath_has_it() -> None:
+    node = Node()
+    check = replace(CHECK, target=ProbeTarget.VIP)
+    async with both_up(node, check, mode=Mode.DSR, tracking=Tracking.CHANGES) as agent:
+        await agent.change(commands.UpdateBackend(A, weight=0))
+        await passed(agent)
+        node.prober.probed.clear(), node.prober.places.clear()
+        await until(lambda: len(node.prober.places) > 8)
+        seen_by = {(str(to.address), to.by.backend, place) for (_, to), place in zip(node.prober.probed, node.prober.places) if to.by}
+        services = agent._reconciler.ids.services  # noqa: SLF001
+        [number] = services.values()
+        assert seen_by == {("192.0.2.1", name, Place(number, seen(agent, name).datapath_id)) for name in (A, B)}
+        assert health(agent, A).target == check_target(check, address("192.0.2.1"), address(AT_A), 80, By(A, address(AT_A), "DSR"))
+        await agent.change(commands.UpdateService(WEB, health_check=CHECK))
+        node.prober.probed.clear()
+        await until(lambda: {to.by for _, to in node.prober.probed[4:]} == {None})
+        assert health(agent, A).health.state is State.UP, "another target of the same backends goes on with their state"

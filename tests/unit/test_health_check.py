@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown, Target, target
+from l4lb_agent.model.health.check import By, HealthCheck, Kind, OnAllDown, ProbeTarget, Target, target
 from l4lb_agent.model.health.outcome import LONGEST_DETAIL, Outcome, Why
 from tests.fakes.values import address
 
@@ -32,6 +32,24 @@ def test_probes_without_a_host_are_the_same_for_all_vips() -> None:
     assert target(HTTP, VIP, BACKEND, 80) != target(HTTP, OTHER, BACKEND, 80)
 
 
+def test_a_probe_of_a_vip_goes_there_by_one_backend_and_is_shared_with_no_other() -> None:
+    vip, name = replace(HTTP, target=ProbeTarget.VIP), "services/web/backends/a"
+    by = By(name, BACKEND, "DSR")
+    found = target(vip, VIP, BACKEND, 80, by)
+    assert found == Target(VIP, 80, "192.0.2.1", by)
+    assert target(replace(vip, port=81), VIP, BACKEND, 80, by).port == 81
+    others = [By("services/web/backends/b", BACKEND, "DSR"), By(name, address("10.0.0.2"), "DSR"), By(name, BACKEND, "IPIP")]
+    assert found not in [target(vip, VIP, BACKEND, 80, other) for other in others]
+    assert found != target(vip, OTHER, BACKEND, 80, by)
+    assert target(HTTP, VIP, BACKEND, 80, by).by is None
+
+
+def test_a_target_is_said_in_words() -> None:
+    assert target(HTTP, VIP, BACKEND, 80).words == "10.0.0.1 port 80"
+    by = By("services/web/backends/a", BACKEND, "GUE")
+    assert target(replace(HTTP, target=ProbeTarget.VIP), VIP, BACKEND, 80, by).words == "the VIP 192.0.2.1 port 80, by GUE to 10.0.0.1"
+
+
 @pytest.mark.parametrize(
     "same", [{"rise": 5}, {"fall": 5}, {"port": 80}, {"on_all_down": OnAllDown.REJECT}, {"min_up_percent": 5}, {"host": "a"}]
 )
@@ -40,7 +58,15 @@ def test_what_the_target_or_the_state_takes_care_of_is_no_parameter_of_a_probe(s
 
 
 @pytest.mark.parametrize(
-    "other", [{"interval_seconds": 1.0}, {"timeout_seconds": 1.0}, {"path": "/x"}, {"statuses": ((200, 200),)}, {"tls": True}]
+    "other",
+    [
+        {"interval_seconds": 1.0},
+        {"timeout_seconds": 1.0},
+        {"path": "/x"},
+        {"statuses": ((200, 200),)},
+        {"tls": True},
+        {"target": ProbeTarget.VIP},
+    ],
 )
 def test_what_a_probe_does_differently_is_a_parameter(other: dict[str, object]) -> None:
     assert replace(HTTP, **other).parameters != HTTP.parameters  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from l4lb_agent.model.changes import commands
 from l4lb_agent.model.changes.decide import Facts, decide_once
 from l4lb_agent.model.choice.affinity import Affinity
 from l4lb_agent.model.desired import Change, Desired
-from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown, ProbeTarget
 from l4lb_agent.model.service import Hash
 from l4lb_agent.model.windows import kept
 from l4lb_agent.model.windows.kept import Kept
@@ -87,6 +87,7 @@ def test_a_health_check_is_read_back_and_one_of_an_older_journal_has_defaults(ki
     check = HealthCheck(
         kind, 1.5, 0.5, 4, 5, 6, OnAllDown.REJECT, 50,
         "/x", "h", "HEAD", ((200, 204), (301, 301)), b"\0\xff", True, "n", True, "s", b"a", b"b",
+        ProbeTarget.VIP,
     )  # fmt: skip
     desired = Desired().apply(Change(1, 1000.0, services=(service("web", health_check=check),)))
     record = through_json(records.snapshot(desired, SECRETS))
@@ -94,12 +95,12 @@ def test_a_health_check_is_read_back_and_one_of_an_older_journal_has_defaults(ki
     assert replayed is not None
     assert replayed.desired == desired
     (item,) = record["services"]  # type: ignore[misc]
-    for later in ("min_up_percent", "contains", "send", "expect", "verify", "service"):
+    for later in ("min_up_percent", "contains", "send", "expect", "verify", "service", "target"):
         del item["health_check"][later]
     older = records.replay([record])
     assert older is not None
     assert older.desired.services["services/web"].health_check == replace(
-        check, min_up_percent=0, contains=b"", send=b"", expect=b"", verify=False, service=""
+        check, min_up_percent=0, contains=b"", send=b"", expect=b"", verify=False, service="", target=ProbeTarget.BACKEND
     )
 
 

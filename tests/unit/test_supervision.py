@@ -228,11 +228,14 @@ def test_every_setting_either_needs_a_restart_or_is_taken_over() -> None:
         "metrics.listen",
         "tracing.endpoint",
         "recorder.enabled",
+        "health.probe_mark",
         "agent.pin_dir",
     } <= names - reloadable
-    fields = {name for name in vars(config.Config()) if name not in ("datapath", "interfaces", "doors", "metrics", "tracing", "recorder")}
+    tables = ("datapath", "interfaces", "doors", "metrics", "tracing", "recorder", "health")
+    fields = {name for name in vars(config.Config()) if name not in tables}
     assert {f"agent.{name}" for name in fields} <= names, "a new setting of [agent] is not compared"
-    parts = (config.Config().metrics, config.Config().tracing, config.Config().recorder, Timeouts(), DatapathConfig().sizes)
+    own = config.Config()
+    parts = (own.metrics, own.tracing, own.recorder, own.health, Timeouts(), DatapathConfig().sizes)
     assert len(names) == len(fields) + 1 + 2 + 11 + sum(len(vars(part)) for part in parts)
 
 

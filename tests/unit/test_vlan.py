@@ -97,3 +97,12 @@ def test_a_way_over_a_vlan_carries_its_tag_and_one_in_trouble_is_none() -> None:
     assert layout.Backend.from_buffer_copy(build.backend_element(one, asked, 1, inside)).vlan == layout.OUT_DEVICE
     for mode in Mode:
         assert way(one, replace(asked, mode=mode), {address("10.0.0.1"): replace(hop(), trouble="no way")}) is None
+
+
+def test_the_agents_own_devices_are_no_part_of_the_route_generation() -> None:
+    own = [{**ETH0, "index": 8 + place, "ifname": name} for place, name in enumerate(routing.OWN_DEVICES)]
+    assert routing.canonical([ETH0, *own], [], []) == routing.canonical([ETH0], [], [])
+    header = dict.fromkeys(("family", "dst_len", "src_len", "tos", "type", "flags"), 0)
+    kept, others = {**header, "oif": ETH0["index"]}, {**header, "oif": 8}
+    assert routing.canonical([ETH0, *own], [kept, others], []) == routing.canonical([ETH0], [kept], [])
+    assert routing.canonical([ETH0], [kept, others], []) != routing.canonical([ETH0], [kept], []), "of another device"

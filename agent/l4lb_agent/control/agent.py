@@ -63,7 +63,8 @@ class Agent:
             doors, self._surroundings, host.config, started, lambda: self._store.desired, self._store.keep, lambda: self._checker.verdict
         )
         self._checker = Checker(
-            doors.prober, doors.clock, lambda: self._store.desired, self._reconciler.takes_new_flows, self._health_changed, self._store.keep
+            doors.prober, doors.clock, lambda: self._store.desired, self._reconciler.takes_new_flows,
+            lambda name: self._reconciler.ids.place(self._store.desired, name), self._health_changed, self._store.keep,
         )  # fmt: skip
         self._checker.begin(replayed.flaps if doors.datapath.adopted else {})
         self._sampler = Sampler(doors.datapath, doors.clock, lambda: any(self._drainer.draining()), self._reconciler.windows.asked)

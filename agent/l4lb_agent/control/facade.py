@@ -20,6 +20,7 @@ from l4lb_agent.model.explain.road import Explanation
 from l4lb_agent.model.explain.synthesis import Wanted
 from l4lb_agent.model.flows.record import FlowRecord
 from l4lb_agent.model.flows.tally import Tally
+from l4lb_agent.model.health.check import Target
 from l4lb_agent.model.health.effective import EffectiveState
 from l4lb_agent.model.health.state import Health
 from l4lb_agent.model.observed import Counters, FlowCounts, InterfaceState, MapState, NextHop
@@ -47,6 +48,7 @@ class HealthView:
     next_probe: float = 0.0
     kept: bool = False  # takes new flows although it is DOWN, because no backend of the service is UP
     flapping_until: float = 0.0
+    target: Target | None = None
 
 
 @dataclass(frozen=True)

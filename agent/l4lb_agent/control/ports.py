@@ -1,7 +1,7 @@
 """The doors to the world that control needs: implemented by dataplane/ and system/, and by tests/fakes/."""
 
 from array import array
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -13,6 +13,7 @@ from l4lb_agent.model.explain.moment import Moment
 from l4lb_agent.model.flows.record import FlowFilter, FlowRecord
 from l4lb_agent.model.health.check import HealthCheck, Target
 from l4lb_agent.model.health.outcome import Outcome
+from l4lb_agent.model.health.passing import Place
 from l4lb_agent.model.observed import Answer, Counters, FlowCounts, InterfaceState, MapState, NextHop
 from l4lb_agent.model.tables import Step, Tables
 from l4lb_agent.model.ways.vlan import Vlan
@@ -193,9 +194,9 @@ class Examiner(Protocol):
 class Prober(Protocol):
     """Looks whether servers are well, over the network."""
 
-    async def probe(self, check: HealthCheck, target: Target) -> Outcome:
-        """One probe, within `check.timeout_seconds` once it has begun; it waits while too many are under way. Raises nothing but
-        CancelledError, and leaves nothing open."""
+    async def probe(self, check: HealthCheck, target: Target, place: Callable[[], Place | None]) -> Outcome:
+        """One probe, within `check.timeout_seconds` once it has begun; it waits while too many are under way. `place` says where the
+        datapath has the backend by which a VIP is probed. Raises nothing but CancelledError, and leaves nothing open."""
 
 
 @dataclass(frozen=True)

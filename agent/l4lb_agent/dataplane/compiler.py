@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 FLAGS: Final = ("-Wall", "-Wextra", "-fno-builtin-index")  # `index` is a map here, not the function of <strings.h>
-PROGRAMS: Final = ("xdp_l4lb", "icmp", "odd", "later", "nat_new", "nat_port", "tags", "answer", "capture", "sweep")
+PROGRAMS: Final = ("xdp_l4lb", "icmp", "odd", "later", "nat_new", "nat_port", "tags", "answer", "capture", "sweep", "probe")
 _LOAD_64: Final = 0x18
 _PSEUDO_MAP_FD: Final = 1
 

@@ -39,5 +39,8 @@ class Program(Protocol):
     def load_with_steps(self, maps: Mapping[str, int], numbers: Mapping[str, int]) -> Generation:
         """The same; the programs also write down their lookups in the maps of `numbers`, see steps.py. Raises ValueError as well."""
 
+    def load_probe(self, maps: Mapping[str, int]) -> tuple[Fd, Fd]:
+        """Load the program that probes.py attaches, bound in the same way, and its map of probes. Raises OSError, VerifierError."""
+
     def load_sweep(self, maps: Mapping[str, int]) -> Fd:
         """Load the program that sweeper.py runs, bound in the same way. Raises OSError, VerifierError."""

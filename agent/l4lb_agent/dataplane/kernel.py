@@ -21,6 +21,7 @@ from l4lb_agent.dataplane.flows.tracked import TrackedSweeper, together
 from l4lb_agent.dataplane.generation import Program
 from l4lb_agent.dataplane.generations import Generations
 from l4lb_agent.dataplane.maps import Maps
+from l4lb_agent.dataplane.probes import Probes
 from l4lb_agent.dataplane.ringbuf import RingBuffer
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.dataplane.twin import Twin
@@ -63,6 +64,7 @@ class KernelDatapath:
             undo.callback(self._generation.close)
             self._sweep = program.load_sweep(numbers)
             self._twin = Twin(program, self._maps.specs, numbers)
+            self.probes = Probes(program, numbers, self._maps.lookup)
             undo.pop_all()
         self._links = Links(pin_dir, self._generations)
         self._groups = announce.Groups()
@@ -223,6 +225,7 @@ class KernelDatapath:
         self._routes.close()
         self._links.close()
         self._twin.close()
+        self.probes.close()
         self._sweep.close()
         self._generation.close()
         self._maps.close()

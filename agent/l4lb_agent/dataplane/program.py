@@ -24,11 +24,13 @@ from l4lb_agent.dataplane import compiler, steps, syscall
 from l4lb_agent.dataplane.fd import Fd
 from l4lb_agent.dataplane.generation import Generation
 from l4lb_agent.model import layout
+from l4lb_agent.model.health.layout import PROBES
 from l4lb_agent.model.mapspec import MapType
 
 BPF_DIR: Final = Path(__file__).resolve().parent.parent / "bpf"
 HOT: Final = "xdp_l4lb"
 SWEEP: Final = "sweep"
+PROBE: Final = "probe"
 TAILS: Final = {
     "icmp": layout.TAIL_ICMP,
     "odd": layout.TAIL_ODD,
@@ -113,6 +115,16 @@ class Objects:
         type_, key_bytes, value_bytes = self.maps["scratch"]
         with Fd(syscall.map_create(type_, key_bytes, value_bytes, 1, 0, "scratch")) as scratch:
             return self._load(SWEEP, dict(maps, scratch=scratch.fileno()))
+
+    def load_probe(self, maps: Mapping[str, int]) -> tuple[Fd, Fd]:
+        """The program for probes of VIPs, with a scratch of its own, and its map `probes`. Raises as `load`."""
+        type_, key_bytes, value_bytes = self.maps["probes"]
+        with ExitStack() as undo:
+            probes = undo.enter_context(Fd(syscall.map_create(type_, key_bytes, value_bytes, PROBES, 0, "probes")))
+            with Fd(syscall.map_create(self.maps["scratch"][0], 4, self.maps["scratch"][2], 1, 0, "scratch")) as scratch:
+                program = self._load(PROBE, dict(maps, scratch=scratch.fileno(), probes=probes.fileno()))
+            undo.pop_all()
+        return program, probes
 
     def _load(self, name: str, maps: Mapping[str, int]) -> Fd:
         return Fd(syscall.prog_load(self.programs[name].bound(maps), name))

@@ -92,6 +92,9 @@ SERVICE_HEALTH = Family(
     "l4lb_service_health_backends", "gauge", "Backends of a service with a health check by what probes say: unknown, up, down.",
     (*_SERVICE, "state"),
 )  # fmt: skip
+SERVICE_TARGET = Family(
+    "l4lb_service_health_target", "gauge", "1 for what a service's probes are sent to: backend, vip.", (*_SERVICE, "target")
+)
 SERVICE_ALL_DOWN = Family("l4lb_service_all_down", "gauge", "1 when no backend of a service that is to have new flows is UP.", _SERVICE)
 SERVICE_KEPT = Family(
     "l4lb_service_kept_backends", "gauge", "Backends that take new flows although they are DOWN, because none is UP, or too few.", _SERVICE
@@ -131,7 +134,7 @@ DATAPATH = (PACKETS, BYTES, MAP_ENTRIES, MAP_MAX, MAP_BYTES, MAP_DRIFT)
 SERVICES = (
     SERVICE, SERVICE_PACKETS, SERVICE_BYTES, SERVICE_FLOWS, SERVICE_ACTIVE, SERVICE_READS, SERVICE_ENTRIES, SERVICE_EVICTIONS,
     SERVICE_BACKENDS, SERVICE_ELIGIBLE, SERVICE_UNREACHABLE, SERVICE_DIFFERING, SERVICE_AT_RISK, SERVICE_DIGEST,
-    SERVICE_HEALTH, SERVICE_ALL_DOWN, SERVICE_KEPT, SERVICE_FLAPPING, SERVICE_TRANSITIONS, SERVICE_PROBES,
+    SERVICE_HEALTH, SERVICE_TARGET, SERVICE_ALL_DOWN, SERVICE_KEPT, SERVICE_FLAPPING, SERVICE_TRANSITIONS, SERVICE_PROBES,
 )  # fmt: skip
 BACKENDS = (
     BACKEND_PACKETS, BACKEND_BYTES, BACKEND_FLOWS, BACKEND_ACTIVE, BACKEND_WEIGHT, BACKEND_WANTED, BACKEND_SHARE, BACKEND_REACHABLE,

@@ -11,6 +11,7 @@ from l4lb_agent.metrics import families as f
 from l4lb_agent.metrics.families import Family
 from l4lb_agent.metrics.text import Sheet, histogram, labels, sample
 from l4lb_agent.model.backend import AdminState
+from l4lb_agent.model.health.check import ProbeTarget
 from l4lb_agent.model.health.outcome import Why
 from l4lb_agent.model.health.standing import Standing
 from l4lb_agent.model.health.state import State
@@ -134,6 +135,9 @@ def _health(made: Sheet, row: ServiceRow, standing: Standing, name: str) -> None
     states = Counter(one.health.state for one in row.backends if one.health)
     for state in State:
         made.put(f.SERVICE_HEALTH, states[state], name, state.name.lower())
+    for target in ProbeTarget:
+        asked = row.service.health_check is not None and row.service.health_check.target is target
+        made.put(f.SERVICE_TARGET, int(asked), name, target.name.lower())
     made.put(f.SERVICE_ALL_DOWN, int(standing.all_down), name)
     made.put(f.SERVICE_KEPT, len(standing.kept), name)
     made.put(f.SERVICE_FLAPPING, sum(one.flapping for one in row.backends), name)

@@ -13,6 +13,7 @@ from l4lb_agent.model.address import Address
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.config import DatapathConfig
 from l4lb_agent.model.desired import Desired
+from l4lb_agent.model.health.passing import Place
 from l4lb_agent.model.mapspec import Sizes
 from l4lb_agent.model.tables import Tables
 
@@ -34,6 +35,13 @@ class Ids:
         """A backend's id, 0 while it has none."""
         service = desired.services.get(backend.service)
         return self.backends.get((service.identity, backend.address, backend.port), 0) if service else 0
+
+    def place(self, desired: Desired, name: str) -> Place | None:
+        """Ids of a backend and of its service; None while one of them has none."""
+        backend = desired.backends.get(name)
+        service = self.services.get(desired.services[backend.service].identity, 0) if backend else 0
+        number = self.number(desired, backend) if backend else 0
+        return Place(service, number) if service and number else None
 
 
 def backend_keys(desired: Desired) -> dict[str, BackendKey]:

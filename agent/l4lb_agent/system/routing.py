@@ -16,6 +16,7 @@ NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10  # REACHABLE, STALE, DELAY, PROBE: the ke
 NUD_FIXED = 0x40 | 0x80  # NOARP, PERMANENT: the operator's own, left as they are
 _IFF_UP_RUNNING = 0x1 | 0x40
 _DOT1AD = 0x88A8
+OWN_DEVICES = ("l4lb-probe0", "l4lb-probe1")  # a veth pair of the agent's own, see probing/pair.py: no client's packet goes there
 _RTM_F_CLONED = 0x200  # a cached copy of a route, not a route
 _ROUTE_HEADER = ("family", "dst_len", "src_len", "tos", "type", "flags")
 _ROUTE_ATTRIBUTES = ("table", "dst", "src", "oif", "priority", "prefsrc")
@@ -142,9 +143,11 @@ def kind(link: Message) -> str:
 def canonical(links: Iterable[Message], routes: Iterable[Message], neighbours: Iterable[Message]) -> bytes:
     """What decides how packets leave: links with MAC, MTU and whether they run; VLANs; routes; MACs of gateways. The same bytes for the
     same state, in whatever order the kernel tells it, without ages and statistics."""
-    routes = [route for route in routes if not route["flags"] & _RTM_F_CLONED]
-    ways = gateways(routes)
     links = list(links)
+    own = {link["index"] for link in links if link.get("ifname") in OWN_DEVICES}
+    links = [link for link in links if link["index"] not in own]
+    routes = [route for route in routes if not route["flags"] & _RTM_F_CLONED and route.get("oif") not in own]
+    ways = gateways(routes)
     lines = [["link", m["index"], mac(m.get("address")).hex(), m.get("mtu"), m["flags"] & _IFF_UP_RUNNING] for m in links]
     lines += [["vlan", one.device, one.lower, one.number, one.mtu] for one in vlans(links)]
     for route in routes:

@@ -79,6 +79,61 @@ func (OnAllDown) EnumDescriptor() ([]byte, []int) {
 	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{0}
 }
 
+// What probes are sent to.
+type ProbeTarget int32
+
+const (
+	// The default, PROBE_TARGET_BACKEND.
+	ProbeTarget_PROBE_TARGET_UNSPECIFIED ProbeTarget = 0
+	// The backend's own address, straight from the load balancer's host.
+	ProbeTarget_PROBE_TARGET_BACKEND ProbeTarget = 1
+	// The VIP, in the very packets in which clients' reach this backend: by its MAC address (DSR), or behind an outer header (ENCAP). So it is
+	// probed, too, that the backend has the VIP and takes outer headers off. It is sent to this backend whatever its health, admin state and
+	// weight. Of DSR and ENCAP only.
+	ProbeTarget_PROBE_TARGET_VIP ProbeTarget = 2
+)
+
+// Enum value maps for ProbeTarget.
+var (
+	ProbeTarget_name = map[int32]string{
+		0: "PROBE_TARGET_UNSPECIFIED",
+		1: "PROBE_TARGET_BACKEND",
+		2: "PROBE_TARGET_VIP",
+	}
+	ProbeTarget_value = map[string]int32{
+		"PROBE_TARGET_UNSPECIFIED": 0,
+		"PROBE_TARGET_BACKEND":     1,
+		"PROBE_TARGET_VIP":         2,
+	}
+)
+
+func (x ProbeTarget) Enum() *ProbeTarget {
+	p := new(ProbeTarget)
+	*p = x
+	return p
+}
+
+func (x ProbeTarget) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ProbeTarget) Descriptor() protoreflect.EnumDescriptor {
+	return file_l4lb_v1_health_proto_enumTypes[1].Descriptor()
+}
+
+func (ProbeTarget) Type() protoreflect.EnumType {
+	return &file_l4lb_v1_health_proto_enumTypes[1]
+}
+
+func (x ProbeTarget) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ProbeTarget.Descriptor instead.
+func (ProbeTarget) EnumDescriptor() ([]byte, []int) {
+	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{1}
+}
+
 // By which method HTTP is asked.
 type HttpMethod int32
 
@@ -116,11 +171,11 @@ func (x HttpMethod) String() string {
 }
 
 func (HttpMethod) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_health_proto_enumTypes[1].Descriptor()
+	return file_l4lb_v1_health_proto_enumTypes[2].Descriptor()
 }
 
 func (HttpMethod) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_health_proto_enumTypes[1]
+	return &file_l4lb_v1_health_proto_enumTypes[2]
 }
 
 func (x HttpMethod) Number() protoreflect.EnumNumber {
@@ -129,7 +184,7 @@ func (x HttpMethod) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HttpMethod.Descriptor instead.
 func (HttpMethod) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{1}
+	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{2}
 }
 
 // By what the certificate of a backend is verified.
@@ -169,11 +224,11 @@ func (x TlsVerify) String() string {
 }
 
 func (TlsVerify) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_health_proto_enumTypes[2].Descriptor()
+	return file_l4lb_v1_health_proto_enumTypes[3].Descriptor()
 }
 
 func (TlsVerify) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_health_proto_enumTypes[2]
+	return &file_l4lb_v1_health_proto_enumTypes[3]
 }
 
 func (x TlsVerify) Number() protoreflect.EnumNumber {
@@ -182,7 +237,7 @@ func (x TlsVerify) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TlsVerify.Descriptor instead.
 func (TlsVerify) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{2}
+	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{3}
 }
 
 // What probes say of a backend.
@@ -226,11 +281,11 @@ func (x HealthState) String() string {
 }
 
 func (HealthState) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_health_proto_enumTypes[3].Descriptor()
+	return file_l4lb_v1_health_proto_enumTypes[4].Descriptor()
 }
 
 func (HealthState) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_health_proto_enumTypes[3]
+	return &file_l4lb_v1_health_proto_enumTypes[4]
 }
 
 func (x HealthState) Number() protoreflect.EnumNumber {
@@ -239,7 +294,7 @@ func (x HealthState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HealthState.Descriptor instead.
 func (HealthState) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{3}
+	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{4}
 }
 
 // How a probe ended.
@@ -266,7 +321,8 @@ const (
 	ProbeOutcome_PROBE_OUTCOME_TLS ProbeOutcome = 8
 	// gRPC says so.
 	ProbeOutcome_PROBE_OUTCOME_NOT_SERVING ProbeOutcome = 9
-	// The load balancer's host had no port, no file descriptor or no time: counts neither as success nor as failure.
+	// The load balancer's host is to blame, which had no port, no file descriptor or no time, or could not send to the VIP or hear its answer:
+	// counts neither as success nor as failure.
 	ProbeOutcome_PROBE_OUTCOME_OWN_FAULT ProbeOutcome = 10
 )
 
@@ -311,11 +367,11 @@ func (x ProbeOutcome) String() string {
 }
 
 func (ProbeOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_health_proto_enumTypes[4].Descriptor()
+	return file_l4lb_v1_health_proto_enumTypes[5].Descriptor()
 }
 
 func (ProbeOutcome) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_health_proto_enumTypes[4]
+	return &file_l4lb_v1_health_proto_enumTypes[5]
 }
 
 func (x ProbeOutcome) Number() protoreflect.EnumNumber {
@@ -324,7 +380,7 @@ func (x ProbeOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ProbeOutcome.Descriptor instead.
 func (ProbeOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{4}
+	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{5}
 }
 
 // Whether a backend takes new flows, and if not, why: of several reasons the first in this order.
@@ -388,11 +444,11 @@ func (x EffectiveState) String() string {
 }
 
 func (EffectiveState) Descriptor() protoreflect.EnumDescriptor {
-	return file_l4lb_v1_health_proto_enumTypes[5].Descriptor()
+	return file_l4lb_v1_health_proto_enumTypes[6].Descriptor()
 }
 
 func (EffectiveState) Type() protoreflect.EnumType {
-	return &file_l4lb_v1_health_proto_enumTypes[5]
+	return &file_l4lb_v1_health_proto_enumTypes[6]
 }
 
 func (x EffectiveState) Number() protoreflect.EnumNumber {
@@ -401,7 +457,7 @@ func (x EffectiveState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EffectiveState.Descriptor instead.
 func (EffectiveState) EnumDescriptor() ([]byte, []int) {
-	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{5}
+	return file_l4lb_v1_health_proto_rawDescGZIP(), []int{6}
 }
 
 // TLS of a check.
@@ -770,8 +826,7 @@ func (x *UdpCheck) GetExpect() []byte {
 	return nil
 }
 
-// How the backends of a virtual service are probed. Probes go from the load balancer's host straight to the backend's address, in all modes: the
-// way by the VIP and by an outer header is not probed.
+// How the backends of a virtual service are probed, from the load balancer's host.
 type HealthCheck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One of them must be set.
@@ -799,7 +854,9 @@ type HealthCheck struct {
 	// 1 to 100: when the backends that are UP have less than so many percent of the weight of those that are UP or DOWN and are to have new flows,
 	// those that go DOWN, and those that went DOWN together with the first of them, go on taking new flows, until enough are UP. 0: only when
 	// none is UP. Not with ON_ALL_DOWN_REJECT.
-	MinUpPercent  uint32 `protobuf:"varint,11,opt,name=min_up_percent,json=minUpPercent,proto3" json:"min_up_percent,omitempty"`
+	MinUpPercent uint32 `protobuf:"varint,11,opt,name=min_up_percent,json=minUpPercent,proto3" json:"min_up_percent,omitempty"`
+	// What is probed: the backend at its own address, or the VIP by the backend.
+	Target        ProbeTarget `protobuf:"varint,12,opt,name=target,proto3,enum=l4lb.v1.ProbeTarget" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -924,6 +981,13 @@ func (x *HealthCheck) GetMinUpPercent() uint32 {
 		return x.MinUpPercent
 	}
 	return 0
+}
+
+func (x *HealthCheck) GetTarget() ProbeTarget {
+	if x != nil {
+		return x.Target
+	}
+	return ProbeTarget_PROBE_TARGET_UNSPECIFIED
 }
 
 type isHealthCheck_Kind interface {
@@ -1052,7 +1116,9 @@ type Health struct {
 	// time, an hour at most. Absent otherwise.
 	FlappingUntil *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=flapping_until,json=flappingUntil,proto3" json:"flapping_until,omitempty"`
 	// Output only. The last 32 probes, the oldest first. Only GetBackend gives them.
-	History       []*Probe `protobuf:"bytes,9,rep,name=history,proto3" json:"history,omitempty"`
+	History []*Probe `protobuf:"bytes,9,rep,name=history,proto3" json:"history,omitempty"`
+	// Output only. What probes are sent to, in words: "192.0.2.20 port 80", or "the VIP 192.0.2.10 port 80, by DSR to 192.0.2.20".
+	Target        string `protobuf:"bytes,10,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1150,6 +1216,13 @@ func (x *Health) GetHistory() []*Probe {
 	return nil
 }
 
+func (x *Health) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
 var File_l4lb_v1_health_proto protoreflect.FileDescriptor
 
 const file_l4lb_v1_health_proto_rawDesc = "" +
@@ -1178,7 +1251,7 @@ const file_l4lb_v1_health_proto_rawDesc = "" +
 	"\x03tls\x18\x02 \x01(\v2\x13.l4lb.v1.TlsOptionsR\x03tls\"6\n" +
 	"\bUdpCheck\x12\x12\n" +
 	"\x04send\x18\x01 \x01(\fR\x04send\x12\x16\n" +
-	"\x06expect\x18\x02 \x01(\fR\x06expect\"\xb9\x03\n" +
+	"\x06expect\x18\x02 \x01(\fR\x06expect\"\xe7\x03\n" +
 	"\vHealthCheck\x12%\n" +
 	"\x03tcp\x18\x01 \x01(\v2\x11.l4lb.v1.TcpCheckH\x00R\x03tcp\x12(\n" +
 	"\x04http\x18\x02 \x01(\v2\x12.l4lb.v1.HttpCheckH\x00R\x04http\x12(\n" +
@@ -1191,13 +1264,14 @@ const file_l4lb_v1_health_proto_rawDesc = "" +
 	"\x04port\x18\t \x01(\rR\x04port\x122\n" +
 	"\von_all_down\x18\n" +
 	" \x01(\x0e2\x12.l4lb.v1.OnAllDownR\tonAllDown\x12$\n" +
-	"\x0emin_up_percent\x18\v \x01(\rR\fminUpPercentB\x06\n" +
+	"\x0emin_up_percent\x18\v \x01(\rR\fminUpPercent\x12,\n" +
+	"\x06target\x18\f \x01(\x0e2\x14.l4lb.v1.ProbeTargetR\x06targetB\x06\n" +
 	"\x04kind\"\xb5\x01\n" +
 	"\x05Probe\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x123\n" +
 	"\alatency\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\alatency\x12/\n" +
 	"\aoutcome\x18\x03 \x01(\x0e2\x15.l4lb.v1.ProbeOutcomeR\aoutcome\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xc3\x03\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xdb\x03\n" +
 	"\x06Health\x12*\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x14.l4lb.v1.HealthStateR\x05state\x12;\n" +
 	"\vchange_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1209,11 +1283,17 @@ const file_l4lb_v1_health_proto_rawDesc = "" +
 	"\x0fnext_probe_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\rnextProbeTime\x12,\n" +
 	"\x13kept_by_on_all_down\x18\a \x01(\bR\x0fkeptByOnAllDown\x12A\n" +
 	"\x0eflapping_until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rflappingUntil\x12(\n" +
-	"\ahistory\x18\t \x03(\v2\x0e.l4lb.v1.ProbeR\ahistory*[\n" +
+	"\ahistory\x18\t \x03(\v2\x0e.l4lb.v1.ProbeR\ahistory\x12\x16\n" +
+	"\x06target\x18\n" +
+	" \x01(\tR\x06target*[\n" +
 	"\tOnAllDown\x12\x1b\n" +
 	"\x17ON_ALL_DOWN_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ON_ALL_DOWN_KEEP_LAST\x10\x01\x12\x16\n" +
-	"\x12ON_ALL_DOWN_REJECT\x10\x02*T\n" +
+	"\x12ON_ALL_DOWN_REJECT\x10\x02*[\n" +
+	"\vProbeTarget\x12\x1c\n" +
+	"\x18PROBE_TARGET_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14PROBE_TARGET_BACKEND\x10\x01\x12\x14\n" +
+	"\x10PROBE_TARGET_VIP\x10\x02*T\n" +
 	"\n" +
 	"HttpMethod\x12\x1b\n" +
 	"\x17HTTP_METHOD_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -1264,54 +1344,56 @@ func file_l4lb_v1_health_proto_rawDescGZIP() []byte {
 	return file_l4lb_v1_health_proto_rawDescData
 }
 
-var file_l4lb_v1_health_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_l4lb_v1_health_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_l4lb_v1_health_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_l4lb_v1_health_proto_goTypes = []any{
 	(OnAllDown)(0),                // 0: l4lb.v1.OnAllDown
-	(HttpMethod)(0),               // 1: l4lb.v1.HttpMethod
-	(TlsVerify)(0),                // 2: l4lb.v1.TlsVerify
-	(HealthState)(0),              // 3: l4lb.v1.HealthState
-	(ProbeOutcome)(0),             // 4: l4lb.v1.ProbeOutcome
-	(EffectiveState)(0),           // 5: l4lb.v1.EffectiveState
-	(*TlsOptions)(nil),            // 6: l4lb.v1.TlsOptions
-	(*TcpCheck)(nil),              // 7: l4lb.v1.TcpCheck
-	(*StatusRange)(nil),           // 8: l4lb.v1.StatusRange
-	(*HttpCheck)(nil),             // 9: l4lb.v1.HttpCheck
-	(*GrpcCheck)(nil),             // 10: l4lb.v1.GrpcCheck
-	(*UdpCheck)(nil),              // 11: l4lb.v1.UdpCheck
-	(*HealthCheck)(nil),           // 12: l4lb.v1.HealthCheck
-	(*Probe)(nil),                 // 13: l4lb.v1.Probe
-	(*Health)(nil),                // 14: l4lb.v1.Health
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(ProbeTarget)(0),              // 1: l4lb.v1.ProbeTarget
+	(HttpMethod)(0),               // 2: l4lb.v1.HttpMethod
+	(TlsVerify)(0),                // 3: l4lb.v1.TlsVerify
+	(HealthState)(0),              // 4: l4lb.v1.HealthState
+	(ProbeOutcome)(0),             // 5: l4lb.v1.ProbeOutcome
+	(EffectiveState)(0),           // 6: l4lb.v1.EffectiveState
+	(*TlsOptions)(nil),            // 7: l4lb.v1.TlsOptions
+	(*TcpCheck)(nil),              // 8: l4lb.v1.TcpCheck
+	(*StatusRange)(nil),           // 9: l4lb.v1.StatusRange
+	(*HttpCheck)(nil),             // 10: l4lb.v1.HttpCheck
+	(*GrpcCheck)(nil),             // 11: l4lb.v1.GrpcCheck
+	(*UdpCheck)(nil),              // 12: l4lb.v1.UdpCheck
+	(*HealthCheck)(nil),           // 13: l4lb.v1.HealthCheck
+	(*Probe)(nil),                 // 14: l4lb.v1.Probe
+	(*Health)(nil),                // 15: l4lb.v1.Health
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
 }
 var file_l4lb_v1_health_proto_depIdxs = []int32{
-	2,  // 0: l4lb.v1.TlsOptions.verify:type_name -> l4lb.v1.TlsVerify
-	1,  // 1: l4lb.v1.HttpCheck.method:type_name -> l4lb.v1.HttpMethod
-	8,  // 2: l4lb.v1.HttpCheck.statuses:type_name -> l4lb.v1.StatusRange
-	6,  // 3: l4lb.v1.HttpCheck.tls:type_name -> l4lb.v1.TlsOptions
-	6,  // 4: l4lb.v1.GrpcCheck.tls:type_name -> l4lb.v1.TlsOptions
-	7,  // 5: l4lb.v1.HealthCheck.tcp:type_name -> l4lb.v1.TcpCheck
-	9,  // 6: l4lb.v1.HealthCheck.http:type_name -> l4lb.v1.HttpCheck
-	10, // 7: l4lb.v1.HealthCheck.grpc:type_name -> l4lb.v1.GrpcCheck
-	11, // 8: l4lb.v1.HealthCheck.udp:type_name -> l4lb.v1.UdpCheck
-	15, // 9: l4lb.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	15, // 10: l4lb.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	3,  // 0: l4lb.v1.TlsOptions.verify:type_name -> l4lb.v1.TlsVerify
+	2,  // 1: l4lb.v1.HttpCheck.method:type_name -> l4lb.v1.HttpMethod
+	9,  // 2: l4lb.v1.HttpCheck.statuses:type_name -> l4lb.v1.StatusRange
+	7,  // 3: l4lb.v1.HttpCheck.tls:type_name -> l4lb.v1.TlsOptions
+	7,  // 4: l4lb.v1.GrpcCheck.tls:type_name -> l4lb.v1.TlsOptions
+	8,  // 5: l4lb.v1.HealthCheck.tcp:type_name -> l4lb.v1.TcpCheck
+	10, // 6: l4lb.v1.HealthCheck.http:type_name -> l4lb.v1.HttpCheck
+	11, // 7: l4lb.v1.HealthCheck.grpc:type_name -> l4lb.v1.GrpcCheck
+	12, // 8: l4lb.v1.HealthCheck.udp:type_name -> l4lb.v1.UdpCheck
+	16, // 9: l4lb.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	16, // 10: l4lb.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
 	0,  // 11: l4lb.v1.HealthCheck.on_all_down:type_name -> l4lb.v1.OnAllDown
-	16, // 12: l4lb.v1.Probe.time:type_name -> google.protobuf.Timestamp
-	15, // 13: l4lb.v1.Probe.latency:type_name -> google.protobuf.Duration
-	4,  // 14: l4lb.v1.Probe.outcome:type_name -> l4lb.v1.ProbeOutcome
-	3,  // 15: l4lb.v1.Health.state:type_name -> l4lb.v1.HealthState
-	16, // 16: l4lb.v1.Health.change_time:type_name -> google.protobuf.Timestamp
-	13, // 17: l4lb.v1.Health.last_probe:type_name -> l4lb.v1.Probe
-	16, // 18: l4lb.v1.Health.next_probe_time:type_name -> google.protobuf.Timestamp
-	16, // 19: l4lb.v1.Health.flapping_until:type_name -> google.protobuf.Timestamp
-	13, // 20: l4lb.v1.Health.history:type_name -> l4lb.v1.Probe
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	1,  // 12: l4lb.v1.HealthCheck.target:type_name -> l4lb.v1.ProbeTarget
+	17, // 13: l4lb.v1.Probe.time:type_name -> google.protobuf.Timestamp
+	16, // 14: l4lb.v1.Probe.latency:type_name -> google.protobuf.Duration
+	5,  // 15: l4lb.v1.Probe.outcome:type_name -> l4lb.v1.ProbeOutcome
+	4,  // 16: l4lb.v1.Health.state:type_name -> l4lb.v1.HealthState
+	17, // 17: l4lb.v1.Health.change_time:type_name -> google.protobuf.Timestamp
+	14, // 18: l4lb.v1.Health.last_probe:type_name -> l4lb.v1.Probe
+	17, // 19: l4lb.v1.Health.next_probe_time:type_name -> google.protobuf.Timestamp
+	17, // 20: l4lb.v1.Health.flapping_until:type_name -> google.protobuf.Timestamp
+	14, // 21: l4lb.v1.Health.history:type_name -> l4lb.v1.Probe
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_l4lb_v1_health_proto_init() }
@@ -1330,7 +1412,7 @@ func file_l4lb_v1_health_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_l4lb_v1_health_proto_rawDesc), len(file_l4lb_v1_health_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,

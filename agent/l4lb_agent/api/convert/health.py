@@ -9,7 +9,7 @@ from l4lb_agent.api import fields
 from l4lb_agent.api.convert.parts import moment
 from l4lb_agent.control.facade import HealthView
 from l4lb_agent.model.health import check as model
-from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown, ProbeTarget
 from l4lb_agent.model.health.effective import EffectiveState
 from l4lb_agent.model.health.state import Probed
 
@@ -54,6 +54,7 @@ def health_check(message: virtual_service_pb2.VirtualService) -> HealthCheck | N
         asked.grpc.service,
         asked.udp.send if kind == "udp" else asked.tcp.send,
         asked.udp.expect if kind == "udp" else asked.tcp.expect,
+        ProbeTarget(asked.target or ProbeTarget.BACKEND),
     )
 
 
@@ -64,6 +65,7 @@ def shown_check(of: HealthCheck | None) -> health_pb2.HealthCheck | None:
     shown = health_pb2.HealthCheck(
         interval=_duration(of.interval_seconds), timeout=_duration(of.timeout_seconds), rise=of.rise, fall=of.fall, port=of.port,
         on_all_down=cast("health_pb2.OnAllDown", int(of.on_all_down)), min_up_percent=of.min_up_percent,
+        target=cast("health_pb2.ProbeTarget", int(of.target)),
     )  # fmt: skip
     tls = None
     if of.tls:
@@ -95,6 +97,7 @@ def shown_health(of: HealthView | None, *, history: bool) -> health_pb2.Health |
         state=cast("health_pb2.HealthState", int(health.state)), change_time=moment(health.since), last_probe=_probe(health.last),
         consecutive=health.consecutive, transitions=health.transitions, next_probe_time=moment(of.next_probe),
         kept_by_on_all_down=of.kept, flapping_until=moment(of.flapping_until or None),
+        target=of.target.words if of.target else "",
         history=[one for one in map(_probe, health.history) if one] if history else [],
     )  # fmt: skip
 

@@ -20,9 +20,10 @@ from l4lb_agent.control.ports import Clock, Prober
 from l4lb_agent.model.backend import Backend
 from l4lb_agent.model.desired import Change, Desired
 from l4lb_agent.model.health import check, flaps, standing, state
-from l4lb_agent.model.health.check import HealthCheck, Target
+from l4lb_agent.model.health.check import By, HealthCheck, Target
 from l4lb_agent.model.health.flaps import Flaps
 from l4lb_agent.model.health.outcome import Outcome
+from l4lb_agent.model.health.passing import Place
 from l4lb_agent.model.health.standing import NOBODY, Standing, Verdict
 from l4lb_agent.model.health.state import Health, Probed, State
 
@@ -64,8 +65,8 @@ class Looked:
 
 
 class Checker:
-    """`takes` says whether a backend takes new flows in the kernel now; `changed` is called when the state of one changes, `keep` with what
-    the next process has to know."""
+    """`takes` says whether a backend takes new flows in the kernel now, and `place` where that one has the backend of a name; `changed` is
+    called when the state of one changes, `keep` with what the next process has to know."""
 
     def __init__(
         self,
@@ -73,10 +74,12 @@ class Checker:
         clock: Clock,
         desired: Callable[[], Desired],
         takes: Callable[[Backend], bool],
+        place: Callable[[str], Place | None],
         changed: Callable[[], None],
         keep: Callable[[Iterable[Flaps]], None],
     ) -> None:
         self._prober, self._clock, self._desired, self._takes, self._changed, self._keep = prober, clock, desired, takes, changed, keep
+        self._place = place
         self._watched: dict[str, Watched] = {}  # by backend name
         self._series: dict[_Key, _Probing] = {}
         self._queue: list[tuple[float, int, _Probing]] = []  # a heap; entries that are not their series' `due` any more are void
@@ -135,7 +138,8 @@ class Checker:
             return None
         flapping = watched.health.flapping(self._clock.monotonic())
         stands = self.standing(name.split("/backends/")[0]) or NOBODY
-        return HealthView(watched.health, watched.probing.due_time, name in stands.kept, watched.held_time if flapping else 0.0)
+        held = watched.held_time if flapping else 0.0
+        return HealthView(watched.health, watched.probing.due_time, name in stands.kept, held, watched.probing.key[1])
 
     def _see(self) -> None:
         """Brings standings and verdict up to date."""
@@ -184,7 +188,9 @@ class Checker:
                 self._tell_hold(name, health)
         else:
             health = watched.health if watched.check == asked else state.other_check(watched.health)
-        to = check.target(asked, desired.services[backend.service].vip, backend.address, backend.port)
+        service = desired.services[backend.service]
+        by = By(backend.name, backend.address, service.mode.name)
+        to = check.target(asked, service.vip, backend.address, backend.port, by)
         probing = self._join(name, (asked.parameters, to), watched.probing if watched else None, health)
         held = watched.held_time if watched else self._unix(health.held_until)
         self._watched[name] = Watched(identity, asked, probing, health, held)
@@ -236,7 +242,8 @@ class Checker:
 
     async def _probe(self, series: _Probing) -> None:
         began = self._clock.monotonic()
-        outcome = await self._prober.probe(*series.key)
+        by = series.key[1].by
+        outcome = await self._prober.probe(*series.key, lambda: self._place(by.backend) if by else None)
         series.task = None
         now = self._clock.monotonic()
         pauses = [self._learn(name, outcome, now) for name in sorted(series.names)]

@@ -178,6 +178,7 @@ def _state(view: BackendView) -> Step:
         "slot_share": f"{view.slot_share:.1%}", "flows": str(view.live_flows), "reconciling": view.reconciling,
         "effective_state": view.effective.name, "health": health.state.name if health else "",
         "last_probe": f"{last.why.name} {last.detail}".rstrip() if last else "",
+        "probed": view.health.target.words if view.health and view.health.target else "",
         "drain": backend.drain.action.name if backend.drain else "",
         "next_hop": "" if hop is None else f"{hop.interface} {hop.destination_mac.hex(':')}",
         "gateway": str(hop.gateway) if hop and hop.gateway else "", "trouble": hop.trouble if hop else "the kernel knows no way",

@@ -12,7 +12,7 @@ from l4lb_agent.model.changes.commands import UpdateService
 from l4lb_agent.model.choice import affinity
 from l4lb_agent.model.errors import InvalidArgument
 from l4lb_agent.model.health import check
-from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown, ProbeTarget
 from l4lb_agent.model.service import MAX_DOWN_GRACE_SECONDS, MAX_IDLE_SECONDS, Mode, MssClamp, Protocol, Tracking, VirtualService
 from l4lb_agent.model.ways.mtu import LEAST, LEAST_MSS, MAX_MTU, MOST_MSS, outer_bytes
 
@@ -46,6 +46,7 @@ def service(value: VirtualService) -> None:
     _affinity(value, "service.affinity")
     if value.health_check is not None:
         _health_check(value.health_check, "service.health_check")
+        _probed_vip(value, value.health_check, "service.health_check.target")
     annotations(value.annotations, "service.annotations")
 
 
@@ -93,6 +94,12 @@ def _health_check(value: HealthCheck, field: str) -> None:
     if not value.path.startswith("/"):
         raise _invalid(f"{kind}.path", repr(value.path), "does not begin with /")
     _statuses(value, kind)
+
+
+def _probed_vip(value: VirtualService, asked: HealthCheck, field: str) -> None:
+    if asked.target is ProbeTarget.VIP and value.mode.translates:
+        why = f"is for DSR and ENCAP: backends of {value.name} never see its VIP, their own address is what to probe; leave it out"
+        raise _invalid(field, asked.target.name, why)
 
 
 def _statuses(value: HealthCheck, kind: str) -> None:

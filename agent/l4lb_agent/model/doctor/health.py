@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from l4lb_agent.model.backend import AdminState, Backend
 from l4lb_agent.model.doctor.facts import Down, Facts, Scope
 from l4lb_agent.model.doctor.finding import Finding, Id, Severity, short
-from l4lb_agent.model.health.check import HealthCheck, OnAllDown, target
+from l4lb_agent.model.health.check import By, HealthCheck, OnAllDown, target
 from l4lb_agent.model.health.outcome import Why
 from l4lb_agent.model.service import VirtualService
 
@@ -19,6 +19,8 @@ _LIKELY = {
     Why.TLS: "its certificate, its name in the check, or no TLS at all",
     Why.NOT_SERVING: "the server is there, and says that it is not well",
 }
+
+_WITHOUT_VIP = {False: "it does not have the VIP (DSR)", True: "it does not take outer headers off, or does not have the VIP (ENCAP)"}
 
 
 def findings(scope: Scope, facts: Facts) -> Iterator[Finding]:
@@ -37,19 +39,22 @@ def findings(scope: Scope, facts: Facts) -> Iterator[Finding]:
 
 
 def _down(service: VirtualService, check: HealthCheck, backend: Backend, down: Down) -> Finding:
-    to, health = target(check, service.vip, backend.address, backend.port), down.health
+    by = By(backend.name, backend.address, service.mode.name)
+    to, health = target(check, service.vip, backend.address, backend.port, by), down.health
     probe = health.last.outcome if health.last else None
     seen = f"{probe.why.name}, {probe.detail}" if probe else "nothing yet"
     likely = _LIKELY.get(probe.why, "") if probe else ""
+    if to.by and probe and probe.why is Why.TIMEOUT:
+        likely = f"{_WITHOUT_VIP[service.mode.encapsulates]}, or {likely}"
     held = ", and it is held DOWN since it changes too often" if down.flapping else ""
     then = "it takes new flows all the same, since too few backends of its service are UP" if down.kept else "it takes no new flows"
     evidence = (
-        f"probes by {check.kind.name} of {to.address} port {to.port}: {seen}; {health.consecutive} in a row ended so, {then}"
+        f"probes by {check.kind.name} of {to.words}: {seen}; {health.consecutive} in a row ended so, {then}"
         f"{held}{f'; likely {likely}' if likely else ''}"
     )
     cure = [f"l4lbctl health {short(backend.name)}"]
     if probe and probe.why is Why.UNREACHABLE:
-        cure.append(f"ip route get {to.address}")
+        cure.append(f"ip route get {backend.address}")
     return Finding(Id.BACKEND_DOWN, Severity.WARNING, backend.name, evidence, tuple(cure))
 
 

@@ -22,6 +22,13 @@ class Kind(enum.IntEnum):
     UDP = 4
 
 
+class ProbeTarget(enum.IntEnum):
+    """What probes are sent to; numbers as in the API."""
+
+    BACKEND = 1  # the backend's own address
+    VIP = 2  # the VIP, by the service's forwarding mode, to exactly this backend
+
+
 class OnAllDown(enum.IntEnum):
     """What becomes of a service of which no backend is UP; numbers as in the API."""
 
@@ -31,7 +38,7 @@ class OnAllDown(enum.IntEnum):
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """As asked for; times are seconds. The fields after `min_up_percent` are those of some kinds only."""
+    """As asked for; times are seconds. The fields after `min_up_percent`, but for `target`, are those of some kinds only."""
 
     kind: Kind
     interval_seconds: float = 5.0  # from the start of a probe to that of the next
@@ -52,11 +59,21 @@ class HealthCheck:
     service: str = ""  # gRPC: "" for the server as a whole
     send: bytes = b""  # TCP, UDP
     expect: bytes = b""  # TCP, UDP: how the answer begins
+    target: ProbeTarget = ProbeTarget.BACKEND  # VIP: of DSR and ENCAP only
 
     @property
     def parameters(self) -> "HealthCheck":
         """The check without what does not change its probes: two with equal ones may share them."""
         return replace(self, rise=0, fall=0, port=0, on_all_down=OnAllDown.KEEP_LAST, min_up_percent=0, host="")
+
+
+@dataclass(frozen=True)
+class By:
+    """The backend that answers a probe of its VIP, and how packets are sent there."""
+
+    backend: str  # name
+    address: Address
+    mode: str  # "DSR", "IPIP", "GUE", "FOU"
 
 
 @dataclass(frozen=True)
@@ -66,10 +83,20 @@ class Target:
     address: Address
     port: int
     host: str = ""  # for the Host header and the name in TLS; "" where the kind has none
+    by: By | None = None  # of a VIP
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        where = f"{self.address} port {self.port}"
+        return f"the VIP {where}, by {self.by.mode} to {self.by.address}" if self.by else where
 
 
-def target(check: HealthCheck, vip: Address, address: Address, port: int) -> Target:
-    """What `check` probes of a backend at `address` and `port` that serves `vip`."""
-    if check.kind not in (Kind.HTTP, Kind.GRPC):
-        return Target(address, check.port or port)
-    return Target(address, check.port or port, check.host or (str(vip) if vip.family == 4 else f"[{vip}]"))
+def target(check: HealthCheck, vip: Address, address: Address, port: int, by: By | None = None) -> Target:
+    """What `check` probes of a backend at `address` and `port` that serves `vip`, `by` it where the check says so."""
+    host = ""
+    if check.kind in (Kind.HTTP, Kind.GRPC):
+        host = check.host or (str(vip) if vip.family == 4 else f"[{vip}]")
+    if check.target is ProbeTarget.VIP:
+        return Target(vip, check.port or port, host, by)
+    return Target(address, check.port or port, host)

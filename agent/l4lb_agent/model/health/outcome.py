@@ -18,7 +18,7 @@ class Why(enum.IntEnum):
     ANSWER = 7  # another answer than expected, or none of the protocol
     TLS = 8  # no session, or a certificate that is not trusted
     NOT_SERVING = 9  # gRPC
-    OWN_FAULT = 10  # of this host, which had no port, no file descriptor or no time: says nothing of the backend
+    OWN_FAULT = 10  # of this host, which had no port, file descriptor or time, or no way to the VIP: says nothing of the backend
 
 
 @dataclass(frozen=True, slots=True)

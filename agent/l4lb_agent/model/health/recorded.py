@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
+from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown, ProbeTarget
 from l4lb_agent.model.health.flaps import Flaps
 
 
 def check(asked: HealthCheck) -> dict[str, object]:
     """A health check."""
-    record = {**asdict(asked), "kind": asked.kind.name, "on_all_down": asked.on_all_down.name}
+    record = {**asdict(asked), "kind": asked.kind.name, "on_all_down": asked.on_all_down.name, "target": asked.target.name}
     return {field: value.hex() if isinstance(value, bytes) else value for field, value in record.items()}
 
 
@@ -18,7 +18,8 @@ def read_check(item: Mapping[str, Any]) -> HealthCheck:
     """Fields that came later have their defaults."""
     read = {field: bytes.fromhex(item[field]) for field in ("contains", "send", "expect") if field in item}
     statuses = tuple((first, last) for first, last in item["statuses"])
-    return HealthCheck(**dict(item, **read, statuses=statuses, kind=Kind[item["kind"]], on_all_down=OnAllDown[item["on_all_down"]]))
+    named = {"on_all_down": OnAllDown[item["on_all_down"]], "target": ProbeTarget[item.get("target", "BACKEND")]}
+    return HealthCheck(**dict(item, **read, **named, statuses=statuses, kind=Kind[item["kind"]]))
 
 
 def flaps(known: Flaps) -> dict[str, object]:

@@ -23,18 +23,25 @@ T = TypeVar("T")
 
 
 class Progress:
-    """What a probe is about, for the words of a timeout."""
+    """What a probe is about, for the words of a timeout, and how its socket is made."""
 
     doing: str = "connecting"
+    prepare: Callable[[socket.socket], None] | None = None  # of the probe's socket, before it connects
 
 
-def opened(target: Target, kind: socket.SocketKind) -> socket.socket:
-    """A non-blocking socket for `target`. Raises OSError."""
+def opened(target: Target, kind: socket.SocketKind, progress: Progress) -> socket.socket:
+    """A non-blocking socket for `target`. Raises OSError, Failed."""
     family = socket.AF_INET if target.address.family == 4 else socket.AF_INET6
     made = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    made.setsockopt(*_TELL_ERRORS[family], 1)
-    if kind == socket.SOCK_STREAM:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    try:
+        made.setsockopt(*_TELL_ERRORS[family], 1)
+        if kind == socket.SOCK_STREAM:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        if progress.prepare:
+            progress.prepare(made)
+    except BaseException:
+        made.close()
+        raise
     return made
 
 
@@ -45,7 +52,7 @@ class Connection:
         self._target = target
         self._progress = progress
         self._loop = asyncio.get_running_loop()
-        self._socket = opened(target, socket.SOCK_STREAM)
+        self._socket = opened(target, socket.SOCK_STREAM, progress)
         self._tls: _Tls | None = None
         self._left = MOST
 

@@ -13,7 +13,7 @@ _LONGEST = 65535
 async def udp(check: HealthCheck, target: Target, progress: Progress) -> str:
     """What was seen. Raises OSError, Failed. ICMP errors come as those of the socket."""
     loop = asyncio.get_running_loop()
-    with opened(target, socket.SOCK_DGRAM) as door:
+    with opened(target, socket.SOCK_DGRAM, progress) as door:
         await loop.sock_connect(door, (str(target.address), target.port))
         progress.doing = "waiting for the answer"
         await loop.sock_sendall(door, check.send)

@@ -20,6 +20,8 @@ def check(given: Mapping[str, Any]) -> health_pb2.HealthCheck | None:
             wanted[field] = duration(wanted[field])
     if "on_all_down" in wanted:
         wanted["on_all_down"] = names.number(health_pb2.OnAllDown, "ON_ALL_DOWN", wanted["on_all_down"])
+    if "target" in wanted:
+        wanted["target"] = names.number(health_pb2.ProbeTarget, "PROBE_TARGET", wanted["target"])
     for kind, message in _KINDS.items():
         if kind in wanted:
             wanted[kind] = message(**_of_kind(wanted[kind]))

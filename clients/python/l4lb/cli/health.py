@@ -35,6 +35,7 @@ def _show(found: "Backend") -> None:
     rows = [
         ["HEALTH", render.health(found)],
         ["SINCE", of.change_time.ToJsonString()],
+        ["PROBED", of.target],
         ["EFFECTIVE", render.word(health_pb2.EffectiveState, found.effective_state)],
         ["IN A ROW", str(of.consecutive)],
         ["TRANSITIONS", str(of.transitions)],

@@ -42,7 +42,7 @@ class Statuses(click.ParamType[tuple[int, int]]):
 _KINDS = ("tcp", "http", "grpc", "udp")
 _OF_ALL = {  # by option: the field of HealthCheck
     "health_interval": "interval", "health_timeout": "timeout", "health_rise": "rise", "health_fall": "fall", "health_port": "port",
-    "on_all_down": "on_all_down", "min_up": "min_up_percent",
+    "health_target": "target", "on_all_down": "on_all_down", "min_up": "min_up_percent",
 }  # fmt: skip
 _OF_KINDS = {  # by option: the field, and which kinds have it
     "health_path": ("path", ("http",)),
@@ -81,6 +81,11 @@ def health_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--health-host", help="Host header of http; the VIP by default."),
         click.option("--health-path", help="Path of http; / by default."),
         click.option("--health-port", type=click.IntRange(1, 65535), help="Port that is probed; the backend's by default."),
+        click.option(
+            "--health-target",
+            type=click.Choice(("backend", "vip")),
+            help="What is probed: the backend's own address, or, of DSR and ENCAP, the VIP as clients reach it; backend by default.",
+        ),
         click.option("--health-fall", type=number, help="Failures in a row that make DOWN; 3 by default."),
         click.option("--health-rise", type=number, help="Successes in a row that make UP; 2 by default."),
         click.option("--health-timeout", type=DURATION, help="How long a probe may take; 2s by default."),

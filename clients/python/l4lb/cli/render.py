@@ -104,7 +104,8 @@ def probe(of: Any) -> str:
 
 def _check(of: Any) -> str:
     fewest = f", at least {of.min_up_percent} % UP" if of.min_up_percent else ""
-    return f"{of.WhichOneof('kind')} every {of.interval.ToMilliseconds() / 1000:g}s, rise {of.rise}, fall {of.fall}{fewest}"
+    vip = " of the VIP" if of.target == health_pb2.PROBE_TARGET_VIP else ""
+    return f"{of.WhichOneof('kind')}{vip} every {of.interval.ToMilliseconds() / 1000:g}s, rise {of.rise}, fall {of.fall}{fewest}"
 
 
 def _ports(service: Any) -> str:

@@ -17,6 +17,12 @@ class OnAllDown(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ON_ALL_DOWN_KEEP_LAST: _ClassVar[OnAllDown]
     ON_ALL_DOWN_REJECT: _ClassVar[OnAllDown]
 
+class ProbeTarget(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROBE_TARGET_UNSPECIFIED: _ClassVar[ProbeTarget]
+    PROBE_TARGET_BACKEND: _ClassVar[ProbeTarget]
+    PROBE_TARGET_VIP: _ClassVar[ProbeTarget]
+
 class HttpMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     HTTP_METHOD_UNSPECIFIED: _ClassVar[HttpMethod]
@@ -64,6 +70,9 @@ class EffectiveState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 ON_ALL_DOWN_UNSPECIFIED: OnAllDown
 ON_ALL_DOWN_KEEP_LAST: OnAllDown
 ON_ALL_DOWN_REJECT: OnAllDown
+PROBE_TARGET_UNSPECIFIED: ProbeTarget
+PROBE_TARGET_BACKEND: ProbeTarget
+PROBE_TARGET_VIP: ProbeTarget
 HTTP_METHOD_UNSPECIFIED: HttpMethod
 HTTP_METHOD_GET: HttpMethod
 HTTP_METHOD_HEAD: HttpMethod
@@ -152,7 +161,7 @@ class UdpCheck(_message.Message):
     def __init__(self, send: _Optional[bytes] = ..., expect: _Optional[bytes] = ...) -> None: ...
 
 class HealthCheck(_message.Message):
-    __slots__ = ("tcp", "http", "grpc", "udp", "interval", "timeout", "rise", "fall", "port", "on_all_down", "min_up_percent")
+    __slots__ = ("tcp", "http", "grpc", "udp", "interval", "timeout", "rise", "fall", "port", "on_all_down", "min_up_percent", "target")
     TCP_FIELD_NUMBER: _ClassVar[int]
     HTTP_FIELD_NUMBER: _ClassVar[int]
     GRPC_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +173,7 @@ class HealthCheck(_message.Message):
     PORT_FIELD_NUMBER: _ClassVar[int]
     ON_ALL_DOWN_FIELD_NUMBER: _ClassVar[int]
     MIN_UP_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
     tcp: TcpCheck
     http: HttpCheck
     grpc: GrpcCheck
@@ -175,7 +185,8 @@ class HealthCheck(_message.Message):
     port: int
     on_all_down: OnAllDown
     min_up_percent: int
-    def __init__(self, tcp: _Optional[_Union[TcpCheck, _Mapping]] = ..., http: _Optional[_Union[HttpCheck, _Mapping]] = ..., grpc: _Optional[_Union[GrpcCheck, _Mapping]] = ..., udp: _Optional[_Union[UdpCheck, _Mapping]] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rise: _Optional[int] = ..., fall: _Optional[int] = ..., port: _Optional[int] = ..., on_all_down: _Optional[_Union[OnAllDown, str]] = ..., min_up_percent: _Optional[int] = ...) -> None: ...
+    target: ProbeTarget
+    def __init__(self, tcp: _Optional[_Union[TcpCheck, _Mapping]] = ..., http: _Optional[_Union[HttpCheck, _Mapping]] = ..., grpc: _Optional[_Union[GrpcCheck, _Mapping]] = ..., udp: _Optional[_Union[UdpCheck, _Mapping]] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rise: _Optional[int] = ..., fall: _Optional[int] = ..., port: _Optional[int] = ..., on_all_down: _Optional[_Union[OnAllDown, str]] = ..., min_up_percent: _Optional[int] = ..., target: _Optional[_Union[ProbeTarget, str]] = ...) -> None: ...
 
 class Probe(_message.Message):
     __slots__ = ("time", "latency", "outcome", "detail")
@@ -190,7 +201,7 @@ class Probe(_message.Message):
     def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outcome: _Optional[_Union[ProbeOutcome, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("state", "change_time", "last_probe", "consecutive", "transitions", "next_probe_time", "kept_by_on_all_down", "flapping_until", "history")
+    __slots__ = ("state", "change_time", "last_probe", "consecutive", "transitions", "next_probe_time", "kept_by_on_all_down", "flapping_until", "history", "target")
     STATE_FIELD_NUMBER: _ClassVar[int]
     CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
     LAST_PROBE_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +211,7 @@ class Health(_message.Message):
     KEPT_BY_ON_ALL_DOWN_FIELD_NUMBER: _ClassVar[int]
     FLAPPING_UNTIL_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
     state: HealthState
     change_time: _timestamp_pb2.Timestamp
     last_probe: Probe
@@ -209,4 +221,5 @@ class Health(_message.Message):
     kept_by_on_all_down: bool
     flapping_until: _timestamp_pb2.Timestamp
     history: _containers.RepeatedCompositeFieldContainer[Probe]
-    def __init__(self, state: _Optional[_Union[HealthState, str]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_probe: _Optional[_Union[Probe, _Mapping]] = ..., consecutive: _Optional[int] = ..., transitions: _Optional[int] = ..., next_probe_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kept_by_on_all_down: _Optional[bool] = ..., flapping_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Probe, _Mapping]]] = ...) -> None: ...
+    target: str
+    def __init__(self, state: _Optional[_Union[HealthState, str]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_probe: _Optional[_Union[Probe, _Mapping]] = ..., consecutive: _Optional[int] = ..., transitions: _Optional[int] = ..., next_probe_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kept_by_on_all_down: _Optional[bool] = ..., flapping_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Probe, _Mapping]]] = ..., target: _Optional[str] = ...) -> None: ...

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file l4lb/v1/health.proto.
  */
 export const file_l4lb_v1_health: GenFile = /*@__PURE__*/
-  fileDesc("ChRsNGxiL3YxL2hlYWx0aC5wcm90bxIHbDRsYi52MSJFCgpUbHNPcHRpb25zEhMKC3NlcnZlcl9uYW1lGAEgASgJEiIKBnZlcmlmeRgCIAEoDjISLmw0bGIudjEuVGxzVmVyaWZ5IigKCFRjcENoZWNrEgwKBHNlbmQYASABKAwSDgoGZXhwZWN0GAIgASgMIioKC1N0YXR1c1JhbmdlEg0KBWZpcnN0GAEgASgNEgwKBGxhc3QYAiABKA0irQEKCUh0dHBDaGVjaxIMCgRwYXRoGAEgASgJEgwKBGhvc3QYAiABKAkSIwoGbWV0aG9kGAMgASgOMhMubDRsYi52MS5IdHRwTWV0aG9kEiYKCHN0YXR1c2VzGAQgAygLMhQubDRsYi52MS5TdGF0dXNSYW5nZRIVCg1ib2R5X2NvbnRhaW5zGAUgASgMEiAKA3RscxgGIAEoCzITLmw0bGIudjEuVGxzT3B0aW9ucyI+CglHcnBjQ2hlY2sSDwoHc2VydmljZRgBIAEoCRIgCgN0bHMYAiABKAsyEy5sNGxiLnYxLlRsc09wdGlvbnMiKAoIVWRwQ2hlY2sSDAoEc2VuZBgBIAEoDBIOCgZleHBlY3QYAiABKAwi5QIKC0hlYWx0aENoZWNrEiAKA3RjcBgBIAEoCzIRLmw0bGIudjEuVGNwQ2hlY2tIABIiCgRodHRwGAIgASgLMhIubDRsYi52MS5IdHRwQ2hlY2tIABIiCgRncnBjGAMgASgLMhIubDRsYi52MS5HcnBjQ2hlY2tIABIgCgN1ZHAYBCABKAsyES5sNGxiLnYxLlVkcENoZWNrSAASKwoIaW50ZXJ2YWwYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHdGltZW91dBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIMCgRyaXNlGAcgASgNEgwKBGZhbGwYCCABKA0SDAoEcG9ydBgJIAEoDRInCgtvbl9hbGxfZG93bhgKIAEoDjISLmw0bGIudjEuT25BbGxEb3duEhYKDm1pbl91cF9wZXJjZW50GAsgASgNQgYKBGtpbmQilQEKBVByb2JlEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEioKB2xhdGVuY3kYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoHb3V0Y29tZRgDIAEoDjIVLmw0bGIudjEuUHJvYmVPdXRjb21lEg4KBmRldGFpbBgEIAEoCSLTAgoGSGVhbHRoEiMKBXN0YXRlGAEgASgOMhQubDRsYi52MS5IZWFsdGhTdGF0ZRIvCgtjaGFuZ2VfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIgoKbGFzdF9wcm9iZRgDIAEoCzIOLmw0bGIudjEuUHJvYmUSEwoLY29uc2VjdXRpdmUYBCABKA0SEwoLdHJhbnNpdGlvbnMYBSABKA0SMwoPbmV4dF9wcm9iZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIbChNrZXB0X2J5X29uX2FsbF9kb3duGAcgASgIEjIKDmZsYXBwaW5nX3VudGlsGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIfCgdoaXN0b3J5GAkgAygLMg4ubDRsYi52MS5Qcm9iZSpbCglPbkFsbERvd24SGwoXT05fQUxMX0RPV05fVU5TUEVDSUZJRUQQABIZChVPTl9BTExfRE9XTl9LRUVQX0xBU1QQARIWChJPTl9BTExfRE9XTl9SRUpFQ1QQAipUCgpIdHRwTWV0aG9kEhsKF0hUVFBfTUVUSE9EX1VOU1BFQ0lGSUVEEAASEwoPSFRUUF9NRVRIT0RfR0VUEAESFAoQSFRUUF9NRVRIT0RfSEVBRBACKlMKCVRsc1ZlcmlmeRIaChZUTFNfVkVSSUZZX1VOU1BFQ0lGSUVEEAASEwoPVExTX1ZFUklGWV9OT05FEAESFQoRVExTX1ZFUklGWV9TWVNURU0QAipxCgtIZWFsdGhTdGF0ZRIcChhIRUFMVEhfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRIRUFMVEhfU1RBVEVfVU5LTk9XThABEhMKD0hFQUxUSF9TVEFURV9VUBACEhUKEUhFQUxUSF9TVEFURV9ET1dOEAMquAIKDFByb2JlT3V0Y29tZRIdChlQUk9CRV9PVVRDT01FX1VOU1BFQ0lGSUVEEAASFAoQUFJPQkVfT1VUQ09NRV9PSxABEhkKFVBST0JFX09VVENPTUVfVElNRU9VVBACEhkKFVBST0JFX09VVENPTUVfUkVGVVNFRBADEh0KGVBST0JFX09VVENPTUVfVU5SRUFDSEFCTEUQBBIXChNQUk9CRV9PVVRDT01FX1JFU0VUEAUSGAoUUFJPQkVfT1VUQ09NRV9TVEFUVVMQBhIYChRQUk9CRV9PVVRDT01FX0FOU1dFUhAHEhUKEVBST0JFX09VVENPTUVfVExTEAgSHQoZUFJPQkVfT1VUQ09NRV9OT1RfU0VSVklORxAJEhsKF1BST0JFX09VVENPTUVfT1dOX0ZBVUxUEAoqrQIKDkVmZmVjdGl2ZVN0YXRlEh8KG0VGRkVDVElWRV9TVEFURV9VTlNQRUNJRklFRBAAEiMKH0VGRkVDVElWRV9TVEFURV9UQUtFU19ORVdfRkxPV1MQARIcChhFRkZFQ1RJVkVfU1RBVEVfRFJBSU5JTkcQAhIbChdFRkZFQ1RJVkVfU1RBVEVfRFJBSU5FRBADEhwKGEVGRkVDVElWRV9TVEFURV9ESVNBQkxFRBAEEh0KGUVGRkVDVElWRV9TVEFURV9OT19XRUlHSFQQBRIaChZFRkZFQ1RJVkVfU1RBVEVfTk9fV0FZEAYSHQoZRUZGRUNUSVZFX1NUQVRFX1VOSEVBTFRIWRAHEiIKHkVGRkVDVElWRV9TVEFURV9IRUFMVEhfVU5LTk9XThAIYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChRsNGxiL3YxL2hlYWx0aC5wcm90bxIHbDRsYi52MSJFCgpUbHNPcHRpb25zEhMKC3NlcnZlcl9uYW1lGAEgASgJEiIKBnZlcmlmeRgCIAEoDjISLmw0bGIudjEuVGxzVmVyaWZ5IigKCFRjcENoZWNrEgwKBHNlbmQYASABKAwSDgoGZXhwZWN0GAIgASgMIioKC1N0YXR1c1JhbmdlEg0KBWZpcnN0GAEgASgNEgwKBGxhc3QYAiABKA0irQEKCUh0dHBDaGVjaxIMCgRwYXRoGAEgASgJEgwKBGhvc3QYAiABKAkSIwoGbWV0aG9kGAMgASgOMhMubDRsYi52MS5IdHRwTWV0aG9kEiYKCHN0YXR1c2VzGAQgAygLMhQubDRsYi52MS5TdGF0dXNSYW5nZRIVCg1ib2R5X2NvbnRhaW5zGAUgASgMEiAKA3RscxgGIAEoCzITLmw0bGIudjEuVGxzT3B0aW9ucyI+CglHcnBjQ2hlY2sSDwoHc2VydmljZRgBIAEoCRIgCgN0bHMYAiABKAsyEy5sNGxiLnYxLlRsc09wdGlvbnMiKAoIVWRwQ2hlY2sSDAoEc2VuZBgBIAEoDBIOCgZleHBlY3QYAiABKAwiiwMKC0hlYWx0aENoZWNrEiAKA3RjcBgBIAEoCzIRLmw0bGIudjEuVGNwQ2hlY2tIABIiCgRodHRwGAIgASgLMhIubDRsYi52MS5IdHRwQ2hlY2tIABIiCgRncnBjGAMgASgLMhIubDRsYi52MS5HcnBjQ2hlY2tIABIgCgN1ZHAYBCABKAsyES5sNGxiLnYxLlVkcENoZWNrSAASKwoIaW50ZXJ2YWwYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHdGltZW91dBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIMCgRyaXNlGAcgASgNEgwKBGZhbGwYCCABKA0SDAoEcG9ydBgJIAEoDRInCgtvbl9hbGxfZG93bhgKIAEoDjISLmw0bGIudjEuT25BbGxEb3duEhYKDm1pbl91cF9wZXJjZW50GAsgASgNEiQKBnRhcmdldBgMIAEoDjIULmw0bGIudjEuUHJvYmVUYXJnZXRCBgoEa2luZCKVAQoFUHJvYmUSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoHbGF0ZW5jeRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgdvdXRjb21lGAMgASgOMhUubDRsYi52MS5Qcm9iZU91dGNvbWUSDgoGZGV0YWlsGAQgASgJIuMCCgZIZWFsdGgSIwoFc3RhdGUYASABKA4yFC5sNGxiLnYxLkhlYWx0aFN0YXRlEi8KC2NoYW5nZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiCgpsYXN0X3Byb2JlGAMgASgLMg4ubDRsYi52MS5Qcm9iZRITCgtjb25zZWN1dGl2ZRgEIAEoDRITCgt0cmFuc2l0aW9ucxgFIAEoDRIzCg9uZXh0X3Byb2JlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhsKE2tlcHRfYnlfb25fYWxsX2Rvd24YByABKAgSMgoOZmxhcHBpbmdfdW50aWwYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh8KB2hpc3RvcnkYCSADKAsyDi5sNGxiLnYxLlByb2JlEg4KBnRhcmdldBgKIAEoCSpbCglPbkFsbERvd24SGwoXT05fQUxMX0RPV05fVU5TUEVDSUZJRUQQABIZChVPTl9BTExfRE9XTl9LRUVQX0xBU1QQARIWChJPTl9BTExfRE9XTl9SRUpFQ1QQAipbCgtQcm9iZVRhcmdldBIcChhQUk9CRV9UQVJHRVRfVU5TUEVDSUZJRUQQABIYChRQUk9CRV9UQVJHRVRfQkFDS0VORBABEhQKEFBST0JFX1RBUkdFVF9WSVAQAipUCgpIdHRwTWV0aG9kEhsKF0hUVFBfTUVUSE9EX1VOU1BFQ0lGSUVEEAASEwoPSFRUUF9NRVRIT0RfR0VUEAESFAoQSFRUUF9NRVRIT0RfSEVBRBACKlMKCVRsc1ZlcmlmeRIaChZUTFNfVkVSSUZZX1VOU1BFQ0lGSUVEEAASEwoPVExTX1ZFUklGWV9OT05FEAESFQoRVExTX1ZFUklGWV9TWVNURU0QAipxCgtIZWFsdGhTdGF0ZRIcChhIRUFMVEhfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRIRUFMVEhfU1RBVEVfVU5LTk9XThABEhMKD0hFQUxUSF9TVEFURV9VUBACEhUKEUhFQUxUSF9TVEFURV9ET1dOEAMquAIKDFByb2JlT3V0Y29tZRIdChlQUk9CRV9PVVRDT01FX1VOU1BFQ0lGSUVEEAASFAoQUFJPQkVfT1VUQ09NRV9PSxABEhkKFVBST0JFX09VVENPTUVfVElNRU9VVBACEhkKFVBST0JFX09VVENPTUVfUkVGVVNFRBADEh0KGVBST0JFX09VVENPTUVfVU5SRUFDSEFCTEUQBBIXChNQUk9CRV9PVVRDT01FX1JFU0VUEAUSGAoUUFJPQkVfT1VUQ09NRV9TVEFUVVMQBhIYChRQUk9CRV9PVVRDT01FX0FOU1dFUhAHEhUKEVBST0JFX09VVENPTUVfVExTEAgSHQoZUFJPQkVfT1VUQ09NRV9OT1RfU0VSVklORxAJEhsKF1BST0JFX09VVENPTUVfT1dOX0ZBVUxUEAoqrQIKDkVmZmVjdGl2ZVN0YXRlEh8KG0VGRkVDVElWRV9TVEFURV9VTlNQRUNJRklFRBAAEiMKH0VGRkVDVElWRV9TVEFURV9UQUtFU19ORVdfRkxPV1MQARIcChhFRkZFQ1RJVkVfU1RBVEVfRFJBSU5JTkcQAhIbChdFRkZFQ1RJVkVfU1RBVEVfRFJBSU5FRBADEhwKGEVGRkVDVElWRV9TVEFURV9ESVNBQkxFRBAEEh0KGUVGRkVDVElWRV9TVEFURV9OT19XRUlHSFQQBRIaChZFRkZFQ1RJVkVfU1RBVEVfTk9fV0FZEAYSHQoZRUZGRUNUSVZFX1NUQVRFX1VOSEVBTFRIWRAHEiIKHkVGRkVDVElWRV9TVEFURV9IRUFMVEhfVU5LTk9XThAIYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * TLS of a check.
@@ -213,8 +213,7 @@ export const UdpCheckSchema: GenMessage<UdpCheck> = /*@__PURE__*/
   messageDesc(file_l4lb_v1_health, 5);
 
 /**
- * How the backends of a virtual service are probed. Probes go from the load balancer's host straight to the backend's address, in all modes: the
- * way by the VIP and by an outer header is not probed.
+ * How the backends of a virtual service are probed, from the load balancer's host.
  *
  * @generated from message l4lb.v1.HealthCheck
  */
@@ -309,6 +308,13 @@ export type HealthCheck = Message<"l4lb.v1.HealthCheck"> & {
    * @generated from field: uint32 min_up_percent = 11;
    */
   minUpPercent: number;
+
+  /**
+   * What is probed: the backend at its own address, or the VIP by the backend.
+   *
+   * @generated from field: l4lb.v1.ProbeTarget target = 12;
+   */
+  target: ProbeTarget;
 };
 
 /**
@@ -429,6 +435,13 @@ export type Health = Message<"l4lb.v1.Health"> & {
    * @generated from field: repeated l4lb.v1.Probe history = 9;
    */
   history: Probe[];
+
+  /**
+   * Output only. What probes are sent to, in words: "192.0.2.20 port 80", or "the VIP 192.0.2.10 port 80, by DSR to 192.0.2.20".
+   *
+   * @generated from field: string target = 10;
+   */
+  target: string;
 };
 
 /**
@@ -474,6 +487,42 @@ export const OnAllDownSchema: GenEnum<OnAllDown> = /*@__PURE__*/
   enumDesc(file_l4lb_v1_health, 0);
 
 /**
+ * What probes are sent to.
+ *
+ * @generated from enum l4lb.v1.ProbeTarget
+ */
+export enum ProbeTarget {
+  /**
+   * The default, PROBE_TARGET_BACKEND.
+   *
+   * @generated from enum value: PROBE_TARGET_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The backend's own address, straight from the load balancer's host.
+   *
+   * @generated from enum value: PROBE_TARGET_BACKEND = 1;
+   */
+  BACKEND = 1,
+
+  /**
+   * The VIP, in the very packets in which clients' reach this backend: by its MAC address (DSR), or behind an outer header (ENCAP). So it is
+   * probed, too, that the backend has the VIP and takes outer headers off. It is sent to this backend whatever its health, admin state and
+   * weight. Of DSR and ENCAP only.
+   *
+   * @generated from enum value: PROBE_TARGET_VIP = 2;
+   */
+  VIP = 2,
+}
+
+/**
+ * Describes the enum l4lb.v1.ProbeTarget.
+ */
+export const ProbeTargetSchema: GenEnum<ProbeTarget> = /*@__PURE__*/
+  enumDesc(file_l4lb_v1_health, 1);
+
+/**
  * By which method HTTP is asked.
  *
  * @generated from enum l4lb.v1.HttpMethod
@@ -505,7 +554,7 @@ export enum HttpMethod {
  * Describes the enum l4lb.v1.HttpMethod.
  */
 export const HttpMethodSchema: GenEnum<HttpMethod> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_health, 1);
+  enumDesc(file_l4lb_v1_health, 2);
 
 /**
  * By what the certificate of a backend is verified.
@@ -539,7 +588,7 @@ export enum TlsVerify {
  * Describes the enum l4lb.v1.TlsVerify.
  */
 export const TlsVerifySchema: GenEnum<TlsVerify> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_health, 2);
+  enumDesc(file_l4lb_v1_health, 3);
 
 /**
  * What probes say of a backend.
@@ -580,7 +629,7 @@ export enum HealthState {
  * Describes the enum l4lb.v1.HealthState.
  */
 export const HealthStateSchema: GenEnum<HealthState> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_health, 3);
+  enumDesc(file_l4lb_v1_health, 4);
 
 /**
  * How a probe ended.
@@ -659,7 +708,8 @@ export enum ProbeOutcome {
   NOT_SERVING = 9,
 
   /**
-   * The load balancer's host had no port, no file descriptor or no time: counts neither as success nor as failure.
+   * The load balancer's host is to blame, which had no port, no file descriptor or no time, or could not send to the VIP or hear its answer:
+   * counts neither as success nor as failure.
    *
    * @generated from enum value: PROBE_OUTCOME_OWN_FAULT = 10;
    */
@@ -670,7 +720,7 @@ export enum ProbeOutcome {
  * Describes the enum l4lb.v1.ProbeOutcome.
  */
 export const ProbeOutcomeSchema: GenEnum<ProbeOutcome> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_health, 4);
+  enumDesc(file_l4lb_v1_health, 5);
 
 /**
  * Whether a backend takes new flows, and if not, why: of several reasons the first in this order.
@@ -746,5 +796,5 @@ export enum EffectiveState {
  * Describes the enum l4lb.v1.EffectiveState.
  */
 export const EffectiveStateSchema: GenEnum<EffectiveState> = /*@__PURE__*/
-  enumDesc(file_l4lb_v1_health, 5);
+  enumDesc(file_l4lb_v1_health, 6);
 
