@@ -29,7 +29,7 @@ MISTAKES: Final = (
     ("tracked", "and bool(backend and backend.flags & layout.BACKEND_ELIGIBLE)", "and bool(backend)"),
     ("tracked", "return Tracked(before if spare else to)", "return Tracked(to)"),
     ("tracked", "ends = not keeps and way.entry.state != layout.TRACKED_RST", "ends = not keeps"),
-    ("limits", "used + policy.service_interval > policy.service_tolerance", "used + policy.service_interval >= policy.service_tolerance"),
+    ("limits", "of_service + policy.service_interval > policy.", "of_service + policy.service_interval >= policy."),
     ("limits", "used + policy.source_interval > policy.source_tolerance", "used + policy.source_interval >= policy.source_tolerance"),
     ("fragments", "return _age(packet, entry) > ticks", "return _age(packet, entry) >= ticks"),
     ("fragments", "if packet.piece.offset < entry.first", "if packet.piece.offset <= entry.first"),
@@ -84,6 +84,12 @@ MISTAKES: Final = (
     ("tracked", "entry.sequence += min(ahead, NEAR_STEP)", "entry.sequence += ahead"),
     ("tracked", "        if packet.sequence != entry.sequence:\n            return\n", ""),
     ("tracked", "worth = _WORTH_FREE if _free(packet, entry) else 1", "worth = 1"),
+    ("limits", "of_service + policy.service_interval & MASK", "of_service & MASK"),
+    ("limits", "if not why and policy.service_interval:", "if policy.service_interval:"),
+    ("limits", "used + policy.source_interval & MASK", "policy.source_interval & MASK"),
+    ("limits", "& ~_TAG | tag", "& ~_TAG"),
+    ("claims", "packet.now.tick + FULL_TICKS & WORD if full", "packet.now.tick & WORD if full"),
+    ("new_flows", "        claims.take_for_full(packet, chosen, start, full=False)\n", ""),
 )  # fmt: skip
 _MODEL: Final = "l4lb_agent.model."
 

@@ -164,10 +164,14 @@ def _full(world: "World", place: "Place") -> Iterator[bytes]:
 
 
 def _portless(world: "World", place: "Place") -> Iterator[bytes]:
-    """One port for all: after a client for each SNAT address it is taken, by flows too young to give it up."""
+    """One port for all: after a client for each SNAT address it is taken, by flows too young to give it up. Then there are more: what is
+    taken for full is so no longer."""
     lb = world.lb
     ports = lb.config.port_low, lb.config.port_high
     lb.configure(port_low=PORT + 1, port_high=PORT + 1)
     for client in range(2, 12):
+        yield _raw(_syn(world, place, client, PORT + 1))
+    lb.configure(port_low=PORT + 1, port_high=PORT + 1000)
+    for client in range(12, 16):
         yield _raw(_syn(world, place, client, PORT + 1))
     lb.configure(port_low=ports[0], port_high=ports[1])

@@ -3,12 +3,13 @@
 What is taken is taken in the moment's copies alone.
 """
 
+import ctypes
 from dataclasses import dataclass
 from typing import Final
 
 from l4lb_agent.model import hashing, layout
 from l4lb_agent.model.explain import records
-from l4lb_agent.model.explain.moment import MASK, Moment, port
+from l4lb_agent.model.explain.moment import MASK, WORD, Moment, port
 from l4lb_agent.model.explain.packet import Packet, Tuple
 from l4lb_agent.model.flows.layout import SLOT_BUSY, SLOT_ID_SHIFT, Pool, Unanswered
 
@@ -21,6 +22,12 @@ LOWEST_KEPT_PORT: Final = 1024
 _GOLDEN_RATIO: Final = 0x9E3779B97F4A7C15
 _IDLE_AGE = 0x800000
 _SLOT_MASK = 15
+
+
+class Mark(ctypes.Structure):
+    """port_full[place]: up to when, in 1/16 seconds, a backend is taken for full."""
+
+    _fields_ = [("until", ctypes.c_uint32)]
 
 
 @dataclass
@@ -38,9 +45,17 @@ def seed(packet: Packet, hashed: int, backend: int) -> int:
 
 def full(packet: Packet, backend: int, start: int) -> bool:
     """Whether a search for the backend has just failed."""
-    now = packet.now
-    place = hashing.mix(backend, _address_of_try(packet, start, 0), now.index_secret) & (layout.PORT_FULL_PLACES - 1)
-    return now.number("port_full", place) - now.tick - 1 & 0xFFFFFFFF < FULL_TICKS
+    return bool(_mark(packet, backend, start).until - packet.now.tick - 1 & WORD < FULL_TICKS)
+
+
+def take_for_full(packet: Packet, backend: int, start: int, *, full: bool) -> None:
+    """From now on a search for the backend has just failed, or has not."""
+    _mark(packet, backend, start).until = packet.now.tick + FULL_TICKS & WORD if full else 0
+
+
+def _mark(packet: Packet, backend: int, start: int) -> Mark:
+    place = hashing.mix(backend, _address_of_try(packet, start, 0), packet.now.index_secret) & (layout.PORT_FULL_PLACES - 1)
+    return packet.now.element("port_full", place, Mark) or Mark()
 
 
 def glance(packet: Packet, backend: layout.Backend, start: int) -> bool:

@@ -119,11 +119,12 @@ def _create(packet: Packet, chosen: int, hashed: int, earlier: Record | None) ->
     if why:
         return why, None
     start = claims.seed(packet, hashed, chosen)
-    if not keeps and claims.full(packet, chosen, start) and not claims.glance(packet, backend, start):
-        if not claims.give(packet, backend, start, claims.GLANCE):
-            packet.note("port", "a search for a port towards this backend has just failed, and a look at one finds none")
-            return Reason.NO_SOURCE_PORT, None
-        earlier = records.of_client(packet)  # it may have been the one
+    if not keeps and claims.full(packet, chosen, start):
+        if not claims.glance(packet, backend, start):
+            if not claims.give(packet, backend, start, claims.GLANCE):
+                return _portless(packet, "a search for a port towards this backend has just failed, and a look at one finds none")
+            earlier = records.of_client(packet)  # it may have been the one
+        claims.take_for_full(packet, chosen, start, full=False)
     for _ in range(_MOST_RACES + 1):
         claimed = claims.take_record(packet, hashed)
         flow = now.flow(claimed[0]) if claimed else None
@@ -137,8 +138,8 @@ def _create(packet: Packet, chosen: int, hashed: int, earlier: Record | None) ->
             if claims.give(packet, backend, start):
                 earlier = records.of_client(packet)  # it may have been the one
                 continue
-            packet.note("port", f"none of {claims.PORT_TRIES} ports that were tried is free")
-            return Reason.NO_SOURCE_PORT, None
+            claims.take_for_full(packet, chosen, start, full=True)
+            return _portless(packet, f"none of {claims.PORT_TRIES} ports that were tried is free")
         if keeps and claims.held(now, source.becomes):
             if claims.held(now, source.becomes) != (earlier.id if earlier else 0) and not claims.given_up(now, source.becomes):
                 packet.note("port", "the client's own address and port have another flow at the backend", becomes=source.becomes)
@@ -151,6 +152,11 @@ def _create(packet: Packet, chosen: int, hashed: int, earlier: Record | None) ->
         if claims.claim(now, source.becomes.reversed().hash(now.slot_secret), claimed[0]):
             return _enter(packet, hashed, earlier, claimed, source)
         claims.settle(now, hashed, claimed, idle=True)
+    return Reason.NO_SOURCE_PORT, None
+
+
+def _portless(packet: Packet, why: str) -> tuple[Reason, None]:
+    packet.note("port", why)
     return Reason.NO_SOURCE_PORT, None
 
 
