@@ -14,6 +14,7 @@ from l4lb_agent.dataplane.info import Run
 from l4lb_agent.dataplane.program import Objects
 from l4lb_agent.dataplane.twin import Twin
 from l4lb_agent.model import layout
+from l4lb_agent.model.observed import Answer
 from l4lb_agent.model.reasons import Reason, Verdict
 from tests.packet import modes, odd, vlans
 from tests.packet.balancer import LOOPBACK, Balancer
@@ -80,23 +81,30 @@ def test_garbage(make: Make, objects: Objects, twins: list[Asked], mode: str) ->
 
 
 def test_answers_while_a_ring_is_replaced_are_of_one_ring_or_the_other(lb: Balancer, objects: Objects, twins: list[Asked]) -> None:
+    """At some moment of each question, once: a slow machine would see no question end without a change."""
     twins.append(Asked(lb, objects))
     lb.ring(3, [AFTER])
     frame = bytes(from_client(V4, UDP, b"q"))
-    ended, changes = threading.Event(), 0
+    ended, asked, changes = False, threading.Event(), 0
 
     def replace() -> None:
         nonlocal changes
-        while not ended.is_set():
+        while asked.wait() and not ended:
+            asked.clear()
             lb.service(2, V4.vip, 80, 17, now=3 if changes % 2 else 1)
             changes += 1
+
+    def ask() -> Answer:
+        asked.set()
+        return twins[0].twin.ask(LOOPBACK, frame)
 
     other = threading.Thread(target=replace)
     other.start()
     try:
-        answers = [twins[0].twin.ask(LOOPBACK, frame) for _ in range(200)]
+        answers = [ask() for _ in range(200)]
     finally:
-        ended.set()
+        ended = True
+        asked.set()
         other.join()
     assert changes > 2
     assert {answer.reason for answer in answers} == {Reason.FLOW_CREATED}
@@ -108,7 +116,8 @@ def test_answers_while_a_ring_is_replaced_are_of_one_ring_or_the_other(lb: Balan
 def test_an_answer_says_when_its_ground_moved(
     lb: Balancer, objects: Objects, twins: list[Asked], monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    """The flow speaks, in another second, whenever its twin is asked."""
+    """The flow speaks, in another second, whenever its twin is asked; the clock stands still."""
+    lb.configure(second_multiplier=0)
     twins.append(Asked(lb, objects))
     lb.send(from_client(V4, flags="S", seq=1000))
     frame = bytes(from_client(V4, flags="S", seq=1000))
