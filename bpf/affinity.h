@@ -114,14 +114,4 @@ static __always_inline void affinity_keep(const struct scratch *s, __u16 id)
 		a->tag << AFFINITY_TAG_SHIFT | again | (__u64)until << AFFINITY_UNTIL_SHIFT | id;
 }
 
-/* Where a packet goes whose flow has no entry: one that begins a flow is followed by the client's next ones */
-static __always_inline __u16 affine(struct scratch *s, const struct config *c, __u16 now, bool begins)
-{
-	__u16 id = affinity_choose(s, c, now);
-
-	if (begins)
-		affinity_keep(s, id);
-	return id;
-}
-
 #endif

@@ -36,12 +36,15 @@ static __always_inline __u64 limit_word(const __u64 *word)
 	return *(const volatile __u64 *)word;
 }
 
-/* The prefix that the packet's source belongs to, and its service, as 64 bits */
+/* The prefix that the packet's source belongs to, its service and its limit, as 64 bits: by another limit every prefix begins anew, since
+ * what was taken is time, of which a flow may now cost less than the bucket owes */
 static __always_inline __u64 source_limit_hash(const struct scratch *s, const struct config *c, const struct policy *p)
 {
 	const struct address *a = &s->tuple.source;
 
-	return mix(low_word(a) & p->source_mask[0], high_word(a) & p->source_mask[1], c->index_secret) ^ s->service * MIX_1;
+	return mix((low_word(a) & p->source_mask[0]) ^ (p->source_interval + p->source_tolerance), high_word(a) & p->source_mask[1],
+		   c->index_secret) ^
+	       s->service * MIX_1;
 }
 
 /* Sets the place of a prefix in its line: its own; else the one of which least is taken. With more prefixes than places the one that has

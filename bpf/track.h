@@ -46,13 +46,15 @@ static __always_inline void note_way(struct scratch *s, const struct flow_entry 
 		w->elsewhere = true;
 }
 
-/* The ways of the packet's tuple. Entries of backends that keep no flows count as none, but for RESET: that is what they are to hear. So do
- * those of another service's backend: after 18 hours a stamp looks new again, and a backend's id may be another one's */
+/* The ways of the packet's tuple. Entries of backends that keep no flows count as none, but for those of TCP at one that is to RESET them: that
+ * is what they are to hear. So do those of another service's backend: after 18 hours a stamp looks new again, and a backend's id may be
+ * another one's */
 static __always_inline void find_ways(struct scratch *s, const struct config *c, const struct flow_bucket *bucket, __u64 tag, __u16 now)
 {
 	struct ways *w = &s->ways;
 	const struct service *service = service_get(s->service);
 	__u32 idle = service ? service->idle_seconds : 0;
+	__u16 known = s->tuple.protocol == PROTOCOL_TCP ? BACKEND_KEEP | BACKEND_RESET : BACKEND_KEEP;
 
 	__builtin_memset(w, 0, sizeof(*w));
 	w->distance = NEAR;
@@ -65,7 +67,7 @@ static __always_inline void find_ways(struct scratch *s, const struct config *c,
 		if (entry_word(e) >> 16 != tag)
 			continue;
 		b = backend_get((__u16)entry_word(e));
-		if (!(__u16)entry_word(e) || !b || !(b->flags & (BACKEND_KEEP | BACKEND_RESET)) || b->service != s->service ||
+		if (!(__u16)entry_word(e) || !b || !(b->flags & known) || b->service != s->service ||
 		    tracked_age(s, e) > tracked_timeout(c, e->state, idle))
 			continue;
 		note_way(s, e, i, now);
@@ -89,6 +91,17 @@ static __always_inline void find_place(struct scratch *s, const struct config *c
 		w->worth = worth;
 		w->place = i;
 	}
+}
+
+/* Sets the entry to write into to a way of the tuple itself, NO_WAY for none */
+static __always_inline void own_place(struct scratch *s, const struct flow_bucket *bucket, __u8 way)
+{
+	struct ways *w = &s->ways;
+	const struct flow_entry *e = &bucket->entry[way & (WAYS - 1)];
+	bool goes_on = e->state == TRACKED_LIVE || e->state == TRACKED_LASTING;
+
+	w->place = way;
+	w->worth = goes_on ? entry_worth(s, e) : WORTH_FREE;
 }
 
 /* Into s->ways.place */
@@ -176,10 +189,10 @@ static __always_inline __u16 track_syn(struct scratch *s, const struct config *c
 	}
 	if (!now || (before == now && !w->elsewhere && !(s->word & SERVICE_TRACK_ALL)))
 		return now;
-	w->place = w->last;
-	w->worth = WORTH_FREE;
 	if (w->count < MOST_WAYS)
 		find_place(s, c, bucket, !spare);
+	else
+		own_place(s, bucket, w->last);
 	if (w->place == NO_WAY)
 		return spare ? before : now;
 	write_entry(s, bucket, tag << 16 | now, TRACKED_SYN, w->second ? RANK_LAST : 1);
@@ -194,10 +207,10 @@ static __always_inline __u16 pin(struct scratch *s, const struct config *c, stru
 
 	if (!before || (before == now && !all) || (tcp && s->tcp_flags & (TCP_RST | TCP_SYN)))
 		return before;
-	w->place = w->open != NO_WAY ? w->open : w->last;
-	w->worth = WORTH_FREE;
 	if (w->count < MOST_WAYS)
 		find_place(s, c, bucket, tcp);
+	else
+		own_place(s, bucket, w->open != NO_WAY ? w->open : w->last);
 	if (w->place == NO_WAY)
 		return before;
 	if (s->word & SERVICE_LIMITED && !tcp)
@@ -205,6 +218,15 @@ static __always_inline __u16 pin(struct scratch *s, const struct config *c, stru
 	if (!s->refused)
 		write_entry(s, bucket, tag << 16 | before, TRACKED_PINNED, 0);
 	return before;
+}
+
+/* The backend of a packet without a fitting way goes by its client where the service has affinity: sets *before and *now. A packet that begins
+ * a flow is followed by the client's next ones once it is admitted: see affinity_keep() */
+static __always_inline void go_by_client(struct scratch *s, const struct config *c, bool begins, __u16 *before, __u16 *now)
+{
+	*before = *now = affinity_choose(s, c, begins ? *now : *before);
+	if (!begins)
+		s->affinity.place = AFFINITY_PLACES;
 }
 
 /* The backend of a packet in an at-risk slot; `hash` is the tuple's, `pick` picked the slot, `now` is the slot's backend */
@@ -215,7 +237,7 @@ static __always_inline __u16 tracked_backend(struct scratch *s, const struct con
 	struct traffic *traffic = service_traffic(s->service);
 	__u64 tag = flow_tag(hash, pick);
 	bool syn = tcp && is_syn(s);
-	__u16 before;
+	__u16 before, id;
 
 	if (!bucket)
 		return now;
@@ -224,13 +246,18 @@ static __always_inline __u16 tracked_backend(struct scratch *s, const struct con
 		traffic->table_reads++;
 	find_ways(s, c, bucket, tag, now);
 	before = tcp ? before_backend(s->word, pick, now) : now;
+	s->affinity.place = AFFINITY_PLACES;
 	if (s->word & SERVICE_AFFINITY && (syn ? s->ways.same : s->ways.near) == NO_WAY)
-		before = now = affine(s, c, syn || !tcp ? now : before, syn || !tcp);
+		go_by_client(s, c, syn || !tcp, &before, &now);
 	if (syn)
-		return track_syn(s, c, bucket, tag, before, now);
-	if (s->ways.near != NO_WAY)
-		return follow(s, &bucket->entry[s->ways.near & (WAYS - 1)]);
-	return pin(s, c, bucket, tag, before, now);
+		id = track_syn(s, c, bucket, tag, before, now);
+	else if (s->ways.near != NO_WAY)
+		id = follow(s, &bucket->entry[s->ways.near & (WAYS - 1)]);
+	else
+		id = pin(s, c, bucket, tag, before, now);
+	if (s->word & SERVICE_AFFINITY && !s->refused)
+		affinity_keep(s, id);
+	return id;
 }
 
 #endif

@@ -51,6 +51,26 @@ def test_the_next_agent_adopts_the_same_maps_and_program(bpffs: Path) -> None:
     second.close()
 
 
+def test_a_service_begins_with_a_full_bucket_when_its_limit_changes_and_only_then(bpffs: Path) -> None:
+    datapath = KernelDatapath(bpffs / "l4lb", SIZES, Trivial())
+    used, key = bytes(layout.LimitLine(word=(layout.U64 * 8)(1 << 51))), array_key(2)
+
+    def left_after(**terms: int) -> bool:
+        datapath.execute(Write("policies", key, bytes(layout.Policy(**terms)), "test"))
+        with Fd(syscall.obj_get(bpffs / "l4lb/maps/service_limits")) as buckets:
+            left = syscall.map_lookup(buckets.fileno(), key, len(used)) == used
+            syscall.map_update(buckets.fileno(), key, used)
+        return left
+
+    assert not left_after(service_interval=10, service_tolerance=20)
+    assert left_after(service_interval=10, service_tolerance=20)
+    assert left_after(service_interval=10, service_tolerance=20, source_interval=5, deny_list=1)
+    assert not left_after(service_interval=10, service_tolerance=30)
+    assert not left_after(service_interval=5, service_tolerance=30)
+    assert not left_after()
+    datapath.close()
+
+
 def test_a_map_of_another_size_is_refused_with_what_to_do_and_left_alone(bpffs: Path) -> None:
     first = KernelDatapath(bpffs / "l4lb", SIZES, Trivial())
     write_config(first)

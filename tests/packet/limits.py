@@ -59,26 +59,26 @@ def age_limits(lb: Balancer, seconds: int) -> None:
             lb.write(name, number, bytes(line))
 
 
-def line_and_tag(client: str, service: int, prefix: int) -> tuple[int, int]:
+def line_and_tag(client: str, service: int, prefix: int, bucket: Bucket) -> tuple[int, int]:
     """Where the bucket of a client's prefix is, by the mirror of the hash."""
     packed = address(client)
     family = 4 if packed.startswith(bytes(10) + b"\xff\xff") else 6
     low, high = (part & bits for part, bits in zip(hashing.words(packed), hashing.words(source_mask(family, prefix))))
-    return _place(low, high, service)
+    return _place(low, high, service, bucket)
 
 
-def _place(low: int, high: int, service: int) -> tuple[int, int]:
-    hash_ = hashing.mix(low, high, INDEX_SECRET) ^ (service * 0xBF58476D1CE4E5B9 & MASK)
+def _place(low: int, high: int, service: int, bucket: Bucket) -> tuple[int, int]:
+    hash_ = hashing.mix(low ^ sum(bucket.terms), high, INDEX_SECRET) ^ (service * 0xBF58476D1CE4E5B9 & MASK)
     return hash_ >> 32 & (layout.SOURCE_LIMIT_LINES - 1), hash_ & 0xFFFF
 
 
 @functools.cache
-def clients_of_one_line(count: int, service: int) -> list[str]:
+def clients_of_one_line(count: int, service: int, bucket: Bucket) -> list[str]:
     """IPv4 clients whose buckets are in the same line, each with a tag of its own. Some twenty thousand are tried."""
     lines: dict[int, dict[int, int]] = {}
     for number in range(1 << 20):
         packed = (0x0A000000 + number).to_bytes(4, "big")
-        line, tag = _place(0, int.from_bytes(b"\0\0\xff\xff" + packed, "little"), service)
+        line, tag = _place(0, int.from_bytes(b"\0\0\xff\xff" + packed, "little"), service, bucket)
         tags = lines.setdefault(line, {})
         tags.setdefault(tag, number)
         if len(tags) == count:

@@ -95,7 +95,8 @@ class Table:
 
     def _ways(self, packet: Segment) -> list[tuple[int, Entry]]:
         """Live entries of the packet's tuple with their places."""
-        return [(place, e) for place, e in self._bucket(packet) if e and e.tag == packet.hash_tag and not self._over(e)]
+        there = [(place, e) for place, e in self._bucket(packet) if e and e.tag == packet.hash_tag and not self._over(e)]
+        return [(place, e) for place, e in there if packet.tcp or self.servers[e.backend].keeps]
 
     def _bucket(self, packet: Segment) -> Iterator[tuple[int, Entry | None]]:
         bucket = self._bucket_of(packet)
@@ -142,7 +143,7 @@ class Table:
         if not now or (before == now and not self.track_all and all(e.backend == now for _, e in ways)):
             return now
         spare = before in self.servers and self.servers[before].eligible
-        place = self._last(ways) if len(ways) >= 3 else self._place(packet, must=not spare)
+        place = self._own(self._last(ways), ways) if len(ways) >= 3 else self._place(packet, must=not spare)
         if place is None:
             return before if spare else now
         rank = 2 if any(e.rank == 1 for _, e in ways) else 1
@@ -154,12 +155,18 @@ class Table:
             return before
         ways = self._ways(packet)
         opened = [place for place, e in ways if e.state in UNCONFIRMED]
-        place = (opened[-1] if opened else self._last(ways)) if len(ways) >= 3 else self._place(packet, must=packet.tcp)
+        own = opened[-1] if opened else self._last(ways)
+        place = self._own(own, ways) if len(ways) >= 3 else self._place(packet, must=packet.tcp)
         if place is not None:
             end = (packet.sequence + packet.length) % WRAP if packet.tcp else 0
             made = Entry(packet.hash_tag, before, end, self.time, PINNED, 0)
             self._write(packet, place, made)
         return before
+
+    def _own(self, place: int | None, ways: list[tuple[int, Entry]]) -> int | None:
+        """A way of the tuple gives its place to another."""
+        self.evicted += any(there == place and e.state in (LIVE, LASTING) for there, e in ways)
+        return place
 
     @staticmethod
     def _last(ways: list[tuple[int, Entry]]) -> int | None:

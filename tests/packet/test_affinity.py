@@ -13,6 +13,7 @@ from tests.packet.balancer import Balancer
 from tests.packet.bed import SIZES
 from tests.packet.conftest import Make
 from tests.packet.direct import SERVICE
+from tests.packet.limits import Bucket, limit
 from tests.packet.modes import EVERY_MODE, FIRST, MANY, backend_of, every_mode, furnish, spread
 from tests.packet.wire import NUMBER, V4, V6, Family, each_family, each_protocol, from_client
 
@@ -267,3 +268,16 @@ def test_an_empty_service_remembers_nobody(make: Make, mode: str, family: Family
     lb.ring(3, [0])
     assert lb.send(from_client(family, TCP, client=client(family, 0), flags="S")).reason is Reason.NO_BACKEND
     assert entries(lb) == []
+
+
+@each_protocol
+@every_mode
+def test_a_flow_beyond_a_limit_leaves_nobody_remembered(make: Make, mode: str, kind: type) -> None:
+    lb = sticky(make, mode, V4)
+    served_by(lb, V4, kind)
+    limit(lb, SERVICE[4, NUMBER[kind]], service=Bucket(1, 3600))
+    start(lb, V4, 2000, kind, client(V4, 0))
+    remembered = entries(lb)
+    refused = from_client(V4, kind, b"" if kind is TCP else b"q", port=2001, client=client(V4, 1), flags="S")
+    assert lb.send(refused).reason is Reason.NEW_FLOWS_LIMITED
+    assert (len(remembered), entries(lb)) == (1, remembered)

@@ -21,6 +21,7 @@ from tests.packet.odd import cut
 from tests.packet.wire import NUMBER, V4, V6, VIP_PORT, Family, each_family, from_backend, from_client, quick_ipv4
 
 PASSES = {Reason.FLOW_CREATED}
+THREE = Bucket(3, 10)
 OTHERS = {4: ("198.51.100.8", "203.0.113.99"), 6: ("2001:db8:1::8", "2001:db8:1:1::7")}  # in the client's /24 or /64, and not
 
 
@@ -263,23 +264,23 @@ def test_eight_prefixes_of_one_line_are_told_apart(make: Make) -> None:
     lb = furnish(make, "dsr")
     stop_clock(lb)
     number = service_of(V4)
-    limit(lb, number, source=Bucket(3, 10))
-    clients = clients_of_one_line(8, number)
+    limit(lb, number, source=THREE)
+    clients = clients_of_one_line(8, number, THREE)
     for _ in range(3):
         assert [created(syns(lb, V4, 1, client=client)) for client in clients] == [1] * 8
     assert [syns(lb, V4, 1, client=client)[0] for client in clients] == [Reason.SOURCE_LIMITED] * 8
     (line, raw), *others = lb.used("source_limits")
     assert not others, "all of them are in one cache line"
     tags = {word & 0xFFFF for word in layout.LimitLine.from_buffer_copy(raw).word}
-    assert {(line, tag) for tag in tags} == {line_and_tag(client, number, 32) for client in clients}
+    assert {(line, tag) for tag in tags} == {line_and_tag(client, number, 32, THREE) for client in clients}
 
 
 def test_a_ninth_prefix_is_let_in_and_who_had_least_is_forgotten(make: Make) -> None:
     lb = furnish(make, "dsr")
     stop_clock(lb)
     number = service_of(V4)
-    limit(lb, number, source=Bucket(3, 10))
-    *heavy, light, ninth = clients_of_one_line(9, number)
+    limit(lb, number, source=THREE)
+    *heavy, light, ninth = clients_of_one_line(9, number, THREE)
     for client in heavy:
         assert created(syns(lb, V4, 4, client=client)) == 3
     assert created(syns(lb, V4, 1, client=light)) == 1
@@ -292,8 +293,8 @@ def test_a_place_that_is_full_again_is_given_away_first(make: Make) -> None:
     lb = furnish(make, "dsr")
     stop_clock(lb)
     number = service_of(V4)
-    limit(lb, number, source=Bucket(3, 10))
-    idle, *busy, late = clients_of_one_line(9, number)
+    limit(lb, number, source=THREE)
+    idle, *busy, late = clients_of_one_line(9, number, THREE)
     syns(lb, V4, 1, client=idle)
     age_limits(lb, 10)
     for client in busy:
@@ -314,17 +315,17 @@ def test_a_word_far_ahead_of_the_clock_is_a_full_bucket(make: Make) -> None:
         assert created(syns(lb, V4, 3)) == 2
 
 
-def test_a_smaller_burst_refuses_until_it_is_there_again(make: Make) -> None:
+@each_family
+@pytest.mark.parametrize("other", [Bucket(100, 1 / 64), Bucket(2, 10)])
+def test_sources_begin_anew_when_their_limit_changes(make: Make, family: Family, other: Bucket) -> None:
+    """What they have taken is time: a flow may cost less of it than they owe."""
     lb = furnish(make, "dsr")
     stop_clock(lb)
-    number = service_of(V4)
-    limit(lb, number, service=Bucket(100, 10))
-    assert created(syns(lb, V4, 100)) == 100
-    limit(lb, number, service=Bucket(2, 10))
-    age_limits(lb, 980)
-    assert created(syns(lb, V4, 1, port=20000)) == 0
-    age_limits(lb, 10)
-    assert created(syns(lb, V4, 2, port=20000)) == 1
+    number = service_of(family)
+    limit(lb, number, source=Bucket(100, 10))
+    assert created(syns(lb, family, 101)) == 100
+    limit(lb, number, source=other)
+    assert created(syns(lb, family, other.burst + 1, port=20000)) == other.burst
 
 
 def test_the_clock_brings_flows_back(make: Make) -> None:

@@ -129,6 +129,17 @@ def test_a_tuple_has_at_most_three_ways(lb: Balancer) -> None:
     assert len(entries(lb)) == 3
     assert goes(lb) == OLD
     assert goes(lb, "A", (1 << 30) + 1) == NEW, "the first one's way was not replaced either"
+    assert lb.tracking(1)[2] == 0, "nothing went on in those that were replaced"
+
+
+def test_a_way_that_went_on_and_was_replaced_by_another_of_its_tuple_is_counted(lb: Balancer) -> None:
+    assert goes(lb) == OLD
+    for number in range(2):
+        assert goes(lb, "S", (1 << 30) + (number << 24)) == NEW
+    assert goes(lb, "A", (1 << 30) + (1 << 24) + 1) == NEW
+    assert lb.tracking(1)[2] == 0
+    assert goes(lb, "S", 1 << 31) == NEW
+    assert lb.tracking(1)[2] == 1
 
 
 def test_under_pressure_a_syn_goes_where_no_entry_is_needed(make: Make) -> None:
@@ -329,6 +340,19 @@ def test_tracked_udp_stays_until_its_backend_goes(lb: Balancer) -> None:
     assert udp() == MACS[OLD]
     lb.set_backend(OLD, flags=0)
     assert udp() == MACS[NEW]
+
+
+@pytest.mark.parametrize("flags", [0, layout.BACKEND_RESET])
+def test_tracked_udp_goes_on_at_another_backend_however_the_flows_of_its_own_end(lb: Balancer, flags: int) -> None:
+    """Nobody hears of a reset over UDP."""
+    lb.ring(3, [OLD])
+    for backend in (OLD, NEW):
+        lb.set_backend(backend, service=2)
+    lb.service(2, V4.vip, VIP_PORT, 17, now=3, mode=layout.MODE_DSR, flags=layout.SERVICE_TRACK_ALL, idle=120)
+    assert lb.send(from_client(V4, UDP, b"x")).data[:6] == MACS[OLD]
+    lb.service(2, V4.vip, VIP_PORT, 17, now=1, before=3, mode=layout.MODE_DSR, flags=layout.SERVICE_TRACK_ALL, idle=120)
+    lb.set_backend(OLD, flags=flags)
+    assert [lb.send(from_client(V4, UDP, b"x")).data[:6] for _ in range(2)] == [MACS[NEW]] * 2
 
 
 def test_all_flows_have_an_entry_when_all_are_tracked(make: Make) -> None:

@@ -19,7 +19,7 @@ from l4lb_agent.model.service import Mode, Protocol, Tracking
 from l4lb_agent.model.tables import array_key
 from tests.fakes.packet import Fates, packets
 from tests.fakes.values import address, backend, service
-from tests.unit.test_agent import Node, drained, seen, until
+from tests.unit.test_agent import SECONDS, Node, drained, seen, until
 
 WEB = "services/web"
 A, B, C = (f"{WEB}/backends/{name}" for name in "abc")
@@ -500,6 +500,26 @@ async def test_half_a_plan_that_the_kernel_refused_leaves_its_marks_behind() -> 
 
 def failing(rings: object) -> FlowCounts:
     raise OSError(5, "refused by the test")
+
+
+@pytest.mark.parametrize("size", [1021, 4093])
+async def test_a_service_that_is_deleted_and_made_again_at_once_is_another_one(size: int) -> None:
+    node = Node()
+    async with node.running() as agent:
+        await web(agent)
+        await settled(node, agent)
+        again = service("web", mode=Mode.DSR, tracking=Tracking.CHANGES, ring_size=size)
+        async with asyncio.timeout(SECONDS):
+            await asyncio.gather(
+                agent.change(commands.DeleteService(WEB, force=True)),
+                agent.change(commands.CreateService(again)),
+                agent.change(commands.AddBackend(backend("web", "a", "10.0.0.1", 80))),
+                agent.change(commands.AddBackend(backend("web", "b", "10.0.0.2", 80, weight=5))),
+            )
+        assert (view(agent).differing_slots, view(agent).at_risk_slots) == (0, 0), "no flow of it is at risk"
+        assert node.served_by() == {"10.0.0.1", "10.0.0.2"}
+        size_in_kernel, (now, before) = rings_of(node.datapath.maps_in_kernel["services"][array_key(1)])
+        assert (size_in_kernel, now) == (size, before)
 
 
 async def test_the_id_of_a_removed_backend_waits_for_the_end_of_its_entries() -> None:

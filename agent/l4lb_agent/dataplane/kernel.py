@@ -26,6 +26,7 @@ from l4lb_agent.dataplane.ringbuf import RingBuffer
 from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.dataplane.twin import Twin
 from l4lb_agent.model import layout
+from l4lb_agent.model.access import policy
 from l4lb_agent.model.address import Address
 from l4lb_agent.model.capture import layout as capture_layout
 from l4lb_agent.model.capture import taken
@@ -79,12 +80,15 @@ class KernelDatapath:
         return self._maps.control_elements(name)
 
     def execute(self, step: Step) -> None:
-        """Do one step of a plan. Raises OSError naming the map."""
+        """Do one step of a plan; a service whose limit becomes another one begins with a full bucket. Raises OSError naming the map."""
         if isinstance(step, Grace):
             syscall.membarrier()
             return
+        before = self._maps.lookup(step.map, step.key) if step.map == "policies" else None
         try:
             self._maps.write(step.map, step.key, step.value)
+            if before is not None and policy.other_bucket(before, step.value):
+                self._maps.zero("service_limits", int.from_bytes(step.key, "little"))
         except OSError as error:
             raise OSError(error.errno, f"write {step.map}[{step.key.hex()}] ({step.why}): {os.strerror(error.errno or 0)}") from error
 

@@ -662,6 +662,7 @@ func (x *FlowRate) GetBurst() uint32 {
 
 // How many new flows a virtual service takes. Packets of flows that are there are never limited. Counted are SYNs without ACK, in NAT only
 // those that make a flow, in DSR and ENCAP every one, a repeated one too; and first packets of UDP flows in NAT or with FLOW_TRACKING_ALL.
+// A limit that changes begins with full buckets.
 type NewFlowLimit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of all sources together; absent: no limit.

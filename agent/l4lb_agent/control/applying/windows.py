@@ -152,7 +152,7 @@ class Windows:
     def _advanced(self, look: Look, number: int, service: VirtualService, image: Image | None, partial: bool) -> Held:
         held = self.held.get(number)
         now = image.numbers if image else self._nobodys(service.ring_size)
-        if held is None:
+        if held is None or held.service.created != service.created:  # deleted and made again between two passes: another ring, maybe size
             before = (self._begin or {}).get(service.name)
             held = Held(service, settle.first(now if before is None else before))
         elif held.image is image and held.service is service and held.partial is partial and not held.pair.open:

@@ -36,6 +36,13 @@ def element(service: VirtualService, lists: Mapping[str, PrefixList]) -> bytes:
     return bytes(policy)
 
 
+def other_bucket(before: bytes, after: bytes) -> bool:
+    """Whether the bucket of the whole service is another one after the change of its element: what was taken from the one before is time,
+    of which a flow may now cost less than the bucket owes."""
+    old, new = layout.Policy.from_buffer_copy(before), layout.Policy.from_buffer_copy(after)
+    return (old.service_interval, old.service_tolerance) != (new.service_interval, new.service_tolerance)
+
+
 def elements(members: Iterable[Members]) -> Elements:
     """The map `lists`, oldest list first."""
     every: Elements = {}

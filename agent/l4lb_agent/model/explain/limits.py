@@ -42,7 +42,8 @@ def _source(packet: Packet, policy: layout.Policy) -> int:
     """How much of its bucket the source's prefix had taken, as time; it takes one more, if that is left."""
     now = packet.now
     low, high = hashing.words(packet.tuple.source)
-    hashed = hashing.mix(low & policy.source_mask[0], high & policy.source_mask[1], now.index_secret) ^ (packet.service * _MIX & MASK)
+    low = low & policy.source_mask[0] ^ policy.source_interval + policy.source_tolerance
+    hashed = hashing.mix(low, high & policy.source_mask[1], now.index_secret) ^ (packet.service * _MIX & MASK)
     line = now.element("source_limits", hashed >> 32 & (layout.SOURCE_LIMIT_LINES - 1), layout.LimitLine)
     if line is None:
         return 0

@@ -47,14 +47,17 @@ def backend(packet: Packet, chosen: Chosen) -> Tracked:
     same = [way for way in ways if _repeated(packet, way)]
     near = _nearest(ways)
     found = same[-1] if packet.syn and same else None if packet.syn else near
-    if packet.word & layout.SERVICE_AFFINITY and found is None:
-        begins = packet.syn or not packet.tcp
+    by_client = packet.word & layout.SERVICE_AFFINITY and found is None
+    begins = packet.syn or not packet.tcp
+    if by_client:
         before = to = choice.affine(packet, to if begins else before)
-        if begins:
-            choice.keep(packet, to)
     if packet.syn:
-        return _syn(packet, bucket, ways, found, before, to)
-    return _follow(packet, found) if found else _pin(packet, bucket, ways, before, to)
+        went = _syn(packet, bucket, ways, found, before, to)
+    else:
+        went = _follow(packet, found) if found else _pin(packet, bucket, ways, before, to)
+    if by_client and begins and not went.refused:
+        choice.keep(packet, went.backend)
+    return went
 
 
 def quoted(packet: Packet, chosen: Chosen, acknowledged: int | None) -> int:
@@ -100,7 +103,7 @@ def _ways(packet: Packet, bucket: layout.FlowBucket, chosen: Chosen) -> list[_Wa
 
 def _repeated(packet: Packet, way: _Way) -> bool:
     backend = packet.now.backend(way.backend)
-    return way.entry.sequence == packet.sequence + 1 and bool(backend and backend.flags & layout.BACKEND_ELIGIBLE)
+    return way.entry.sequence == packet.sequence + 1 & _WORD and bool(backend and backend.flags & layout.BACKEND_ELIGIBLE)
 
 
 def _syn(packet: Packet, bucket: layout.FlowBucket, ways: list[_Way], same: _Way | None, before: int, to: int) -> Tracked:
@@ -215,9 +218,10 @@ def _known(packet: Packet, entry: layout.FlowEntry) -> bool:
 
 
 def _own(packet: Packet, entry: layout.FlowEntry) -> bool:
-    """Whether it is one of the packet's service, too: a backend's id may have become another's."""
+    """Whether it is one of the packet's service, too: a backend's id may have become another's. Of UDP nobody hears that it is reset."""
     backend = packet.now.backend(entry.word & 0xFFFF)
-    return _known(packet, entry) and bool(backend and backend.service == packet.service)
+    heard = packet.tcp or bool(backend and backend.flags & layout.BACKEND_KEEP)
+    return _known(packet, entry) and heard and bool(backend and backend.service == packet.service)
 
 
 def _age(packet: Packet, entry: layout.FlowEntry) -> int:

@@ -93,6 +93,7 @@ export const FlowRateSchema: GenMessage<FlowRate> = /*@__PURE__*/
 /**
  * How many new flows a virtual service takes. Packets of flows that are there are never limited. Counted are SYNs without ACK, in NAT only
  * those that make a flow, in DSR and ENCAP every one, a repeated one too; and first packets of UDP flows in NAT or with FLOW_TRACKING_ALL.
+ * A limit that changes begins with full buckets.
  *
  * @generated from message l4lb.v1.NewFlowLimit
  */
