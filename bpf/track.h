@@ -36,12 +36,8 @@ static __always_inline void note_way(struct scratch *s, const struct flow_entry 
 	}
 	if (e->sequence == s->sequence + 1 && b && b->flags & BACKEND_ELIGIBLE)
 		w->same = i;
-	if (e->rank != RANK_LAST)
-		w->second |= !!e->rank;
-	else if (w->last == NO_WAY || unconfirmed(e->state))
-		w->last = i;
-	if (unconfirmed(e->state))
-		w->open = i;
+	w->mine |= 1 << i;
+	w->first |= e->rank == 1;
 	if ((__u16)entry_word(e) != now)
 		w->elsewhere = true;
 }
@@ -58,7 +54,7 @@ static __always_inline void find_ways(struct scratch *s, const struct config *c,
 
 	__builtin_memset(w, 0, sizeof(*w));
 	w->distance = NEAR;
-	w->near = w->same = w->last = w->open = NO_WAY;
+	w->near = w->same = NO_WAY;
 #pragma unroll
 	for (int i = 0; i < WAYS; i++) {
 		const struct flow_entry *e = &bucket->entry[i];
@@ -93,15 +89,56 @@ static __always_inline void find_place(struct scratch *s, const struct config *c
 	}
 }
 
-/* Sets the entry to write into to a way of the tuple itself, NO_WAY for none */
-static __always_inline void own_place(struct scratch *s, const struct flow_bucket *bucket, __u8 way)
-{
-	struct ways *w = &s->ways;
-	const struct flow_entry *e = &bucket->entry[way & (WAYS - 1)];
-	bool goes_on = e->state == TRACKED_LIVE || e->state == TRACKED_LASTING;
+#define OWN_UNCONFIRMED (1 << 18)
+#define OWN_ENDED (1 << 19)
 
-	w->place = way;
-	w->worth = goes_on ? entry_worth(s, e) : WORTH_FREE;
+/* What giving a way's place to another one of its tuple is worth, 0 when it must stay. One that has ended goes first, then the newest
+ * unconfirmed one, of SYNs only such as SYNs have made: a flood of forgeries takes the places of its own. Then the stalest of RANK_LAST. */
+static __always_inline __u32 own_worth(const struct scratch *s, const struct flow_entry *e, __u32 age)
+{
+	bool last = e->rank == RANK_LAST;
+
+	if (e->state == TRACKED_FIN || e->state == TRACKED_RST)
+		return OWN_ENDED + age;
+	if (unconfirmed(e->state) && (last || s->tuple.protocol != PROTOCOL_TCP || !is_syn(s)))
+		return OWN_UNCONFIRMED - age;
+	return last ? 1 + age : 0;
+}
+
+static __always_inline bool goes_on(const struct flow_entry *e)
+{
+	return e->state == TRACKED_LIVE || e->state == TRACKED_LASTING;
+}
+
+/* Sets the entry to write into to a way of the tuple itself, NO_WAY when none may go. A client that comes a third time with one port has its
+ * newest connection in the only one of RANK_LAST: when an earlier one has been silent for as long, that of rank 1 or else the stalest, that is
+ * over rather. */
+static __always_inline void own_place(struct scratch *s, const struct flow_bucket *bucket)
+{
+	volatile struct ways *w = &s->ways;
+
+	w->place = w->other = NO_WAY;
+	w->worth = w->other_age = w->lasts = 0;
+#pragma unroll
+	for (int i = 0; i < WAYS; i++) {
+		const struct flow_entry *e = &bucket->entry[i];
+		__u32 age = tracked_age(s, e), worth = own_worth(s, e, age);
+
+		if (!(w->mine & 1 << i))
+			continue;
+		if (worth > w->worth) {
+			w->worth = worth;
+			w->place = i;
+		}
+		w->lasts += e->rank == RANK_LAST;
+		if (e->rank == w->first && (w->other == NO_WAY || age > w->other_age)) {
+			w->other_age = age;
+			w->other = i;
+		}
+	}
+	if (w->lasts == 1 && w->worth && w->worth <= 1 + w->other_age && w->other != NO_WAY)
+		w->place = w->other;
+	w->worth = goes_on(&bucket->entry[w->place & (WAYS - 1)]) ? 0 : WORTH_FREE;
 }
 
 /* Into s->ways.place */
@@ -192,10 +229,10 @@ static __always_inline __u16 track_syn(struct scratch *s, const struct config *c
 	if (w->count < MOST_WAYS)
 		find_place(s, c, bucket, !spare);
 	else
-		own_place(s, bucket, w->last);
+		own_place(s, bucket);
 	if (w->place == NO_WAY)
 		return spare ? before : now;
-	write_entry(s, bucket, tag << 16 | now, TRACKED_SYN, w->second ? RANK_LAST : 1);
+	write_entry(s, bucket, tag << 16 | now, TRACKED_SYN, w->first ? RANK_LAST : 1);
 	return now;
 }
 
@@ -210,7 +247,7 @@ static __always_inline __u16 pin(struct scratch *s, const struct config *c, stru
 	if (w->count < MOST_WAYS)
 		find_place(s, c, bucket, tcp);
 	else
-		own_place(s, bucket, w->open != NO_WAY ? w->open : w->last);
+		own_place(s, bucket);
 	if (w->place == NO_WAY)
 		return before;
 	if (s->word & SERVICE_LIMITED && !tcp)

@@ -143,7 +143,7 @@ class Table:
         if not now or (before == now and not self.track_all and all(e.backend == now for _, e in ways)):
             return now
         spare = before in self.servers and self.servers[before].eligible
-        place = self._own(self._last(ways), ways) if len(ways) >= 3 else self._place(packet, must=not spare)
+        place = self._own(packet, ways) if len(ways) >= 3 else self._place(packet, must=not spare)
         if place is None:
             return before if spare else now
         rank = 2 if any(e.rank == 1 for _, e in ways) else 1
@@ -154,28 +154,34 @@ class Table:
         if not before or (before == now and not self.track_all) or (packet.tcp and set(packet.flags) & {"R", "S"}):
             return before
         ways = self._ways(packet)
-        opened = [place for place, e in ways if e.state in UNCONFIRMED]
-        own = opened[-1] if opened else self._last(ways)
-        place = self._own(own, ways) if len(ways) >= 3 else self._place(packet, must=packet.tcp)
+        place = self._own(packet, ways) if len(ways) >= 3 else self._place(packet, must=packet.tcp)
         if place is not None:
             end = (packet.sequence + packet.length) % WRAP if packet.tcp else 0
             made = Entry(packet.hash_tag, before, end, self.time, PINNED, 0)
             self._write(packet, place, made)
         return before
 
-    def _own(self, place: int | None, ways: list[tuple[int, Entry]]) -> int | None:
-        """A way of the tuple gives its place to another."""
-        self.evicted += any(there == place and e.state in (LIVE, LASTING) for there, e in ways)
+    def _own(self, packet: Segment, ways: list[tuple[int, Entry]]) -> int | None:
+        """A way of the tuple that gives its place to another: one that has ended, else an unconfirmed one (for a SYN only a last one that a
+        SYN has made), else the stalest of the last ones. A single last one stays when the first that a SYN has made is as stale or, without
+        such a one, a pin is."""
+        last = [(place, e) for place, e in ways if e.rank == 2]
+        ended = [(place, e) for place, e in ways if e.state in (FIN, RST)]
+        opened = [(place, e) for place, e in (last if packet.opens else ways) if e.state in UNCONFIRMED]
+        others = [way for way in ways if way[1].rank == 1] or [way for way in ways if way[1].rank == 0]
+        if ended:
+            place, found = min(ended, key=lambda way: way[1].seen)
+        elif opened:
+            place, found = max(opened, key=lambda way: way[1].seen)
+        elif last:
+            place, found = min(last, key=lambda way: way[1].seen)
+            other = min(others, key=lambda way: way[1].seen, default=None)
+            if len(last) == 1 and other and other[1].seen <= found.seen:
+                place, found = other
+        else:
+            return None
+        self.evicted += found.state in (LIVE, LASTING)
         return place
-
-    @staticmethod
-    def _last(ways: list[tuple[int, Entry]]) -> int | None:
-        """The way that a SYN may replace: of rank 2, an unconfirmed one rather."""
-        last = None
-        for place, e in ways:
-            if e.rank == 2 and (last is None or e.state in UNCONFIRMED):
-                last = place
-        return last
 
     def _place(self, packet: Segment, must: bool) -> int | None:
         """A free place; else, if it must be, that of the stalest entry that is unconfirmed, else brief, else of any."""

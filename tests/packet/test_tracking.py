@@ -133,13 +133,44 @@ def test_a_tuple_has_at_most_three_ways(lb: Balancer) -> None:
 
 
 def test_a_way_that_went_on_and_was_replaced_by_another_of_its_tuple_is_counted(lb: Balancer) -> None:
-    assert goes(lb) == OLD
-    for number in range(2):
-        assert goes(lb, "S", (1 << 30) + (number << 24)) == NEW
-    assert goes(lb, "A", (1 << 30) + (1 << 24) + 1) == NEW
+    again(lb, ending="A")
     assert lb.tracking(1)[2] == 0
     assert goes(lb, "S", 1 << 31) == NEW
     assert lb.tracking(1)[2] == 1
+
+
+def again(lb: Balancer, ending: str) -> int:
+    """A client that comes three times with one port, each time with an end of these flags; what its third connection sends next."""
+    connections = [number << 28 for number in (1, 2, 3)]
+    assert goes(lb, "A", connections[0] + 1) == OLD
+    for number, first in enumerate(connections):
+        assert number == 0 or goes(lb, "S", first) == NEW
+        assert goes(lb, "A", first + 1) == (NEW if number else OLD)
+        assert first == connections[-1] or goes(lb, ending, first + 1) == (NEW if number else OLD)
+    return connections[-1] + 1
+
+
+@pytest.mark.parametrize("forged", [["A"], ["FA"], ["S"], ["S", "A"], ["A", "A"], ["A", "S"], ["S", "FA"]])
+@pytest.mark.parametrize("ending", ["A", "FA", "R"])
+@pytest.mark.parametrize("silent", [0, 2])
+def test_forged_packets_do_not_cut_the_newest_of_a_clients_connections_with_one_port(
+    lb: Balancer, forged: list[str], ending: str, silent: int
+) -> None:
+    sequence = again(lb, ending)
+    lb.age_tracked(silent)
+    for number, flags in enumerate(forged):
+        goes(lb, flags, (1 << 31) + number)
+    assert goes(lb, "A", sequence) == NEW
+
+
+@pytest.mark.parametrize("ending", ["FA", "R"])
+def test_a_connection_that_has_ended_gives_its_place_to_the_next_one_whatever_was_forged(lb: Balancer, ending: str) -> None:
+    lb.set_backend(OLD, flags=KEPT)
+    goes(lb, "A", 1 << 31)
+    assert goes(lb, "A", 1001) == OLD
+    assert goes(lb, ending, 1001) == OLD
+    assert (goes(lb, "S", 1 << 28), goes(lb, "A", (1 << 28) + 1)) == (NEW, NEW)
+    assert (goes(lb, "S", 1 << 29), goes(lb, "A", (1 << 29) + 1)) == (NEW, NEW)
 
 
 def test_under_pressure_a_syn_goes_where_no_entry_is_needed(make: Make) -> None:

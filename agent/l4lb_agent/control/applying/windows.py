@@ -173,8 +173,6 @@ class Windows:
         down: dict[int, tuple[float, float]] = {}
         for name in look.without_way | look.verdict.down:
             backend = look.desired.backends[name]
-            if backend is None:  # health has not seen yet that it is gone
-                continue
             service = look.desired.services[backend.service]
             number = look.ids.number(look.desired, backend)
             if number and (name in look.verdict.down or not service.mode.translates):

@@ -15,6 +15,7 @@ STATES: Final = ("NONE", "SYN", "LIVE", "FIN", "RST", "UDP", "PINNED", "LASTING"
 MOST_WAYS: Final = 3
 _FUTURE, _WORD, _WORTH_FREE = 65500, 0xFFFFFFFF, 1 << 30
 _MIX: Final = 0x94D049BB133111EB
+_OWN_UNCONFIRMED, _OWN_ENDED = 1 << 18, 1 << 19
 _UNCONFIRMED = (layout.TRACKED_SYN, layout.TRACKED_PINNED)
 
 
@@ -117,13 +118,13 @@ def _syn(packet: Packet, bucket: layout.FlowBucket, ways: list[_Way], same: _Way
         return Tracked(to)
     held = packet.now.backend(before)
     spare = bool(held and held.flags & layout.BACKEND_ELIGIBLE)
-    room = _room(packet, bucket, must=not spare) if len(ways) < MOST_WAYS else _last(ways)
+    room = _room(packet, bucket, must=not spare) if len(ways) < MOST_WAYS else _own_room(packet, ways)
     if room is None:
         text = "no room for an entry: where flows without one go" if spare else "no room for an entry: by the ring"
         packet.note("tracking", text, entries=len(ways))
         return Tracked(before if spare else to)
     packet.note("tracking", "a SYN goes by the ring, and gets an entry", entries=len(ways))
-    second = any(way.entry.rank not in (0, layout.RANK_LAST) for way in ways)
+    second = any(way.entry.rank == 1 for way in ways)
     _write(packet, room, to, layout.TRACKED_SYN, layout.RANK_LAST if second else 1)
     return Tracked(to)
 
@@ -145,9 +146,7 @@ def _pin(packet: Packet, bucket: layout.FlowBucket, ways: list[_Way], before: in
     if not before or (before == to and not every) or (packet.tcp and packet.flags & (p.RST | p.SYN)):
         packet.note("tracking", "no entry: where flows without one go", entries=len(ways))
         return Tracked(before)
-    unconfirmed = [way.entry for way in ways if way.entry.state in _UNCONFIRMED]
-    usable = unconfirmed[-1] if unconfirmed else _last(ways)
-    room = _room(packet, bucket, must=packet.tcp) if len(ways) < MOST_WAYS else usable
+    room = _room(packet, bucket, must=packet.tcp) if len(ways) < MOST_WAYS else _own_room(packet, ways)
     if room is None:
         packet.note("tracking", "no entry, and no room for one: where flows without one go", entries=len(ways))
         return Tracked(before)
@@ -186,10 +185,26 @@ def _touch(packet: Packet, entry: layout.FlowEntry) -> None:
     entry.state, entry.stamp = state, now
 
 
-def _last(ways: list[_Way]) -> layout.FlowEntry | None:
-    """The entry that gives way to another of its tuple: the last one without a packet beyond its SYN, else the first."""
-    last = [way.entry for way in ways if way.entry.rank == layout.RANK_LAST]
-    return next((entry for entry in reversed(last) if entry.state in _UNCONFIRMED), last[0]) if last else None
+def _own_room(packet: Packet, ways: list[_Way]) -> layout.FlowEntry | None:
+    """The entry that gives its place to another of its tuple."""
+    entries = [way.entry for way in ways]
+    found = max(entries, key=lambda entry: _own_worth(packet, entry))
+    worth = _own_worth(packet, found)
+    firsts, pinned = [[entry for entry in entries if entry.rank == rank] for rank in (1, 0)]
+    other = max(firsts or pinned, key=lambda entry: _age(packet, entry), default=None)
+    if other and worth and sum(entry.rank == layout.RANK_LAST for entry in entries) == 1 and worth <= 1 + _age(packet, other):
+        return other
+    return found if worth else None
+
+
+def _own_worth(packet: Packet, entry: layout.FlowEntry) -> int:
+    """Of that, 0 when it must stay."""
+    last, age = entry.rank == layout.RANK_LAST, _age(packet, entry)
+    if entry.state in (layout.TRACKED_FIN, layout.TRACKED_RST):
+        return _OWN_ENDED + age
+    if entry.state in _UNCONFIRMED and (last or not packet.syn):
+        return _OWN_UNCONFIRMED - age
+    return 1 + age if last else 0
 
 
 def _room(packet: Packet, bucket: layout.FlowBucket, *, must: bool) -> layout.FlowEntry | None:
