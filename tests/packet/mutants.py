@@ -77,7 +77,7 @@ MISTAKES: Final = (
     ("tracked", "        same.entry.stamp = packet.now.second\n", ""),
     ("tracked", "layout.RANK_LAST if second else 1)", "1)"),
     ("tracked", "        way.entry.state = layout.TRACKED_RST\n", "        pass\n"),
-    ("tracked", "usable = unconfirmed[-1] if unconfirmed else _last(ways)", "usable = _last(ways)"),
+    ("tracked", "entry.state in _UNCONFIRMED and (last or not packet.syn)", "entry.state in _UNCONFIRMED and last"),
     ("tracked", "entry.state == layout.TRACKED_LIVE and entry.stamp != now", "entry.state == layout.TRACKED_LIVE"),
     ("tracked", "if packet.sequence == entry.sequence or not ahead else state", "if not ahead else state"),
     ("tracked", "elif entry.state == layout.TRACKED_FIN and not packet.segment and not ahead:", "elif entry.state == layout.TRACKED_FIN:"),
