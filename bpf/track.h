@@ -174,7 +174,7 @@ static __always_inline void touch(const struct scratch *s, struct flow_entry *e)
 	__u8 state = lasts(s, e) ? TRACKED_LASTING : TRACKED_LIVE;
 
 	if (s->tuple.protocol != PROTOCOL_TCP) {
-		state = TRACKED_UDP;
+		state = e->stamp != (__u16)s->now ? TRACKED_UDP : e->state; /* two packets at once are easily forged */
 		ahead = 0;
 	} else if (s->tcp_flags & TCP_RST) {
 		if (s->sequence != e->sequence)

@@ -186,8 +186,8 @@ enum tracked_state {
 	TRACKED_LIVE = 2,
 	TRACKED_FIN = 3,
 	TRACKED_RST = 4,
-	TRACKED_UDP = 5,
-	TRACKED_PINNED = 6, /* by one packet of a flow that had no entry, unconfirmed */
+	TRACKED_UDP = 5,    /* in more than one second */
+	TRACKED_PINNED = 6, /* by one packet of a flow that had no entry, or UDP in one second only: unconfirmed */
 	TRACKED_LASTING = 7, /* TRACKED_LIVE, and spoke again in a later second: a flood of pairs does not */
 };
 

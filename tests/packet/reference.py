@@ -121,7 +121,7 @@ class Table:
         way_end, expected = (packet.sequence + packet.length) % WRAP, packet.sequence == way.sequence
         ahead = signed(way_end - way.sequence)
         if not packet.tcp:
-            way.state, way.seen = UDP, self.time
+            way.state, way.seen = UDP if way.seen != self.time else way.state, self.time
             return
         if "R" in packet.flags:
             if expected:

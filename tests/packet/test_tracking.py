@@ -230,6 +230,28 @@ def test_a_flow_that_has_lasted_outlives_a_flood_of_handshakes(lb: Balancer) -> 
     assert goes(lb, "PA", 5002, b"x") == NEW
 
 
+@pytest.mark.parametrize(("seconds", "stays"), [(0, True), (1, False)])
+def test_a_flow_that_has_lasted_outlives_udp_that_has_not(lb: Balancer, seconds: int, stays: bool) -> None:
+    """Two datagrams at once are as easily forged as one."""
+    lb.backend(THIRD, V4.backends[0], VIP_PORT, destination=MACS[THIRD], service=2)
+    lb.ring(4, [THIRD])
+    lb.service(2, V4.vip, VIP_PORT, 17, now=4, mode=layout.MODE_DSR, flags=layout.SERVICE_TRACK_ALL, idle=120)
+    bucket = bucket_of(lb, CLIENT_PORT)
+    ports = [port for port in range(1024, 40_000) if lb.bucket_of(V4.client, port, V4.vip, VIP_PORT, 17) == bucket][:3]
+    goes(lb, "S", 5000)
+    goes(lb, "A", 5001)
+    lb.age_tracked(1)
+    assert goes(lb, "PA", 5001, b"x") == NEW
+    lb.age_tracked(30)
+    for pause in (seconds, 0):
+        for port in ports:
+            lb.send(from_client(V4, UDP, b"x", port=port))
+        lb.age_tracked(pause)
+    other = next(port for port in range(1024, 40_000) if port != CLIENT_PORT and bucket_of(lb, port) == bucket)
+    assert goes(lb, port=other) == OLD
+    assert (goes(lb, "A", 5002) == NEW) is stays
+
+
 def test_an_unconfirmed_entry_goes_before_a_confirmed_one(lb: Balancer) -> None:
     wanted = bucket_of(lb, CLIENT_PORT)
     ports = [port for port in range(1024, 20_000) if bucket_of(lb, port) == wanted][:4]

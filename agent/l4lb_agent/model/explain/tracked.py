@@ -171,7 +171,7 @@ def _touch(packet: Packet, entry: layout.FlowEntry) -> None:
     lasts = entry.state == layout.TRACKED_LASTING or (entry.state == layout.TRACKED_LIVE and entry.stamp != now)
     state = layout.TRACKED_LASTING if lasts else layout.TRACKED_LIVE
     if not packet.tcp:
-        state, ahead = layout.TRACKED_UDP, 0
+        state, ahead = layout.TRACKED_UDP if entry.stamp != now else entry.state, 0
     elif packet.flags & p.RST:
         if packet.sequence != entry.sequence:
             return
