@@ -44,7 +44,7 @@ const (
 	FlowState_FLOW_STATE_UDP FlowState = 6
 	// UDP: both sides have sent, or, of DSR and ENCAP, the client has.
 	FlowState_FLOW_STATE_UDP_ANSWERED FlowState = 7
-	// TCP of DSR and ENCAP: kept where it was before a change, and not confirmed by a second packet yet.
+	// DSR and ENCAP: TCP kept where it was before a change, and not confirmed by a second packet yet; UDP in its first second.
 	FlowState_FLOW_STATE_PINNED FlowState = 8
 )
 

@@ -256,7 +256,7 @@ export enum FlowState {
   UDP_ANSWERED = 7,
 
   /**
-   * TCP of DSR and ENCAP: kept where it was before a change, and not confirmed by a second packet yet.
+   * DSR and ENCAP: TCP kept where it was before a change, and not confirmed by a second packet yet; UDP in its first second.
    *
    * @generated from enum value: FLOW_STATE_PINNED = 8;
    */
