@@ -42,9 +42,9 @@ static __always_inline void note_way(struct scratch *s, const struct flow_entry 
 		w->elsewhere = true;
 }
 
-/* The ways of the packet's tuple. Entries of backends that keep no flows count as none, but for those of TCP at one that is to RESET them: that
- * is what they are to hear. So do those of another service's backend: after 18 hours a stamp looks new again, and a backend's id may be
- * another one's */
+/* The ways of the packet's tuple. Entries of backends that keep no flows count as none, but for those of TCP at one that is to RESET them:
+ * that is what they are to hear. So do those of another service's backend: after 18 hours a stamp looks new again, and a backend's id may
+ * be another one's */
 static __always_inline void find_ways(struct scratch *s, const struct config *c, const struct flow_bucket *bucket, __u64 tag, __u16 now)
 {
 	struct ways *w = &s->ways;
@@ -110,9 +110,9 @@ static __always_inline bool goes_on(const struct flow_entry *e)
 	return e->state == TRACKED_LIVE || e->state == TRACKED_LASTING;
 }
 
-/* Sets the entry to write into to a way of the tuple itself, NO_WAY when none may go. A client that comes a third time with one port has its
- * newest connection in the only one of RANK_LAST: when an earlier one has been silent for as long, that of rank 1 or else the stalest, that is
- * over rather. */
+/* Sets the entry to write into to a way of the tuple itself, NO_WAY when none may go. A client that comes a third time with one port has
+ * its newest connection in the only one of RANK_LAST: when an earlier one has been silent for as long, that of rank 1 or else the stalest,
+ * that is over rather. */
 static __always_inline void own_place(struct scratch *s, const struct flow_bucket *bucket)
 {
 	volatile struct ways *w = &s->ways;
@@ -257,8 +257,8 @@ static __always_inline __u16 pin(struct scratch *s, const struct config *c, stru
 	return before;
 }
 
-/* The backend of a packet without a fitting way goes by its client where the service has affinity: sets *before and *now. A packet that begins
- * a flow is followed by the client's next ones once it is admitted: see affinity_keep() */
+/* Where the service has affinity a packet without a fitting way goes by its client: sets *before and *now. A packet that begins a flow is
+ * followed by the client's next ones once it is admitted: see affinity_keep() */
 static __always_inline void go_by_client(struct scratch *s, const struct config *c, bool begins, __u16 *before, __u16 *now)
 {
 	*before = *now = affinity_choose(s, c, begins ? *now : *before);
