@@ -12,6 +12,7 @@ from l4lb_agent.control.applying.rings import Rings
 from l4lb_agent.control.applying.windows import Look, Windows
 from l4lb_agent.model import build, errors, ids, layout, tables
 from l4lb_agent.model.address import Address
+from l4lb_agent.model.backend import DeadlineAction, DrainResult
 from l4lb_agent.model.changes import capacity, commands
 from l4lb_agent.model.changes.decide import Facts, decide
 from l4lb_agent.model.desired import Desired
@@ -371,8 +372,6 @@ def test_a_deferred_service_keeps_forwarding_to_a_backend_that_goes() -> None:
 
 
 def test_a_drain_that_ended_with_cut_takes_the_flows_away() -> None:
-    from l4lb_agent.model.backend import DeadlineAction, DrainResult
-
     node = web()
     name = "services/web/backends/a"
     number = tables.array_key(node.ids.backends[node.key(name)])
@@ -383,6 +382,20 @@ def test_a_drain_that_ended_with_cut_takes_the_flows_away() -> None:
         assert ids.restore(node.actual, node.desired) == node.ids
         node.ask(commands.UndrainBackend(name))
         node.settle()
+
+
+def test_flows_over_udp_are_cut_where_those_of_tcp_are_reset() -> None:
+    """Nobody hears of it, and they are not counted as flows that are left."""
+    node = Node()
+    node.ask(
+        commands.CreateService(service("dns", protocol=Protocol.UDP, mode=Mode.DSR, tracking=Tracking.ALL)),
+        commands.AddBackend(backend("dns", "a", "10.0.0.1", 80)),
+        commands.DrainBackend("services/dns/backends/a", 1.0, DeadlineAction.RESET, allow_empty=True),
+        commands.EndDrain("services/dns/backends/a", DrainResult.DEADLINE_CUT, 1),
+    )
+    node.settle()
+    number = tables.array_key(node.ids.backends[node.key("services/dns/backends/a")])
+    assert layout.Backend.from_buffer_copy(node.maps["backends"][number]).flags == 0
 
 
 def test_adopted_maps_give_back_their_secrets() -> None:

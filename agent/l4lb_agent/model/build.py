@@ -128,7 +128,7 @@ def backend_element(backend: Backend, service: VirtualService, service_id: int, 
     hop = way(backend, service, world.next_hops, world.local, own)
     flags = (
         (layout.BACKEND_KEEP if backend.keeps_flows else 0)
-        | (layout.BACKEND_RESET if backend.resets_flows else 0)
+        | (layout.BACKEND_RESET if backend.resets_flows and service.protocol is Protocol.TCP else 0)  # over UDP nobody hears of it: cut
         | (layout.BACKEND_ELIGIBLE if backend.wants_new_flows and backend.name not in world.held_out and (hop or here) else 0)
         | (layout.BACKEND_HERE if here else 0)
         | (layout.BACKEND_LISTED if policy.listed(service) else 0)

@@ -97,6 +97,7 @@ const (
 	// Their entries become invalid: TCP packets are answered by RST like any packet without a flow, UDP goes to another backend.
 	DeadlineAction_DEADLINE_ACTION_CUT DeadlineAction = 2
 	// Each next packet of each of them, from either side, is answered by RST with a sequence number that the sender accepts.
+	// UDP: as by DEADLINE_ACTION_CUT.
 	DeadlineAction_DEADLINE_ACTION_RESET DeadlineAction = 3
 )
 

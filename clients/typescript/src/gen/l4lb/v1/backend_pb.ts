@@ -413,6 +413,7 @@ export enum DeadlineAction {
 
   /**
    * Each next packet of each of them, from either side, is answered by RST with a sequence number that the sender accepts.
+   * UDP: as by DEADLINE_ACTION_CUT.
    *
    * @generated from enum value: DEADLINE_ACTION_RESET = 3;
    */
