@@ -37,6 +37,7 @@ GROWTH_BYTES = 8 << 20
 RING_SIZE = 1021
 # Ten thousand SYN+ACKs once more, a second later and all at once, are a flood that nobody sent, and go on into the next test
 ONE_ANSWER = {"ipv4/tcp_synack_retries": "0"}
+SMALL = {"more": "\n[sizes]\ntracked_flows = 32768\n"}  # a flow table that each flood of pairs goes through many times
 PORT_AIMED = 7100  # nobody listens there
 PATIENCE = 5.0  # of the load generators for one answer
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.direct.modes import Mode
-from tests.flood.bed import SECONDS, TOGETHER, Bed, made, outlived, takes_no_aim, withstands
+from tests.flood.bed import SECONDS, SMALL, TOGETHER, Bed, made, outlived, takes_no_aim, withstands
 from tests.flood.floods import FLOODS
 
 pytestmark = pytest.mark.timeout(180)
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    with made(Mode.DSR, tmp_path_factory.mktemp("flood"), change_window=30, flow_tracking="changes") as one:
+    with made(Mode.DSR, tmp_path_factory.mktemp("flood"), SMALL, change_window=30, flow_tracking="changes") as one:
         yield one
 
 

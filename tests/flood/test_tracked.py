@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from lab.direct.modes import Mode
-from tests.flood.bed import SECONDS, Bed, made, outlived, withstands
+from tests.flood.bed import SECONDS, SMALL, Bed, made, outlived, withstands
 
 pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    with made(Mode.IPIP, tmp_path_factory.mktemp("flood"), change_window=30, flow_tracking="all") as one:
+    with made(Mode.IPIP, tmp_path_factory.mktemp("flood"), SMALL, change_window=30, flow_tracking="all") as one:
         yield one
 
 
