@@ -534,6 +534,10 @@ async def test_the_id_of_a_removed_backend_waits_for_the_end_of_its_entries() ->
         await until(lambda: node.datapath.sweeps > sweeps + 1)
         assert array_key(number) in node.datapath.maps_in_kernel["backends"]
         node.datapath.tracked.clear()
+        sweeps = node.datapath.sweeps
+        await until(lambda: node.datapath.sweeps > sweeps + 2)
+        assert array_key(number) in node.datapath.maps_in_kernel["backends"], "later fragments may still be on their way to it"
+        node.clock.ahead += reconciler.REST_SECONDS
         await until(lambda: array_key(number) not in node.datapath.maps_in_kernel["backends"])
 
 

@@ -39,6 +39,7 @@ from l4lb_agent.model.windows.kept import Kept
 
 BEAT_SECONDS = 1.0  # the loop turns at least so often, also when nothing happens
 GRACE_SECONDS = 0.05  # longer than any packet needs: what was published so long ago has no reader of the state before it
+REST_SECONDS = 6.0  # that the id of a removed backend rests: longer than the datapath remembers where a first fragment went
 
 _log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class Reconciler:
         free = {
             id_
             for id_, since in self._retired.items()
-            if began > since + GRACE_SECONDS and not counts.entries_by_backend.get(id_) and id_ in self.ids.retired
+            if began > since + REST_SECONDS and not counts.entries_by_backend.get(id_) and id_ in self.ids.retired
         }
         if free:
             self._free = frozenset(free)
