@@ -15,12 +15,12 @@ static __always_inline __u64 limit_time(const struct config *c)
 	return fine_time(c) << 16;
 }
 
-/* How much of a bucket that is full at `full` is taken, as time */
+/* How much of a bucket that is full at `full` is taken, as time; 0 is one that nobody has used yet, whatever the clock says */
 static __always_inline __u64 taken(__u64 full, __u64 now)
 {
 	__u64 ahead = full - now;
 
-	return ahead > LIMIT_AHEAD ? 0 : ahead;
+	return !full || ahead > LIMIT_AHEAD ? 0 : ahead;
 }
 
 /* Takes one out of a bucket: its word `before` becomes `after`. When another CPU has changed the word meanwhile, both have seen that there

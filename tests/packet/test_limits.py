@@ -10,6 +10,7 @@ from scapy.layers.inet import TCP, UDP
 from scapy.packet import Packet
 
 from l4lb_agent.dataplane import syscall
+from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.model import layout
 from l4lb_agent.model.reasons import Reason
 from tests.packet import direct
@@ -313,6 +314,17 @@ def test_a_word_far_ahead_of_the_clock_is_a_full_bucket(make: Make) -> None:
     for word in ((1 << 52) + (1 << 40), 1 << 63, (1 << 64) - 1):
         lb.write("service_limits", number, bytes(layout.LimitLine(word=(layout.U64 * 8)(word))))
         assert created(syns(lb, V4, 3)) == 2
+
+
+def test_a_bucket_that_nobody_has_used_is_full_whatever_the_clock_says(make: Make) -> None:
+    """Half an hour before the clock of the buckets comes round its numbers are those of a bucket that is used up."""
+    lb, ticks = furnish(make, "dsr"), Ticks()
+    lb.configure(second_multiplier=((1 << 48) - (1800 << 24)) // (ticks.fine() // ticks.multiplier))
+    ticks.close()
+    limit(lb, service_of(V4), service=Bucket(4, 10), source=Bucket(2, 10))
+    for client in (V4.client, OTHERS[4][1]):
+        assert created(syns(lb, V4, 3, client=client)) == 2
+    assert syns(lb, V4, 1, client=OTHERS[4][0]) == [Reason.NEW_FLOWS_LIMITED]
 
 
 @each_family

@@ -58,7 +58,7 @@ def _source(packet: Packet, policy: layout.Policy) -> int:
 
 def _taken(full: int, now: int) -> int:
     ahead = full - now & MASK
-    return 0 if ahead > _AHEAD else ahead
+    return 0 if not full or ahead > _AHEAD else ahead
 
 
 def _bucket(used: int, interval: int, tolerance: int) -> str:
