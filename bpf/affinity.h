@@ -29,7 +29,7 @@ static __always_inline __u32 affinity_worth(const struct scratch *s, __u64 entry
 {
 	__u32 left = affinity_left(s, entry, AFFINITY_LONGEST);
 
-	if (!left)
+	if (!entry || !left)
 		return AFFINITY_FREE;
 	return (entry & AFFINITY_AGAIN ? 0 : AFFINITY_ONCE) + AFFINITY_LONGEST + 1 - left;
 }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from scapy.layers.inet import TCP
 
+from l4lb_agent.dataplane.ticks import Ticks
 from l4lb_agent.model import layout, mapspec
 from l4lb_agent.model.choice import layout as choice_layout
 from l4lb_agent.model.choice.affinity import Affinity
@@ -228,6 +229,16 @@ def test_forged_sources_do_not_push_out_clients_that_came_twice(make: Make) -> N
         for number in range(BUCKETS)
     )
     assert moved <= full, "only where nearly all had come twice"
+
+
+def test_an_empty_place_is_taken_first_whatever_the_clock_says(make: Make) -> None:
+    """A few minutes before the seconds of entries come round its number is that of one that has not ended."""
+    lb, ticks = sticky(make, "dsr", V4, seconds=5), Ticks()
+    lb.configure(second_multiplier=((1 << 48) - (600 << 24)) // (ticks.fine() // ticks.multiplier))
+    ticks.close()
+    for number in range(20):
+        start(lb, V4, 2000, source=client(V4, number))
+    assert len(entries(lb)) == 20
 
 
 def test_the_client_that_ends_first_makes_room(make: Make) -> None:

@@ -101,6 +101,6 @@ def keep(packet: Packet, number: int) -> None:
 def _worth(packet: Packet, entry: int) -> int:
     """Of writing over another's entry: what is over, what came once, what ends first."""
     left = (entry >> _UNTIL_SHIFT) - packet.now.second & _UNTIL
-    if not 0 < left <= AFFINITY_LONGEST:
+    if not entry or not 0 < left <= AFFINITY_LONGEST:
         return _FREE
     return (0 if entry & _AGAIN else _ONCE) + AFFINITY_LONGEST + 1 - left
