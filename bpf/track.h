@@ -209,52 +209,45 @@ static __always_inline __u16 follow(struct scratch *s, struct flow_entry *e)
 	return id;
 }
 
-/* A SYN goes to `now`, beside whatever is there, unless it repeats one that has a way. It needs an entry when flows without one go
- * elsewhere. Under pressure it goes where they go, and needs none. */
-static __always_inline __u16 track_syn(struct scratch *s, const struct config *c, struct flow_bucket *bucket, __u64 tag, __u16 before,
-				       __u16 now)
+/* A SYN that repeats one that has a way goes along it */
+static __always_inline __u16 repeat(const struct scratch *s, struct flow_entry *e)
 {
+	e->stamp = s->now;
+	return entry_word(e);
+}
+
+/* Whether a packet without a fitting way needs an entry: when flows without one go elsewhere, or all have one */
+static __always_inline bool needs_entry(const struct scratch *s, bool syn, __u16 before, __u16 now)
+{
+	if (!(syn ? now : before) || (s->tuple.protocol == PROTOCOL_TCP && !syn && s->tcp_flags & (TCP_RST | TCP_SYN)))
+		return false;
+	return before != now || s->word & SERVICE_TRACK_ALL || (syn && s->ways.elsewhere);
+}
+
+/* Where a packet without a fitting way goes. A SYN goes to `now`, beside whatever is there; under pressure where flows without an entry go,
+ * and needs none. Any other goes to `before`, and is kept there by an entry when the ring says otherwise. */
+static __always_inline __u16 begin(struct scratch *s, const struct config *c, struct flow_bucket *bucket, __u64 tag, bool syn, __u16 before,
+				   __u16 now)
+{
+	bool tcp = s->tuple.protocol == PROTOCOL_TCP;
 	const struct backend *b = backend_get(before);
 	bool spare = b && b->flags & BACKEND_ELIGIBLE;
 	struct ways *w = &s->ways;
+	__u16 id = syn ? now : before;
 
-	if (w->same != NO_WAY) {
-		struct flow_entry *e = &bucket->entry[w->same & (WAYS - 1)];
-
-		e->stamp = s->now;
-		return entry_word(e);
-	}
-	if (!now || (before == now && !w->elsewhere && !(s->word & SERVICE_TRACK_ALL)))
-		return now;
+	if (!needs_entry(s, syn, before, now))
+		return id;
 	if (w->count < MOST_WAYS)
-		find_place(s, c, bucket, !spare);
+		find_place(s, c, bucket, syn ? !spare : tcp);
 	else
 		own_place(s, bucket);
 	if (w->place == NO_WAY)
-		return spare ? before : now;
-	write_entry(s, bucket, tag << 16 | now, TRACKED_SYN, w->first ? RANK_LAST : 1);
-	return now;
-}
-
-/* A packet without a way goes to `before`, and is kept there by an entry when the ring says otherwise */
-static __always_inline __u16 pin(struct scratch *s, const struct config *c, struct flow_bucket *bucket, __u64 tag, __u16 before, __u16 now)
-{
-	bool all = s->word & SERVICE_TRACK_ALL, tcp = s->tuple.protocol == PROTOCOL_TCP;
-	struct ways *w = &s->ways;
-
-	if (!before || (before == now && !all) || (tcp && s->tcp_flags & (TCP_RST | TCP_SYN)))
-		return before;
-	if (w->count < MOST_WAYS)
-		find_place(s, c, bucket, tcp);
-	else
-		own_place(s, bucket);
-	if (w->place == NO_WAY)
-		return before;
+		return spare ? before : id;
 	if (s->word & SERVICE_LIMITED && !tcp)
 		admit(s, c);
 	if (!s->refused)
-		write_entry(s, bucket, tag << 16 | before, TRACKED_PINNED, 0);
-	return before;
+		write_entry(s, bucket, tag << 16 | id, syn ? TRACKED_SYN : TRACKED_PINNED, !syn ? 0 : w->first ? RANK_LAST : 1);
+	return id;
 }
 
 /* Where the service has affinity a packet without a fitting way goes by its client: sets *before and *now. A packet that begins a flow is
@@ -286,12 +279,12 @@ static __always_inline __u16 tracked_backend(struct scratch *s, const struct con
 	s->affinity.place = AFFINITY_PLACES;
 	if (s->word & SERVICE_AFFINITY && (syn ? s->ways.same : s->ways.near) == NO_WAY)
 		go_by_client(s, c, syn || !tcp, &before, &now);
-	if (syn)
-		id = track_syn(s, c, bucket, tag, before, now);
-	else if (s->ways.near != NO_WAY)
+	if (syn && s->ways.same != NO_WAY)
+		id = repeat(s, &bucket->entry[s->ways.same & (WAYS - 1)]);
+	else if (!syn && s->ways.near != NO_WAY)
 		id = follow(s, &bucket->entry[s->ways.near & (WAYS - 1)]);
 	else
-		id = pin(s, c, bucket, tag, before, now);
+		id = begin(s, c, bucket, tag, syn, before, now);
 	if (s->word & SERVICE_AFFINITY && !s->refused)
 		affinity_keep(s, id);
 	return id;
