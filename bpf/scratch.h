@@ -31,15 +31,14 @@ struct ways {
 	__u32 distance; /* of the nearest to the packet's sequence */
 	__u8 near;      /* index of the nearest, or NO_WAY */
 	__u8 same;      /* of the one that this very SYN made, or NO_WAY */
-	__u8 other;     /* of the one that goes rather than a single one of RANK_LAST, or NO_WAY */
-	__u8 lasts;     /* how many are of RANK_LAST */
 	__u8 mine;      /* a bit for each */
 	__u8 count;
 	bool first;     /* one is of rank 1: the first that a SYN has made */
 	bool elsewhere; /* one names another backend than `now` */
 	__u8 place;     /* of the entry to write into, or NO_WAY */
 	__u32 worth;    /* of giving that one up */
-	__u32 other_age;
+	__u32 own;      /* worth:30 | index:2 of the one that another of the tuple may replace when there are MOST_WAYS, 0 = none */
+	__u32 other;    /* the same of the one that goes rather than a single one of RANK_LAST */
 };
 
 /* Where the token bucket of a prefix is in its line */

@@ -92,17 +92,20 @@ static __always_inline void find_place(struct scratch *s, const struct config *c
 #define OWN_UNCONFIRMED (1 << 18)
 #define OWN_ENDED (1 << 19)
 
+/* All ones if both are equal, else 0: the verifier would follow each way of a branch through all that comes after */
+static __always_inline __u32 if_equal(__u32 a, __u32 b)
+{
+	return if_zero(a ^ b);
+}
+
 /* What giving a way's place to another one of its tuple is worth, 0 when it must stay. One that has ended goes first, then the newest
  * unconfirmed one, of SYNs only such as SYNs have made: a flood of forgeries takes the places of its own. Then the stalest of RANK_LAST. */
-static __always_inline __u32 own_worth(const struct scratch *s, const struct flow_entry *e, __u32 age)
+static __always_inline __u32 own_worth(const struct flow_entry *e, __u32 age, bool syn)
 {
-	bool last = e->rank == RANK_LAST;
+	__u32 last = if_equal(e->rank, RANK_LAST), ended = if_equal(e->state, TRACKED_FIN) | if_equal(e->state, TRACKED_RST);
+	__u32 open = (if_equal(e->state, TRACKED_SYN) | if_equal(e->state, TRACKED_PINNED)) & (last | (__u32)syn - 1);
 
-	if (e->state == TRACKED_FIN || e->state == TRACKED_RST)
-		return OWN_ENDED + age;
-	if (unconfirmed(e->state) && (last || s->tuple.protocol != PROTOCOL_TCP || !is_syn(s)))
-		return OWN_UNCONFIRMED - age;
-	return last ? 1 + age : 0;
+	return ((OWN_ENDED + age) & ended) | ((OWN_UNCONFIRMED - age) & open) | ((1 + age) & last & ~ended & ~open);
 }
 
 static __always_inline bool goes_on(const struct flow_entry *e)
@@ -113,32 +116,28 @@ static __always_inline bool goes_on(const struct flow_entry *e)
 /* Sets the entry to write into to a way of the tuple itself, NO_WAY when none may go. A client that comes a third time with one port has
  * its newest connection in the only one of RANK_LAST: when an earlier one has been silent for as long, that of rank 1 or else the stalest,
  * that is over rather. */
-static __always_inline void own_place(struct scratch *s, const struct flow_bucket *bucket)
+static __always_inline void own_place(struct scratch *s, const struct flow_bucket *bucket, bool syn)
 {
 	volatile struct ways *w = &s->ways;
+	__u32 lasts = 0;
 
-	w->place = w->other = NO_WAY;
-	w->worth = w->other_age = w->lasts = 0;
+	w->own = w->other = 0;
 #pragma unroll
-	for (int i = 0; i < WAYS; i++) {
+	for (__u32 i = 0; i < WAYS; i++) {
 		const struct flow_entry *e = &bucket->entry[i];
-		__u32 age = tracked_age(s, e), worth = own_worth(s, e, age);
+		__u32 age = tracked_age(s, e), mine = ~if_equal(w->mine & 1 << i, 0);
+		__u32 own = (own_worth(e, age, syn) << 2 | i) & mine, other = ((1 + age) << 2 | i) & mine & if_equal(e->rank, w->first);
 
-		if (!(w->mine & 1 << i))
-			continue;
-		if (worth > w->worth) {
-			w->worth = worth;
-			w->place = i;
-		}
-		w->lasts += e->rank == RANK_LAST;
-		if (e->rank == w->first && (w->other == NO_WAY || age > w->other_age)) {
-			w->other_age = age;
-			w->other = i;
-		}
+		lasts += mine & if_equal(e->rank, RANK_LAST);
+		if (own > w->own)
+			w->own = own;
+		if (other > w->other)
+			w->other = other;
 	}
-	if (w->lasts == 1 && w->worth && w->worth <= 1 + w->other_age && w->other != NO_WAY)
-		w->place = w->other;
-	w->worth = goes_on(&bucket->entry[w->place & (WAYS - 1)]) ? 0 : WORTH_FREE;
+	if (lasts == -1U && w->own >> 2 <= w->other >> 2)
+		w->own = w->other;
+	w->place = w->own >> 2 ? w->own & (WAYS - 1) : NO_WAY;
+	w->worth = goes_on(&bucket->entry[w->own & (WAYS - 1)]) ? 0 : WORTH_FREE;
 }
 
 /* Into s->ways.place */
@@ -240,7 +239,7 @@ static __always_inline __u16 begin(struct scratch *s, const struct config *c, st
 	if (w->count < MOST_WAYS)
 		find_place(s, c, bucket, syn ? !spare : tcp);
 	else
-		own_place(s, bucket);
+		own_place(s, bucket, syn);
 	if (w->place == NO_WAY)
 		return spare ? before : id;
 	if (s->word & SERVICE_LIMITED && !tcp)

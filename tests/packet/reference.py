@@ -165,6 +165,7 @@ class Table:
         """A way of the tuple that gives its place to another: one that has ended, else an unconfirmed one (for a SYN only a last one that a
         SYN has made), else the stalest of the last ones. A single last one stays when the first that a SYN has made is as stale or, without
         such a one, a pin is."""
+        ways = ways[::-1]
         last = [(place, e) for place, e in ways if e.rank == 2]
         ended = [(place, e) for place, e in ways if e.state in (FIN, RST)]
         opened = [(place, e) for place, e in (last if packet.opens else ways) if e.state in UNCONFIRMED]

@@ -187,7 +187,7 @@ def _touch(packet: Packet, entry: layout.FlowEntry) -> None:
 
 def _own_room(packet: Packet, ways: list[_Way]) -> layout.FlowEntry | None:
     """The entry that gives its place to another of its tuple."""
-    entries = [way.entry for way in ways]
+    entries = [way.entry for way in reversed(ways)]
     found = max(entries, key=lambda entry: _own_worth(packet, entry))
     worth = _own_worth(packet, found)
     firsts, pinned = [[entry for entry in entries if entry.rank == rank] for rank in (1, 0)]
