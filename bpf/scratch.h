@@ -31,6 +31,7 @@ struct ways {
 	__u32 distance; /* of the nearest to the packet's sequence */
 	__u8 near;      /* index of the nearest, or NO_WAY */
 	__u8 same;      /* of the one that this very SYN made, or NO_WAY */
+	__u16 backend;  /* of the packet */
 	__u8 mine;      /* a bit for each */
 	__u8 count;
 	bool first;     /* one is of rank 1: the first that a SYN has made */

@@ -11,6 +11,12 @@
 #define WAYS 4
 #define MOST_WAYS 3        /* of one tuple */
 
+/* All ones if both are equal, else 0: the verifier would follow each way of a branch through all that comes after */
+static __always_inline __u32 if_equal(__u32 a, __u32 b)
+{
+	return if_zero(a ^ b);
+}
+
 /* The bucket of a tuple; all of the hash decides */
 static __always_inline struct flow_bucket *flow_bucket(const struct config *c, __u64 hash)
 {
@@ -50,7 +56,7 @@ static __always_inline void find_ways(struct scratch *s, const struct config *c,
 	struct ways *w = &s->ways;
 	const struct service *service = service_get(s->service);
 	__u32 idle = service ? service->idle_seconds : 0;
-	__u16 known = s->tuple.protocol == PROTOCOL_TCP ? BACKEND_KEEP | BACKEND_RESET : BACKEND_KEEP;
+	__u16 known = BACKEND_KEEP | (BACKEND_RESET & if_equal(s->tuple.protocol, PROTOCOL_TCP));
 
 	__builtin_memset(w, 0, sizeof(*w));
 	w->distance = NEAR;
@@ -91,12 +97,6 @@ static __always_inline void find_place(struct scratch *s, const struct config *c
 
 #define OWN_UNCONFIRMED (1 << 18)
 #define OWN_ENDED (1 << 19)
-
-/* All ones if both are equal, else 0: the verifier would follow each way of a branch through all that comes after */
-static __always_inline __u32 if_equal(__u32 a, __u32 b)
-{
-	return if_zero(a ^ b);
-}
 
 /* What giving a way's place to another one of its tuple is worth, 0 when it must stay. One that has ended goes first, then the newest
  * unconfirmed one, of SYNs only such as SYNs have made: a flood of forgeries takes the places of its own. Then the stalest of RANK_LAST. */
@@ -284,9 +284,10 @@ static __always_inline __u16 tracked_backend(struct scratch *s, const struct con
 		id = follow(s, &bucket->entry[s->ways.near & (WAYS - 1)]);
 	else
 		id = begin(s, c, bucket, tag, syn, before, now);
+	*(volatile __u16 *)&s->ways.backend = id; /* from here on the verifier goes once, whichever way it has come */
 	if (s->word & SERVICE_AFFINITY && !s->refused)
-		affinity_keep(s, id);
-	return id;
+		affinity_keep(s, *(volatile __u16 *)&s->ways.backend);
+	return *(volatile __u16 *)&s->ways.backend;
 }
 
 #endif
