@@ -27,9 +27,9 @@ static __always_inline __u32 affinity_left(const struct scratch *s, __u64 entry,
 /* What is lost least by writing over an entry: nothing, one that came once, then the one that ends first */
 static __always_inline __u32 affinity_worth(const struct scratch *s, __u64 entry)
 {
-	__u32 left = affinity_left(s, entry, AFFINITY_LONGEST);
+	__u32 left = affinity_left(s, entry, AFFINITY_LONGEST) & ~if_zero(entry);
 
-	if (!entry || !left)
+	if (!left)
 		return AFFINITY_FREE;
 	return (entry & AFFINITY_AGAIN ? 0 : AFFINITY_ONCE) + AFFINITY_LONGEST + 1 - left;
 }

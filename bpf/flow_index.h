@@ -7,15 +7,6 @@
 #define ABSENT (2 * PLACES)
 #define RIVALS 2 /* looks at who else claims a tuple: one may be broken in between */
 
-/* All ones if the number is zero, else 0; the compiler shall not see that it could be a branch */
-static __always_inline __u32 if_zero(__u64 number)
-{
-	__u64 sign = number | -number;
-
-	asm volatile("" : "+r"(sign));
-	return (__u32)(sign >> 63) - 1;
-}
-
 /* What a bucket of flow_index says of a tag: pending and id, 0 when nothing. No branch: which entry it is cannot be foretold */
 static __always_inline __u32 tagged(const struct bucket *b, __u32 tag)
 {

@@ -249,6 +249,7 @@ static __always_inline void tail_call(struct xdp_md *ctx, int program)
 #include "source.h"
 #include "keep.h"
 #include "ring.h"
+#include "mask.h"
 #include "limit.h"
 #include "lists.h"
 #include "affinity.h"

@@ -20,7 +20,8 @@ static __always_inline __u64 taken(__u64 full, __u64 now)
 {
 	__u64 ahead = full - now;
 
-	return !full || ahead > LIMIT_AHEAD ? 0 : ahead;
+	ahead &= (__s64)(__s32)~if_zero(full); /* no branch: the verifier walks a line's eight places one after the other */
+	return ahead > LIMIT_AHEAD ? 0 : ahead;
 }
 
 /* Takes one out of a bucket: its word `before` becomes `after`. When another CPU has changed the word meanwhile, both have seen that there

@@ -11,12 +11,6 @@
 #define WAYS 4
 #define MOST_WAYS 3        /* of one tuple */
 
-/* All ones if both are equal, else 0: the verifier would follow each way of a branch through all that comes after */
-static __always_inline __u32 if_equal(__u32 a, __u32 b)
-{
-	return if_zero(a ^ b);
-}
-
 /* The bucket of a tuple; all of the hash decides */
 static __always_inline struct flow_bucket *flow_bucket(const struct config *c, __u64 hash)
 {
