@@ -86,6 +86,7 @@ static __always_inline struct unanswered *unanswered_get(__u32 element)
 }
 
 #include "hash.h"
+#include "mask.h"
 #include "flow_index.h"
 #include "flow.h"
 
