@@ -46,7 +46,6 @@ BESIDE = (
     ("fuzz", "clients"),
     ("systemd", "kernel"),
     ("unit", "api", "metrics", "remote", "bench"),
-    ("packet",),
 )
 _output = threading.Lock()
 

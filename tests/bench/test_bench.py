@@ -63,6 +63,7 @@ def test_the_command_writes_every_case_and_prints_it(tmp_path: Path) -> None:
         "answer",
         "capture",
         "sweep",
+        "probe",
     }
     assert all(0 < row["instructions"] <= row["processed"] and row["stack"] <= 512 for row in made["programs"])
     assert {row["name"] for row in made["live"]} == {"bare XDP_TX", "l4lb, established"}

@@ -59,6 +59,7 @@ def test_every_program_is_the_hot_one_or_one_of_the_agents_own_or_has_a_slot() -
     assert max(program.TAILS.values()) < layout.TAILS
 
 
+@pytest.mark.compiles
 def test_the_sources_compile_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", compiler.__name__, str(program.BPF_DIR), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
@@ -78,6 +79,7 @@ def test_the_agent_never_imports_bcc() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
+@pytest.mark.compiles
 def test_compiling_twice_gives_the_same_tag_and_the_kernels_tags_do_not_depend_on_maps(
     make: Make, objects: Objects, tmp_path: Path
 ) -> None:
@@ -169,6 +171,7 @@ def test_any_change_of_a_source_changes_the_key(sources: Path) -> None:
         before = program.cache_key(sources)
 
 
+@pytest.mark.compiles
 def test_a_compile_error_carries_the_compilers_words(sources: Path, tmp_path: Path) -> None:
     (sources / "tcp.h").write_text("no C at all\n")
     with pytest.raises(CompileError) as caught:
