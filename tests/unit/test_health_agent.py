@@ -66,6 +66,18 @@ async def states(agent: Agent, a: State, b: State) -> None:
     await passed(agent)
 
 
+async def flap(node: Node, agent: Agent) -> None:
+    """A goes up and down until it is held, with probes that are well. Expects a check with a rise and a fall of 1."""
+    for _ in range(FLAP_TRANSITIONS // 2):
+        node.prober.fail(AT_A)
+        await states(agent, State.DOWN, State.UP)
+        node.prober.fail()
+        await states(agent, State.UP, State.UP)
+    node.prober.fail(AT_A)
+    await states(agent, State.DOWN, State.UP)
+    node.prober.fail()
+
+
 @contextlib.asynccontextmanager
 async def both_up(node: Node, check: HealthCheck = CHECK, **more: object) -> AsyncIterator[Agent]:
     """An agent that runs, with a service of which both backends are UP."""
@@ -376,14 +388,7 @@ async def test_the_last_backend_that_is_up_is_not_drained_by_mistake() -> None:
 async def test_one_that_flaps_is_held_down_visibly() -> None:
     node = Node()
     async with both_up(node, replace(CHECK, rise=1, fall=1)) as agent:
-        for _ in range(FLAP_TRANSITIONS // 2):
-            node.prober.fail(AT_A)
-            await states(agent, State.DOWN, State.UP)
-            node.prober.fail()
-            await states(agent, State.UP, State.UP)
-        node.prober.fail(AT_A)
-        await states(agent, State.DOWN, State.UP)
-        node.prober.fail()
+        await flap(node, agent)
         now, held = node.clock.time(), health(agent, A).flapping_until
         assert now < held <= now + 5
         probes = node.prober.probes_of(AT_A)

@@ -15,10 +15,10 @@ from l4lb_agent.model.health import flaps
 from l4lb_agent.model.health.check import HealthCheck, Kind, OnAllDown
 from l4lb_agent.model.health.flaps import Flaps
 from l4lb_agent.model.health.outcome import Outcome, Why
-from l4lb_agent.model.health.state import FLAP_SECONDS, FLAP_TRANSITIONS, LONGEST_HOLD, Health, Probed, State, learned
+from l4lb_agent.model.health.state import FLAP_SECONDS, LONGEST_HOLD, Health, Probed, State, learned
 from tests.fakes.values import SECRETS, address, backend, service
 from tests.unit.test_agent import Node, until
-from tests.unit.test_health_agent import AT_A, AT_B, CHECK, WEB, A, B, both_up, health, quick, states
+from tests.unit.test_health_agent import AT_A, AT_B, CHECK, WEB, A, B, both_up, flap, health, quick, states
 
 __all__ = ["quick"]  # a fixture
 
@@ -127,16 +127,9 @@ def test_another_backend_has_nothing_of_it(other: object) -> None:
     assert replayed.flaps == {}
 
 
-async def flap(node: Node, agent: Agent) -> None:
-    """A goes up and down until it is held, with probes that are well."""
-    for _ in range(FLAP_TRANSITIONS // 2):
-        node.prober.fail(AT_A)
-        await states(agent, State.DOWN, State.UP)
-        node.prober.fail()
-        await states(agent, State.UP, State.UP)
-    node.prober.fail(AT_A)
-    await states(agent, State.DOWN, State.UP)
-    node.prober.fail()
+async def flap_and_note(node: Node, agent: Agent) -> None:
+    """The same, until the journal has it."""
+    await flap(node, agent)
     await until(lambda: kept(node))
     assert health(agent, A).flapping_until
 
@@ -151,7 +144,7 @@ def kept(node: Node) -> dict[str, Flaps]:
 async def test_a_restart_frees_no_backend_that_is_held() -> None:
     node = Node()
     async with both_up(node, NERVOUS) as agent:
-        await flap(node, agent)
+        await flap_and_note(node, agent)
         held = health(agent, A).flapping_until
         appends = node.journal.appends
         probes = node.prober.probes_of(AT_A)
@@ -176,7 +169,7 @@ async def test_a_restart_frees_no_backend_that_is_held() -> None:
 async def test_when_the_secrets_of_adopted_maps_are_journaled_what_is_kept_stays() -> None:
     node = Node()
     async with both_up(node, NERVOUS) as agent:
-        await flap(node, agent)
+        await flap_and_note(node, agent)
         known = kept(node)
     node.restarted()
     node.journal.records[0] = node.journal.records[0].replace(SECRETS.slot.hex(), "ff" * 16)
@@ -187,7 +180,7 @@ async def test_when_the_secrets_of_adopted_maps_are_journaled_what_is_kept_stays
 async def test_after_a_reboot_nobody_is_held() -> None:
     node = Node()
     async with both_up(node, NERVOUS) as agent:
-        await flap(node, agent)
+        await flap_and_note(node, agent)
     node.rebooted()
     async with node.running() as agent:
         assert not health(agent, A).flapping_until
@@ -197,7 +190,7 @@ async def test_after_a_reboot_nobody_is_held() -> None:
 async def test_those_that_go_on_although_all_are_down_go_on_after_a_restart_when_they_were_held_too() -> None:
     node = Node()
     async with both_up(node, NERVOUS) as agent:
-        await flap(node, agent)
+        await flap_and_note(node, agent)
         node.clock.ahead += 5
         await states(agent, State.UP, State.UP)
         node.prober.fail(AT_A, AT_B)
@@ -228,7 +221,7 @@ def removed() -> commands.Command:
 async def test_what_ends_a_check_or_its_backend_ends_its_flapping_for_good(end: Callable[[], commands.Command]) -> None:
     node = Node()
     async with both_up(node, replace(NERVOUS, on_all_down=OnAllDown.REJECT)) as agent:
-        await flap(node, agent)
+        await flap_and_note(node, agent)
         await agent.change(end())
         await until(lambda: not kept(node))
 
@@ -236,7 +229,7 @@ async def test_what_ends_a_check_or_its_backend_ends_its_flapping_for_good(end: 
 async def test_once_it_was_quiet_the_journal_forgets_it() -> None:
     node = Node()
     async with both_up(node, NERVOUS) as agent:
-        await flap(node, agent)
+        await flap_and_note(node, agent)
         node.clock.ahead += 5
         await states(agent, State.UP, State.UP)
         node.clock.ahead += FLAP_SECONDS
