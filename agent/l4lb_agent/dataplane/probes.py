@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import socket
 from collections.abc import Callable, Mapping
 
 from l4lb_agent.dataplane import syscall
@@ -11,8 +12,6 @@ from l4lb_agent.model import layout
 from l4lb_agent.model.health.layout import Probe, ProbeKey
 from l4lb_agent.model.health.passing import Fate, Place
 from l4lb_agent.model.tables import array_key
-
-_NO_EXIST = 1  # BPF_NOEXIST
 
 
 class Probes:
@@ -45,13 +44,11 @@ class Probes:
 
     def begin(self, family: int, protocol: int, port: int, place: Place) -> bool:
         """What a socket sends from `port` goes to this backend from now on; False when another probe has such a port. Raises OSError."""
+        key, value = bytes(_key(family, protocol, port)), bytes(Probe(place.service, place.backend))
         try:
-            key, value = bytes(_key(family, protocol, port)), bytes(Probe(place.service, place.backend))
-            syscall.map_update(self._probes(), key, value, _NO_EXIST)
-        except OSError as error:
-            if error.errno == errno.EEXIST:
-                return False
-            raise
+            syscall.map_update(self._probes(), key, value, syscall.NOEXIST)
+        except FileExistsError:
+            return False
         return True
 
     def end(self, family: int, protocol: int, port: int) -> Fate:
@@ -76,4 +73,4 @@ class Probes:
 
 
 def _key(family: int, protocol: int, port: int) -> ProbeKey:
-    return ProbeKey(int.from_bytes(port.to_bytes(2, "big"), "little"), protocol, family)
+    return ProbeKey(socket.htons(port), protocol, family)

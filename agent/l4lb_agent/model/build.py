@@ -133,7 +133,7 @@ def backend_element(backend: Backend, service: VirtualService, service_id: int, 
         | (layout.BACKEND_HERE if here else 0)
         | (layout.BACKEND_LISTED if policy.listed(service) else 0)
     )
-    source = outer_source(backend, service, hop, own) if service.mode.encapsulates and hop is not None else None
+    source = outer_source(backend, service, hop.source, own) if service.mode.encapsulates and hop is not None else None
     mtu = effective(backend.mtu, hop.mtu) if hop is not None else 0
     return _backend_element(backend.address, backend.port, flags, service_id, hop, mtu, source)
 

@@ -8,7 +8,7 @@ from l4lb_agent.model.doctor.finding import Finding, Id, Severity, short
 from l4lb_agent.model.layout import TAG_BYTES
 from l4lb_agent.model.service import Mode, MssClamp, OuterSource, Protocol, VirtualService
 from l4lb_agent.model.ways.mtu import LEAST, effective, outer_bytes
-from l4lb_agent.model.ways.way import add_vip, here_without_vip, is_here, without_source
+from l4lb_agent.model.ways.way import add_vip, here_without_vip, is_here, outer_source, without_source
 
 FORWARDING_COMMAND = "/usr/lib/l4lb/forwarding on"  # what sets it for every configured interface, lastingly
 CLIENT_MTU = 1500  # what comes from beyond the links here is no larger
@@ -75,8 +75,7 @@ def _backend(scope: Scope, service: VirtualService, backend: Backend, facts: Fac
             "translates answers that come in there, and connections hang"
         )
         yield Finding(Id.ANSWERS_UNSEEN, Severity.WARNING, backend.name, evidence, (f"ip route get {address}",))
-    configured = any(own.family == address.family for own in scope.config.outer_source)
-    if service.outer_source is OuterSource.REAL and way.source in (None, service.vip) and not configured:
+    if service.outer_source is OuterSource.REAL and outer_source(backend, service, way.source, scope.config.outer_source) is None:
         evidence = f"{without_source(address)}: the backend gets no slots"
         yield Finding(Id.BACKEND_WAY_UNUSABLE, severity, backend.name, evidence, (f"ip route get {address}",))
     if not way.usable:

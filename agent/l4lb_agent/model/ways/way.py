@@ -13,10 +13,10 @@ def is_here(backend: Backend, service: VirtualService, local: Container[Address]
     return service.mode is Mode.DSR and backend.address in local and service.vip in local
 
 
-def outer_source(backend: Backend, service: VirtualService, hop: NextHop, own: Iterable[Address]) -> Address | None:
+def outer_source(backend: Backend, service: VirtualService, kernels: Address | None, own: Iterable[Address]) -> Address | None:
     """Source of outer headers to a backend: of the configured ones the one of its family, else what the kernel would use. Not the VIP,
     which the backend has as well and would take for a forgery."""
-    source = next((address for address in own if address.family == backend.address.family), hop.source)
+    source = next((address for address in own if address.family == backend.address.family), kernels)
     return None if source == service.vip else source
 
 
@@ -36,7 +36,7 @@ def missing(
         return hop.trouble
     if hop.gateway is not None and service.mode is Mode.DSR:
         return f"{address} is behind the router {hop.gateway}: DSR reaches backends on the same link only, ENCAP the others"
-    if service.outer_source is OuterSource.REAL and outer_source(backend, service, hop, own) is None:
+    if service.outer_source is OuterSource.REAL and outer_source(backend, service, hop.source, own) is None:
         return without_source(address)
     return ""
 
